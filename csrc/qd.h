@@ -1,0 +1,152 @@
+/* qdfast kernels: Quick, Draw! ndjson to columns, columns to model input.
+
+   Common to all of them:
+   - The caller owns every buffer. Nothing here allocates, prints, keeps state between calls or calls
+     Python, so all functions may run on any number of threads at once on buffers of their own.
+   - Offsets are int64 and count elements, not bytes. n drawings have n + 1 offsets, the first 0.
+   - Only qd_scan and qd_check accept untrusted input. Every other function trusts its arguments: a view
+     must have passed qd_check (or come from qd_scan), row numbers must lie in range. */
+#ifndef QD_H
+#define QD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- a batch of drawings ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const uint8_t *x, *y;            /* n_points coordinates 0..255 */
+    const int64_t *stroke_offsets;   /* n_strokes + 1: points of stroke s are [s], [s + 1) */
+    const int64_t *drawing_offsets;  /* n_drawings + 1: strokes of drawing i are [i], [i + 1) */
+    int64_t n_points, n_strokes, n_drawings;
+} qd_view;
+
+/* 0 if the offsets are those of n_drawings drawings of at least one stroke of at least one point, which
+   fill n_strokes and n_points exactly; -1 otherwise. Reads the offsets only. */
+int qd_check(const qd_view *v);
+
+/* ---- ndjson to columns -------------------------------------------------------------------------------- */
+
+/* Bytes behind `data + len` that qd_scan may read (their values do not matter). */
+#define QD_PADDING 64
+
+/* Upper bounds for what `len` bytes of ndjson can hold, rejected and half-read lines included. Words need as
+   many codes as drawings and len bytes. */
+size_t qd_max_points(size_t len);
+size_t qd_max_strokes(size_t len);
+size_t qd_max_drawings(size_t len);
+
+#define QD_NOT_GIVEN 2              /* `recognized` where the line has none */
+#define QD_NO_TIMESTAMP INT64_MIN   /* `timestamp` where the line has none */
+
+/* The output, filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
+typedef struct {
+    uint8_t *x, *y;            /* cap_points */
+    int64_t *stroke_offsets;   /* cap_strokes + 1 */
+    int64_t *drawing_offsets;  /* cap_drawings + 1 */
+    uint64_t *key_id;          /* cap_drawings, as are the following; 0 where not given */
+    int64_t *timestamp;        /* µs since 1970-01-01 UTC */
+    int32_t *word;             /* code in qd_words */
+    uint8_t *recognized;       /* 1, 0, QD_NOT_GIVEN */
+    uint8_t *countrycode;      /* 2 * cap_drawings; NUL-padded */
+    int64_t n_points, n_strokes, n_drawings;
+    int64_t cap_points, cap_strokes, cap_drawings;
+} qd_columns;
+
+/* The distinct words of a column, in order of first use: an open-addressing hash table. */
+typedef struct {
+    uint8_t *bytes;    /* cap_bytes */
+    int64_t *offsets;  /* cap_words + 1; word w is bytes [w], [w + 1); offsets[0] must be 0 */
+    int32_t *slots;    /* n_slots, a power of two >= 2 * cap_words; 0: free, else code + 1 */
+    int64_t cap_bytes, cap_words, n_slots;
+    int32_t n_words;
+} qd_words;
+
+/* The code of a word, added if new; -1 if the table is full. */
+int32_t qd_word_code(qd_words *w, const uint8_t *word, size_t len);
+
+/* Forget all words; touches only the slots in use. */
+void qd_words_clear(qd_words *w);
+
+/* Lines that were valid but not wanted, with the first QD_EXAMPLES of each kind. */
+#define QD_EXAMPLES 5
+enum { QD_NOT_RECOGNIZED = 0, QD_FIELD_MISSING = 1, QD_KINDS = 2 };
+typedef struct {
+    int64_t lines; /* line ends passed, blank lines included */
+    int64_t count[QD_KINDS];
+    int64_t example_line[QD_KINDS][QD_EXAMPLES];   /* 0-based, counted from tally.lines == 0 */
+    int64_t example_offset[QD_KINDS][QD_EXAMPLES]; /* of the line's first byte in `data` */
+} qd_tally;
+
+enum {
+    QD_END = 0,       /* all of data is read */
+    QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: ask a JSON parser, go on behind it */
+};
+
+/* Read lines of data[*pos .. len) into columns.
+
+   data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
+   byte: one object a line, no white space, no escapes, ASCII strings; the known keys at most once, in any
+   order, with values as Google writes them; unknown keys with a plain string, integer, true, false or null;
+   drawings of at least two points, every stroke with as many y as x, integers 0..255. Blank lines are
+   skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
+   *pos is left behind the last line that was dealt with; nothing of a later line stays in the columns.
+   Columns and words with the capacities qd_max_...(len) have room for all; with less, a line for which there
+   is no room is QD_UNCERTAIN. */
+int qd_scan(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+            qd_tally *tally);
+
+/* ---- columns to columns ------------------------------------------------------------------------------- */
+
+/* Copy drawings rows[0..n) of v, in that order. x and y take the points of these drawings, stroke_offsets
+   their strokes + 1, drawing_offsets n + 1. */
+void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8_t *y, int64_t *stroke_offsets,
+             int64_t *drawing_offsets);
+
+/* A 64-bit hash of each drawing's strokes: equal drawings have equal hashes, on every platform, for ever
+   (the train/validation split is made of it). out: n_drawings. */
+void qd_hash(const qd_view *v, uint64_t *out);
+
+/* ---- deltas ------------------------------------------------------------------------------------------- */
+
+/* Points of a drawing become steps (dx, dy, pen): the first relative to (0, 0), each other to the point
+   before, also across strokes; pen is 1 on the last point of a stroke, else 0. A drawing is cut to max_len
+   steps. With blank_zero != 0, a step with dx == dy == 0 becomes (0, 0, 0), as in the notebook. */
+
+/* dx and dy have 511 values each: a table standardizes exactly, in double, rounded once. */
+typedef struct {
+    float dx[511], dy[511]; /* [d + 255] */
+} qd_table;
+void qd_table_raw(qd_table *t);                                              /* (float)d */
+void qd_table_standard(qd_table *t, const double mean[2], const double std[2]); /* (float)((d - mean) / std) */
+
+/* Padded: steps of drawing rows[i] of views[view_of[i]] to out[i * max_len * 3 ..], zeros behind the last
+   step, its number of steps to lengths[i]. view_of == NULL: all of views[0]; rows == NULL: rows 0..n-1. */
+void qd_deltas_f32(const qd_view *views, const int32_t *view_of, const int64_t *rows, int64_t n, int64_t max_len,
+                   int blank_zero, const qd_table *table, float *out, int32_t *lengths);
+void qd_deltas_i16(const qd_view *views, const int32_t *view_of, const int64_t *rows, int64_t n, int64_t max_len,
+                   int blank_zero, int16_t *out, int32_t *lengths);
+
+/* Ragged: the steps of all drawings of v behind each other, drawing i at steps [offsets[i], offsets[i + 1]).
+   offsets (n_drawings + 1) are input, and must leave room for min(points, max_len) steps each. */
+void qd_ragged_f32(const qd_view *v, int64_t max_len, int blank_zero, const qd_table *table, const int64_t *offsets,
+                   float *out);
+void qd_ragged_i16(const qd_view *v, int64_t max_len, int blank_zero, const int64_t *offsets, int16_t *out);
+
+/* Exact sums over the steps of many drawings; add them to merge. */
+typedef struct {
+    int64_t n, sum[2], sum_sq[2]; /* dx, dy */
+} qd_stats;
+
+/* Adds drawing i's steps (cut to max_len; with blank_zero without the steps dx == dy == 0) to
+   out[group[i]], or to out[0] where group is NULL. */
+void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

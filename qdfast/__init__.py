@@ -1,0 +1,29 @@
+"""qdfast: stroke drawings (Quick, Draw! ndjson) to trained and served models, with the preprocessing in C."""
+
+from .drawings import Drawings, concat
+from .errors import DataError, Error, ParseError, ServingError
+from .ndjson import format_ndjson, from_strokes, iter_ndjson, parse_ndjson, read_ndjson
+from .prepare import prepare
+from .report import ParseReport
+from .shards import Prepared, Rows, open_prepared
+from .stats import DeltaStats
+
+__all__ = [
+    "DataError",
+    "DeltaStats",
+    "Drawings",
+    "Error",
+    "ParseError",
+    "ParseReport",
+    "Prepared",
+    "Rows",
+    "ServingError",
+    "concat",
+    "format_ndjson",
+    "from_strokes",
+    "iter_ndjson",
+    "open_prepared",
+    "parse_ndjson",
+    "prepare",
+    "read_ndjson",
+]

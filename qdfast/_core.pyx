@@ -1,0 +1,332 @@
+"""The binding of csrc/qd.h: buffers in, buffers out, no GIL while a kernel runs.
+
+Arguments are checked here as far as memory safety needs it; meaning and defaults live in the modules above.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from qdfast cimport _qd as qd
+
+PADDING = qd.QD_PADDING
+KINDS = ("not_recognized", "field_missing")  # of qd_tally
+
+
+cdef class Columns:
+    """Scratch columns for one block of at most ``capacity`` bytes of ndjson, reused from block to block.
+
+    ``scan`` and ``append`` fill them; ``take`` copies what was found into arrays of its exact size and empties them.
+    Not to be shared by threads.
+    """
+
+    cdef qd.qd_columns c
+    cdef qd.qd_words w
+    cdef qd.qd_tally tally
+    cdef readonly size_t capacity
+    cdef list _owners
+
+    def __cinit__(self, size_t capacity):
+        cdef size_t points = qd.qd_max_points(capacity)
+        cdef size_t strokes = qd.qd_max_strokes(capacity)
+        cdef size_t drawings = qd.qd_max_drawings(capacity)
+        cdef size_t slots = 16
+        while slots < 2 * drawings:
+            slots *= 2
+        self.capacity = capacity
+        self._owners = []
+        # Sized for the worst case and never touched beyond what is found: untouched pages cost nothing.
+        self.c.x = <uint8_t *>self._own(points)
+        self.c.y = <uint8_t *>self._own(points)
+        self.c.stroke_offsets = <int64_t *>self._own(8 * (strokes + 1))
+        self.c.drawing_offsets = <int64_t *>self._own(8 * (drawings + 1))
+        self.c.key_id = <uint64_t *>self._own(8 * drawings)
+        self.c.timestamp = <int64_t *>self._own(8 * drawings)
+        self.c.word = <int32_t *>self._own(4 * drawings)
+        self.c.recognized = <uint8_t *>self._own(drawings)
+        self.c.countrycode = <uint8_t *>self._own(2 * drawings)
+        self.c.cap_points = points
+        self.c.cap_strokes = strokes
+        self.c.cap_drawings = drawings
+        self.w.bytes = <uint8_t *>self._own(capacity + 1)
+        self.w.offsets = <int64_t *>self._own(8 * (drawings + 1))
+        self.w.slots = <int32_t *>self._own(4 * slots)
+        self.w.cap_bytes = capacity
+        self.w.cap_words = drawings
+        self.w.n_slots = slots
+
+    cdef void *_own(self, size_t size) except NULL:
+        cdef uint8_t[::1] owner = np.zeros(size, np.uint8)
+        self._owners.append(owner)
+        return &owner[0]
+
+    def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any):
+        """Scan ``data[pos:size]``; returns the position of the first uncertain line, or ``size``.
+
+        ``data[size - 1]`` must be a newline and ``PADDING`` readable bytes must follow it.
+        """
+        if size == 0 or pos >= size:
+            return size
+        if <size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity:
+            raise ValueError("block without newline or padding, or larger than the columns' capacity")
+        with nogil:
+            qd.qd_scan(&data[0], size, &pos, keep_any, &self.c, &self.w, &self.tally)
+        return pos
+
+    @property
+    def lines(self):
+        """Line ends passed so far, those counted by ``skip_line`` included."""
+        return self.tally.lines
+
+    def skip_line(self):
+        """Count a line that was dealt with outside of ``scan``."""
+        self.tally.lines += 1
+
+    def append(self, const uint8_t[::1] x, const uint8_t[::1] y, list stroke_lengths, uint64_t key_id, int recognized,
+               bytes countrycode, int64_t timestamp, bytes word):
+        """Append one drawing that was validated elsewhere."""
+        cdef Py_ssize_t n = x.shape[0], k = len(stroke_lengths)
+        cdef int64_t i = self.c.n_drawings
+        cdef int64_t length
+        if (n == 0 or y.shape[0] != n or sum(stroke_lengths) != n or len(countrycode) > 2
+                or self.c.n_points + n > self.c.cap_points or self.c.n_strokes + k > self.c.cap_strokes
+                or i == self.c.cap_drawings):
+            raise ValueError("drawing inconsistent, or larger than what is left of the columns")
+        cdef const uint8_t *w = word
+        cdef int32_t code = qd.qd_word_code(&self.w, w, len(word))
+        if code < 0:
+            raise ValueError("no room for the word")
+        memcpy(self.c.x + self.c.n_points, &x[0], n)
+        memcpy(self.c.y + self.c.n_points, &y[0], n)
+        for length in stroke_lengths:
+            self.c.n_points += length
+            self.c.n_strokes += 1
+            self.c.stroke_offsets[self.c.n_strokes] = self.c.n_points
+        self.c.key_id[i] = key_id
+        self.c.recognized[i] = recognized
+        self.c.timestamp[i] = timestamp
+        self.c.word[i] = code
+        cdef const uint8_t *country = countrycode
+        memset(self.c.countrycode + 2 * i, 0, 2)
+        memcpy(self.c.countrycode + 2 * i, country, len(countrycode))
+        self.c.n_drawings = i + 1
+        self.c.drawing_offsets[i + 1] = self.c.n_strokes
+
+    def take(self):
+        """The drawings found, as ``(columns, words, tally)``, and start afresh.
+
+        ``columns``: dict of new arrays by column name; ``words``: list of bytes; ``tally``: dict kind ->
+        ``(count, [(line, offset), ...])`` with 0-based lines.
+        """
+        cdef int64_t n = self.c.n_drawings
+        columns = {
+            "x": _copy(self.c.x, self.c.n_points, np.uint8),
+            "y": _copy(self.c.y, self.c.n_points, np.uint8),
+            "stroke_offsets": _copy(self.c.stroke_offsets, self.c.n_strokes + 1, np.int64),
+            "drawing_offsets": _copy(self.c.drawing_offsets, n + 1, np.int64),
+            "key_id": _copy(self.c.key_id, n, np.uint64),
+            "recognized": _copy(self.c.recognized, n, np.uint8),
+            "countrycode": _copy(self.c.countrycode, 2 * n, np.uint8).view("S2"),
+            "timestamp": _copy(self.c.timestamp, n, np.int64),
+            "word_codes": _copy(self.c.word, n, np.int32),
+        }
+        words = [
+            (<const char *>self.w.bytes)[self.w.offsets[i]:self.w.offsets[i + 1]] for i in range(self.w.n_words)
+        ]
+        tally = {}
+        for kind in range(qd.QD_KINDS):
+            tally[KINDS[kind]] = self.tally.count[kind], [
+                (self.tally.example_line[kind][e], self.tally.example_offset[kind][e])
+                for e in range(min(<int64_t>qd.QD_EXAMPLES, self.tally.count[kind]))
+            ]
+        self.c.n_points = self.c.n_strokes = self.c.n_drawings = 0
+        qd.qd_words_clear(&self.w)
+        memset(&self.tally, 0, sizeof(self.tally))
+        return columns, words, tally
+
+
+cdef object _copy(const void *source, int64_t n, dtype):
+    array = np.empty(n, dtype)
+    cdef uint8_t[::1] raw
+    if n:
+        raw = array.view(np.uint8)
+        memcpy(&raw[0], source, raw.shape[0])
+    return array
+
+
+cdef class Views:
+    """The columns of one or several batches, as the kernels read them; keeps the arrays alive.
+
+    Raises ValueError where offsets are not those of a sound batch (every stroke has a point, every drawing a stroke).
+    """
+
+    cdef qd.qd_view *v
+    cdef readonly int n
+    cdef list _owners
+
+    def __cinit__(self, batches):
+        self.n = len(batches)
+        self._owners = []
+        self.v = <qd.qd_view *>PyMem_Malloc(max(self.n, 1) * sizeof(qd.qd_view))
+        if self.v == NULL:
+            raise MemoryError
+        for i, (x, y, stroke_offsets, drawing_offsets) in enumerate(batches):
+            self._add(i, x, y, stroke_offsets, drawing_offsets)
+
+    def __dealloc__(self):
+        PyMem_Free(self.v)
+
+    cdef _add(self, int i, const uint8_t[::1] x, const uint8_t[::1] y, const int64_t[::1] stroke_offsets,
+              const int64_t[::1] drawing_offsets):
+        cdef qd.qd_view *v = self.v + i
+        cdef int bad
+        if x.shape[0] != y.shape[0] or not stroke_offsets.shape[0] or not drawing_offsets.shape[0]:
+            raise ValueError("x and y differ in length, or offsets are empty")
+        v.n_points = x.shape[0]
+        v.n_strokes = stroke_offsets.shape[0] - 1
+        v.n_drawings = drawing_offsets.shape[0] - 1
+        v.x = &x[0] if v.n_points else NULL
+        v.y = &y[0] if v.n_points else NULL
+        v.stroke_offsets = &stroke_offsets[0]
+        v.drawing_offsets = &drawing_offsets[0]
+        with nogil:
+            bad = qd.qd_check(v)
+        if bad:
+            raise ValueError("offsets do not rise from 0 to the number of strokes and points")
+        self._owners.append((x, y, stroke_offsets, drawing_offsets))
+
+    cdef _check_rows(self, const int32_t[::1] view_of, const int64_t[::1] rows):
+        cdef Py_ssize_t i
+        cdef int which = 0
+        if view_of is not None and (rows is None or view_of.shape[0] != rows.shape[0]):
+            raise ValueError("view_of and rows differ in length")
+        if rows is None:
+            return
+        for i in range(rows.shape[0]):
+            if view_of is not None:
+                which = view_of[i]
+            if not (0 <= which < self.n and 0 <= rows[i] < self.v[which].n_drawings):
+                raise IndexError(f"no drawing {rows[i]} in batch {which}")
+
+    def deltas(self, const int32_t[::1] view_of, const int64_t[::1] rows, bint blank_zero, mean, std, out,
+               int32_t[::1] lengths):
+        """Fill ``out`` (n, max_len, 3), float32 or int16, and ``lengths`` (n,); see qd_deltas_f32.
+
+        ``mean`` and ``std`` are float64 (2,), or None for raw deltas.
+        """
+        cdef int64_t n = self.v[0].n_drawings if rows is None else rows.shape[0]
+        cdef const int32_t *which = NULL
+        cdef const int64_t *row = NULL
+        cdef qd.qd_table table
+        cdef float[:, :, ::1] f32
+        cdef int16_t[:, :, ::1] i16
+        cdef int64_t max_len
+        self._check_rows(view_of, rows)
+        if out.shape != (n, out.shape[1], 3) or lengths.shape[0] != n:
+            raise ValueError(f"out must be ({n}, max_len, 3) and lengths ({n},)")
+        if n == 0 or out.shape[1] == 0:
+            if n:
+                lengths[:] = 0
+            return
+        if rows is not None:
+            row = &rows[0]
+        if view_of is not None:
+            which = &view_of[0]
+        max_len = out.shape[1]
+        if out.dtype == np.float32:
+            f32 = out
+            _table(&table, mean, std)
+            with nogil:
+                qd.qd_deltas_f32(self.v, which, row, n, max_len, blank_zero, &table, &f32[0, 0, 0], &lengths[0])
+        else:
+            i16 = out
+            with nogil:
+                qd.qd_deltas_i16(self.v, which, row, n, max_len, blank_zero, &i16[0, 0, 0], &lengths[0])
+
+    def ragged(self, int64_t max_len, bint blank_zero, mean, std, const int64_t[::1] offsets, out):
+        """Fill ``out`` (offsets[-1], 3), float32 or int16, from the first batch; see qd_ragged_f32."""
+        cdef qd.qd_table table
+        cdef float[:, ::1] f32
+        cdef int16_t[:, ::1] i16
+        cdef int64_t i, points, at = 0
+        cdef qd.qd_view *v = self.v
+        if offsets.shape[0] != v.n_drawings + 1 or max_len < 0:
+            raise ValueError("one offset more than drawings is needed")
+        for i in range(v.n_drawings):
+            points = v.stroke_offsets[v.drawing_offsets[i + 1]] - v.stroke_offsets[v.drawing_offsets[i]]
+            if offsets[i] != at:
+                raise ValueError("offsets do not fit the drawings")
+            at += min(points, max_len)
+        if out.shape != (at, 3):
+            raise ValueError(f"out must be ({at}, 3)")
+        if at == 0:
+            return
+        if out.dtype == np.float32:
+            f32 = out
+            _table(&table, mean, std)
+            with nogil:
+                qd.qd_ragged_f32(v, max_len, blank_zero, &table, &offsets[0], &f32[0, 0])
+        else:
+            i16 = out
+            with nogil:
+                qd.qd_ragged_i16(v, max_len, blank_zero, &offsets[0], &i16[0, 0])
+
+    def stats(self, const int32_t[::1] group, int n_groups, int64_t max_len, bint blank_zero):
+        """Sums over the first batch's steps by group, int64 (n_groups, 5): n, sum dx, dy, sum dx^2, dy^2."""
+        cdef qd.qd_view *v = self.v
+        cdef const int32_t *g = NULL
+        cdef Py_ssize_t i
+        cdef int64_t[:, ::1] sums = np.zeros((n_groups, 5), np.int64)
+        if n_groups < 1 or (group is not None and group.shape[0] != v.n_drawings):
+            raise ValueError("a group for each drawing is needed")
+        if group is not None and group.shape[0]:
+            for i in range(group.shape[0]):
+                if not 0 <= group[i] < n_groups:
+                    raise IndexError(f"no group {group[i]}")
+            g = &group[0]
+        with nogil:
+            qd.qd_delta_stats(v, g, max_len, blank_zero, <qd.qd_stats *>&sums[0, 0])
+        return np.asarray(sums)
+
+    def hashes(self):
+        """uint64 (n_drawings,) of the first batch; see qd_hash."""
+        cdef uint64_t[::1] out = np.empty(self.v.n_drawings, np.uint64)
+        if out.shape[0]:
+            with nogil:
+                qd.qd_hash(self.v, &out[0])
+        return np.asarray(out)
+
+    def take(self, const int64_t[::1] rows):
+        """Drawings ``rows`` of the first batch as new ``(x, y, stroke_offsets, drawing_offsets)``."""
+        cdef Py_ssize_t n = rows.shape[0]
+        cdef int64_t i, first, last, points = 0, strokes = 0
+        cdef qd.qd_view *v = self.v
+        self._check_rows(None, rows)
+        for i in range(n):
+            first = v.drawing_offsets[rows[i]]
+            last = v.drawing_offsets[rows[i] + 1]
+            strokes += last - first
+            points += v.stroke_offsets[last] - v.stroke_offsets[first]
+        arrays = (
+            np.empty(points, np.uint8), np.empty(points, np.uint8),
+            np.zeros(strokes + 1, np.int64), np.zeros(n + 1, np.int64),
+        )
+        cdef uint8_t[::1] x = arrays[0], y = arrays[1]
+        cdef int64_t[::1] stroke_offsets = arrays[2], drawing_offsets = arrays[3]
+        if n:
+            with nogil:
+                qd.qd_take(v, &rows[0], n, &x[0], &y[0], &stroke_offsets[0], &drawing_offsets[0])
+        return arrays
+
+
+cdef _table(qd.qd_table *table, mean, std):
+    cdef double m[2]
+    cdef double s[2]
+    if mean is None:
+        qd.qd_table_raw(table)
+    else:
+        m[0], m[1] = mean
+        s[0], s[1] = std
+        qd.qd_table_standard(table, m, s)

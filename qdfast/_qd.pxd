@@ -1,0 +1,87 @@
+# Mirrors csrc/qd.h, which is the manual.
+from libc.stddef cimport size_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+
+cdef extern from "qd.h" nogil:
+    ctypedef struct qd_view:
+        const uint8_t *x
+        const uint8_t *y
+        const int64_t *stroke_offsets
+        const int64_t *drawing_offsets
+        int64_t n_points
+        int64_t n_strokes
+        int64_t n_drawings
+
+    int qd_check(const qd_view *v)
+
+    enum: QD_PADDING
+    size_t qd_max_points(size_t len)
+    size_t qd_max_strokes(size_t len)
+    size_t qd_max_drawings(size_t len)
+
+    ctypedef struct qd_columns:
+        uint8_t *x
+        uint8_t *y
+        int64_t *stroke_offsets
+        int64_t *drawing_offsets
+        uint64_t *key_id
+        int64_t *timestamp
+        int32_t *word
+        uint8_t *recognized
+        uint8_t *countrycode
+        int64_t n_points
+        int64_t n_strokes
+        int64_t n_drawings
+        int64_t cap_points
+        int64_t cap_strokes
+        int64_t cap_drawings
+
+    ctypedef struct qd_words:
+        uint8_t *bytes
+        int64_t *offsets
+        int32_t *slots
+        int64_t cap_bytes
+        int64_t cap_words
+        int64_t n_slots
+        int32_t n_words
+
+    int32_t qd_word_code(qd_words *w, const uint8_t *word, size_t len)
+    void qd_words_clear(qd_words *w)
+
+    enum: QD_EXAMPLES
+    enum: QD_KINDS
+
+    ctypedef struct qd_tally:
+        int64_t lines
+        int64_t count[2]
+        int64_t example_line[2][5]
+        int64_t example_offset[2][5]
+
+    enum: QD_END
+    enum: QD_UNCERTAIN
+    int qd_scan(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+                qd_tally *tally)
+
+    void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8_t *y, int64_t *stroke_offsets,
+                 int64_t *drawing_offsets)
+    void qd_hash(const qd_view *v, uint64_t *out)
+
+    ctypedef struct qd_table:
+        float dx[511]
+        float dy[511]
+    void qd_table_raw(qd_table *t)
+    void qd_table_standard(qd_table *t, const double *mean, const double *std)
+
+    void qd_deltas_f32(const qd_view *views, const int32_t *view_of, const int64_t *rows, int64_t n, int64_t max_len,
+                       int blank_zero, const qd_table *table, float *out, int32_t *lengths)
+    void qd_deltas_i16(const qd_view *views, const int32_t *view_of, const int64_t *rows, int64_t n, int64_t max_len,
+                       int blank_zero, int16_t *out, int32_t *lengths)
+    void qd_ragged_f32(const qd_view *v, int64_t max_len, int blank_zero, const qd_table *table,
+                       const int64_t *offsets, float *out)
+    void qd_ragged_i16(const qd_view *v, int64_t max_len, int blank_zero, const int64_t *offsets, int16_t *out)
+
+    ctypedef struct qd_stats:
+        int64_t n
+        int64_t sum[2]
+        int64_t sum_sq[2]
+    void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out)

@@ -1,0 +1,354 @@
+"""``Drawings``: one immutable, columnar batch of stroke drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core
+from .errors import DataError
+from .pictures import html
+from .report import ParseReport
+from .report import merge as merge_reports
+from .stats import DeltaStats
+
+NO_TIMESTAMP = np.iinfo(np.int64).min
+NOT_GIVEN = 2
+
+Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
+"""One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
+
+COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
+    "key_id": (np.dtype(np.uint64), 0),
+    "recognized": (np.dtype(np.uint8), NOT_GIVEN),
+    "countrycode": (np.dtype("S2"), b""),
+    "timestamp": (np.dtype(np.int64), NO_TIMESTAMP),
+    "word_codes": (np.dtype(np.int32), 0),
+}
+"""The columns with one value a drawing: dtype, and the value where the line has none."""
+
+
+class Drawings:
+    """N drawings, S strokes, P points in flat arrays; no Python object per drawing or stroke.
+
+    Args:
+        x, y: uint8 (P,), coordinates 0..255 as in Google's simplified files.
+        stroke_offsets: int64 (S+1,); points of stroke s are ``[stroke_offsets[s], stroke_offsets[s+1])``.
+        drawing_offsets: int64 (N+1,); strokes of drawing i are ``[drawing_offsets[i], drawing_offsets[i+1])``.
+        key_id: uint64 (N,); 0 where not given.
+        recognized: uint8 (N,); 1 true, 0 false, 2 not given.
+        countrycode: S2 (N,); b"" where not given.
+        timestamp: int64 (N,); µs since 1970-01-01 UTC, ``NO_TIMESTAMP`` where not given.
+        word_codes, words: int32 (N,) indices into the tuple ``words``; a single name without codes holds for all.
+        report: what became of the lines these drawings were read from.
+
+    The arrays are shared, not copied, and read-only. Every stroke has a point and every drawing a stroke.
+
+    Raises:
+        DataError: arrays that are not such columns.
+    """
+
+    x: NDArray[np.uint8]
+    y: NDArray[np.uint8]
+    stroke_offsets: NDArray[np.int64]
+    drawing_offsets: NDArray[np.int64]
+    key_id: NDArray[np.uint64]
+    recognized: NDArray[np.uint8]
+    countrycode: NDArray[np.bytes_]
+    timestamp: NDArray[np.int64]
+    word_codes: NDArray[np.int32]
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        stroke_offsets: ArrayLike,
+        drawing_offsets: ArrayLike,
+        *,
+        key_id: ArrayLike | None = None,
+        recognized: ArrayLike | None = None,
+        countrycode: ArrayLike | None = None,
+        timestamp: ArrayLike | None = None,
+        word_codes: ArrayLike | None = None,
+        words: Sequence[str] = ("",),
+        report: ParseReport | None = None,
+    ) -> None:
+        self.x, self.y = _column("x", x, np.dtype(np.uint8)), _column("y", y, np.dtype(np.uint8))
+        self.stroke_offsets = _column("stroke_offsets", stroke_offsets, np.dtype(np.int64))
+        self.drawing_offsets = _column("drawing_offsets", drawing_offsets, np.dtype(np.int64))
+        given = {
+            "key_id": key_id,
+            "recognized": recognized,
+            "countrycode": countrycode,
+            "timestamp": timestamp,
+            "word_codes": word_codes,
+        }
+        for name, values in given.items():
+            dtype, missing = COLUMNS[name]
+            column = _column(name, np.full(len(self), missing, dtype) if values is None else values, dtype)
+            if len(column) != len(self):
+                raise DataError(f"{name} has {len(column)} values for {len(self)} drawings")
+            setattr(self, name, column)
+        self.words = tuple(words)
+        self.report = report
+        codes = self.word_codes
+        if len(codes) and (codes.min() < 0 or codes.max() >= len(self.words)):
+            raise DataError(f"word_codes are not all in 0..{len(self.words) - 1}")
+        _ = self._views  # checks the offsets
+
+    @cached_property
+    def _views(self) -> _core.Views:
+        try:
+            return _core.Views([(self.x, self.y, self.stroke_offsets, self.drawing_offsets)])
+        except ValueError as e:
+            raise DataError(f"not the columns of drawings: {e}") from e
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    # ---- as a collection ----
+
+    def __len__(self) -> int:
+        return max(len(self.drawing_offsets) - 1, 0)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 (N,): points per drawing."""
+        return np.diff(self.stroke_offsets[self.drawing_offsets])
+
+    @property
+    def word(self) -> NDArray[np.str_]:
+        """str (N,): the class of each drawing, "" where not given."""
+        return np.array(self.words, dtype=np.str_)[self.word_codes]
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Strokes: ...
+    @overload
+    def __getitem__(self, index: slice | ArrayLike) -> Drawings: ...
+    def __getitem__(self, index: Any) -> Any:
+        """An integer gives one drawing as a list of (x, y); a slice, mask or index array gives ``Drawings``."""
+        if isinstance(index, int | np.integer):
+            i = range(len(self))[int(index)]
+            cuts = self.stroke_offsets[self.drawing_offsets[i] : self.drawing_offsets[i + 1] + 1].tolist()
+            return [(self.x[a:b], self.y[a:b]) for a, b in pairwise(cuts)]
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._slice(start, max(stop, start))
+            index = np.arange(start, stop, step)
+        rows = np.asarray(index)
+        if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"mask of shape {rows.shape} for {len(self)} drawings")
+            rows = np.flatnonzero(rows)
+        elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+        return self._take(rows.astype(np.int64))
+
+    def _slice(self, start: int, stop: int) -> Drawings:
+        first, last = self.drawing_offsets[start], self.drawing_offsets[stop]
+        stroke_offsets = self.stroke_offsets[first : last + 1]
+        return Drawings(
+            self.x[stroke_offsets[0] : stroke_offsets[-1]],
+            self.y[stroke_offsets[0] : stroke_offsets[-1]],
+            stroke_offsets - stroke_offsets[0],
+            self.drawing_offsets[start : stop + 1] - first,
+            **{name: getattr(self, name)[start:stop] for name in COLUMNS},
+            words=self.words,
+        )
+
+    def _take(self, rows: NDArray[np.int64]) -> Drawings:
+        rows = np.where(rows < 0, rows + len(self), rows)
+        return Drawings(
+            *self._views.take(rows),
+            **{name: getattr(self, name)[rows] for name in COLUMNS},
+            words=self.words,
+        )
+
+    def __iter__(self) -> Iterator[Strokes]:
+        return (self[i] for i in range(len(self)))
+
+    def equals(self, other: Drawings) -> bool:
+        """Whether all columns are equal, words compared by name; the report is not looked at."""
+        names = ("x", "y", "stroke_offsets", "drawing_offsets", *(c for c in COLUMNS if c != "word_codes"), "word")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+    def __repr__(self) -> str:
+        words = [w for w in self.words if w]
+        named = ", ".join(words[:3]) + (f", … {len(words)} words" if len(words) > 3 else "")
+        counts = f"{len(self):,} drawings, {len(self.stroke_offsets) - 1:,} strokes, {len(self.x):,} points"
+        return f"Drawings({counts}{'; ' + named if named else ''})"
+
+    def _repr_html_(self) -> str:
+        shown = self[:20]
+        return html(list(shown), shown.word.tolist(), repr(self))
+
+    # ---- as model input ----
+
+    def deltas(
+        self,
+        max_len: int | None = None,
+        *,
+        stats: DeltaStats | None = None,
+        dtype: DTypeLike = np.float32,
+        blank_zero_steps: bool = False,
+        out: NDArray[Any] | None = None,
+        lengths_out: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Steps (dx, dy, pen), padded with zeros.
+
+        The first point of a drawing is relative to (0, 0), each other to the point before, also across strokes;
+        pen is 1 on the last point of a stroke, else 0.
+
+        Args:
+            max_len: a drawing is cut to that many steps from its start; default: the longest drawing's.
+            stats: standardize dx and dy with these (in float64, rounded once); float32 only. Default: raw.
+            dtype: float32, or int16 for raw deltas.
+            blank_zero_steps: a step with dx = dy = 0 becomes (0, 0, 0) also with its pen and with ``stats``, as in
+                the notebook this comes from. Default: such steps are steps like all others.
+            out, lengths_out: arrays to fill and return instead of new ones, C-contiguous.
+
+        Returns:
+            ``(deltas, lengths)``: dtype (N, max_len, 3) in coordinate units or standard deviations, and
+            int32 (N,) steps per drawing.
+
+        Raises:
+            ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, a negative ``max_len``.
+        """
+        if max_len is None:
+            max_len = int(self.lengths.max(initial=0))
+        out, lengths, mean, std = _delta_arguments(len(self), max_len, stats, dtype, out, lengths_out)
+        self._views.deltas(None, None, blank_zero_steps, mean, std, out, lengths)
+        return out, lengths
+
+    def ragged_deltas(
+        self,
+        max_len: int | None = None,
+        *,
+        stats: DeltaStats | None = None,
+        dtype: DTypeLike = np.float32,
+        blank_zero_steps: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """``deltas`` without padding: ``(values, offsets)``, dtype (M, 3) and int64 (N+1,).
+
+        Drawing i's steps are ``values[offsets[i]:offsets[i+1]]``. Arguments and errors as for ``deltas``.
+        """
+        limit = np.iinfo(np.int64).max if max_len is None else _checked_max_len(max_len)
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.minimum(self.lengths, limit), out=offsets[1:])
+        mean, std = _standardization(stats, np.dtype(dtype))
+        values = np.empty((int(offsets[-1]), 3), dtype)
+        self._views.ragged(limit, blank_zero_steps, mean, std, offsets, values)
+        return values, offsets
+
+    def delta_stats(self, max_len: int | None = None, *, blank_zero_steps: bool = False) -> DeltaStats:
+        """Exact statistics of dx and dy over all steps (cut to ``max_len`` a drawing).
+
+        ``blank_zero_steps=True`` leaves out the steps with dx = dy = 0, as the notebook does.
+        """
+        return self._group_stats(None, 1, max_len, blank_zero_steps)[0]
+
+    def _group_stats(
+        self, group: NDArray[np.int32] | None, n_groups: int, max_len: int | None = None, blank_zero: bool = False
+    ) -> list[DeltaStats]:
+        limit = np.iinfo(np.int64).max if max_len is None else _checked_max_len(max_len)
+        return [DeltaStats.from_row(r) for r in self._views.stats(group, n_groups, limit, blank_zero)]
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """uint64 (N,): a hash of the strokes alone. Equal drawings have equal hashes, on every platform and release."""
+        return self._views.hashes()
+
+
+def concat(parts: Sequence[Drawings]) -> Drawings:
+    """All drawings of ``parts``, in order; words are merged by name, reports added up."""
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    code_of: dict[str, int] = {}
+    codes = []
+    for p in parts:
+        new = np.array([code_of.setdefault(w, len(code_of)) for w in p.words], np.int32)
+        codes.append(new[p.word_codes])
+    reports = [p.report for p in parts if p.report is not None]
+    return Drawings(
+        _join([p.x for p in parts], np.uint8),
+        _join([p.y for p in parts], np.uint8),
+        _join_offsets([p.stroke_offsets for p in parts]),
+        _join_offsets([p.drawing_offsets for p in parts]),
+        **{
+            name: _join([getattr(p, name) for p in parts], dtype)
+            for name, (dtype, _) in COLUMNS.items()
+            if name != "word_codes"
+        },
+        word_codes=_join(codes, np.int32),
+        words=tuple(code_of) or ("",),
+        report=merge_reports(reports) if reports else None,
+    )
+
+
+def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+
+
+def _join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    starts = np.cumsum([0] + [o[-1] for o in offsets])
+    return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
+
+
+def _column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype != dtype:
+        if array.size and not np.array_equal(array, array.astype(dtype)):
+            raise DataError(f"{name} does not fit {dtype}")
+        array = array.astype(dtype)
+    if array.ndim != 1:
+        raise DataError(f"{name} has {array.ndim} dimensions, not one")
+    array = np.ascontiguousarray(array).view()
+    array.flags.writeable = False
+    return array
+
+
+def _checked_max_len(max_len: int) -> int:
+    if max_len < 0:
+        raise ValueError(f"max_len is {max_len}: it must not be negative")
+    return max_len
+
+
+def _standardization(
+    stats: DeltaStats | None, dtype: np.dtype[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
+    if dtype not in (np.float32, np.int16):
+        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+    if stats is None:
+        return None, None
+    if dtype == np.int16:
+        raise ValueError("int16 deltas are raw: they cannot be standardized")
+    return stats.mean, stats.std
+
+
+def _delta_arguments(
+    n: int,
+    max_len: int,
+    stats: DeltaStats | None,
+    dtype: DTypeLike,
+    out: NDArray[Any] | None,
+    lengths_out: NDArray[np.int32] | None,
+) -> tuple[NDArray[Any], NDArray[np.int32], Any, Any]:
+    """The output arrays and standardization of a padded request."""
+    shape = (n, _checked_max_len(max_len), 3)
+    dtype = np.dtype(dtype if out is None else out.dtype)
+    mean, std = _standardization(stats, dtype)
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, not {shape}")
+    if lengths_out is None:
+        lengths_out = np.empty(n, np.int32)
+    elif lengths_out.shape != (n,):
+        raise ValueError(f"lengths_out has shape {lengths_out.shape}, not {(n,)}")
+    return out, lengths_out, mean, std

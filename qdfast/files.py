@@ -1,0 +1,62 @@
+"""Files that are complete or not there, and directories with one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import DataError
+
+TEMPORARY = ".tmp-"  # every unfinished file has this at the start of its name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, renamed to it when the block ends well and removed when it does not.
+
+    Raises:
+        OSError: naming ``path``, where the system's error does not.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException as e:
+        temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.filename is None and e.errno is not None:
+            raise OSError(e.errno, e.strerror, str(path)) from e
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove what a killed writer left; only for the holder of the directory's lock."""
+    for path in directory.glob(f"{TEMPORARY}*"):
+        path.unlink()
+
+
+@contextmanager
+def only_writer(directory: Path, doing: str) -> Iterator[None]:
+    """Create ``directory`` if needed and lock it; the lock ends with the block or the process.
+
+    Raises:
+        DataError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{directory}: another process is {doing} it") from None
+        yield
+    finally:
+        os.close(fd)

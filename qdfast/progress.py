@@ -1,0 +1,87 @@
+"""A progress line on a terminal; silence in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+
+def human(n: float) -> str:
+    """``n`` with three significant digits and a decimal prefix: 1234567 -> '1.23M'."""
+    for prefix in ("", "k", "M", "G"):
+        if abs(n) < 999.5:
+            return f"{n:.3g}{prefix}"
+        n /= 1000
+    return f"{n:.3g}T"
+
+
+def duration(seconds: float) -> str:
+    """'42s', '3m07s', '2h05m'."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    return f"{s // 60}m{s % 60:02d}s" if s < 3600 else f"{s // 3600}h{s % 3600 // 60:02d}m"
+
+
+class Progress:
+    """One line that is rewritten: ``what  37%  12.3M/33M bytes  410M bytes/s  ETA 12s  note``.
+
+    Args:
+        what: what is being done.
+        total: how many items there will be; None if unknown (no percentage, no ETA).
+        unit: what is counted.
+        stream: default stderr; nothing is written unless it is a terminal.
+    """
+
+    def __init__(
+        self, what: str, total: float | None = None, unit: str = "drawings", stream: TextIO | None = None
+    ) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.stream = sys.stderr if stream is None else stream
+        self.shown = self.stream.isatty()
+        self.done = 0.0
+        self.note = ""
+        self.start = self._last = time.monotonic()
+        self._width = 0
+
+    def update(self, n: float = 1, note: str | None = None) -> None:
+        """Count ``n`` more items; redraws at most ten times a second."""
+        self.done += n
+        if note is not None:
+            self.note = note
+        now = time.monotonic()
+        if self.shown and now - self._last >= 0.1:
+            self._last = now
+            self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        rate = self.done / max(now - self.start, 1e-9)
+        parts = [self.what]
+        if self.total:
+            parts += [f"{self.done / self.total:4.0%}", f"{human(self.done)}/{human(self.total)} {self.unit}"]
+        else:
+            parts += [f"{human(self.done)} {self.unit}"]
+        parts += [f"{human(rate)} {self.unit}/s"]
+        if self.total and rate > 0:
+            parts += [f"ETA {duration(max(self.total - self.done, 0) / rate)}"]
+        line = "  ".join([*parts, self.note]).rstrip()
+        self.stream.write("\r" + line.ljust(self._width))
+        self.stream.flush()
+        self._width = len(line)
+
+    def close(self) -> None:
+        """Erase the line."""
+        if self.shown and self._width:
+            self.stream.write("\r" + " " * self._width + "\r")
+            self.stream.flush()
+            self._width = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

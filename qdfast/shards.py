@@ -1,0 +1,209 @@
+"""Prepared data: shards of drawings in safetensors files, memory-mapped, and the manifest that lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import orjson
+from numpy.typing import DTypeLike, NDArray
+from safetensors.numpy import save
+
+from . import _core
+from .drawings import COLUMNS, Drawings, _delta_arguments, concat
+from .errors import DataError
+from .files import write_bytes
+from .stats import DeltaStats
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+SPLITS = ("train", "validation")
+Split: TypeAlias = Literal["train", "validation", "all"]
+
+_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "U64": np.uint64}
+
+
+def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> None:
+    """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file."""
+    tensors = {name: getattr(drawings, name) for name in ("x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS)}
+    tensors["countrycode"] = drawings.countrycode.view(np.uint8).reshape(-1, 2)
+    tensors["split"] = split
+    if len(drawings.words) == 1:
+        del tensors["word_codes"]
+    # One metadata key: the library writes several in no fixed order.
+    metadata = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
+    write_bytes(path, save(tensors, {"qdfast": metadata}))
+
+
+def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
+    """Map a shard; nothing is copied. Returns the drawings and their splits.
+
+    Raises:
+        DataError: not such a file, or a damaged one.
+        OSError: a file that cannot be read.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < 10:
+            raise DataError(f"{path}: not a qdfast shard: too short")
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = orjson.loads(data[8 : 8 + size])
+        about = orjson.loads(header.pop("__metadata__")["qdfast"])
+        if about["format"] != FORMAT:
+            raise DataError(f"{path}: shard of format {about['format']}, this version reads {FORMAT}")
+        arrays: dict[str, Any] = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            dtype = np.dtype(_DTYPES[entry["dtype"]])
+            array = np.frombuffer(data, dtype, (stop - start) // dtype.itemsize, 8 + size + start)
+            arrays[name] = array.reshape(entry["shape"])
+        split = arrays.pop("split")
+        arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
+        drawings = Drawings(**arrays, words=about["words"])
+    except (KeyError, TypeError, ValueError) as e:
+        if isinstance(e, DataError) and str(path) in str(e):
+            raise
+        raise DataError(f"{path}: not a qdfast shard, or damaged: {e}") from e
+    if len(split) != len(drawings):
+        raise DataError(f"{path}: damaged: {len(split)} splits for {len(drawings)} drawings")
+    return drawings, split
+
+
+class Rows:
+    """Labelled drawings addressed by one index, over any number of batches; nothing is copied until asked for.
+
+    Attributes:
+        classes: the class names.
+        labels: int32 (n,), indices into ``classes``.
+        lengths: int32 (n,), points per drawing, uncut.
+        key_id: uint64 (n,), 0 where not given.
+    """
+
+    def __init__(
+        self, parts: Sequence[tuple[Drawings, NDArray[np.int64], NDArray[np.int32]]], classes: Sequence[str]
+    ) -> None:
+        """``parts``: drawings, which of them (indices), and the label of each of these."""
+        self.classes = tuple(classes)
+        self._batches = [drawings for drawings, _, _ in parts]
+        self._views = _core.Views([(d.x, d.y, d.stroke_offsets, d.drawing_offsets) for d in self._batches])
+        self._batch = _join([np.full(len(rows), i, np.int32) for i, (_, rows, _) in enumerate(parts)], np.int32)
+        self._row = _join([rows for _, rows, _ in parts], np.int64)
+        self.labels = _join([labels for _, _, labels in parts], np.int32)
+        self.lengths = _join([d.lengths[rows] for d, rows, _ in parts], np.int32)
+        self.key_id = _join([d.key_id[rows] for d, rows, _ in parts], np.uint64)
+
+    @classmethod
+    def from_drawings(cls, parts: Sequence[tuple[Drawings, NDArray[np.int32]]], classes: Sequence[str]) -> Rows:
+        """All drawings of batches in memory, each batch with its labels."""
+        return cls([(d, np.arange(len(d)), np.asarray(labels, np.int32)) for d, labels in parts], classes)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def deltas(
+        self,
+        index: NDArray[np.integer[Any]],
+        max_len: int,
+        *,
+        stats: DeltaStats | None = None,
+        dtype: DTypeLike = np.float32,
+        out: NDArray[Any] | None = None,
+        lengths_out: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """``Drawings.deltas`` of the rows ``index``, gathered: (m, max_len, 3) and int32 (m,)."""
+        out, lengths, mean, std = _delta_arguments(len(index), max_len, stats, dtype, out, lengths_out)
+        self._views.deltas(self._batch[index], self._row[index], False, mean, std, out, lengths)
+        return out, lengths
+
+    def drawings(self, index: NDArray[np.integer[Any]] | slice) -> Drawings:
+        """The rows ``index`` as ``Drawings``, copied, in that order."""
+        batch, row = self._batch[index], self._row[index]
+        order = np.argsort(batch, kind="stable")
+        found = np.unique(batch)
+        parts = [self._batches[b][row[batch == b]] for b in found]
+        return concat(parts)[np.argsort(order)]
+
+
+def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
+
+
+class Prepared:
+    """A directory written by ``prepare``.
+
+    Attributes:
+        path: the directory.
+        manifest: the parsed ``manifest.json``.
+        digest: SHA-256 (hex) of the manifest: names the data exactly.
+        classes: class names, sorted.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            text = (self.path / MANIFEST).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            what = "not a prepared directory: it has no manifest.json" if self.path.exists() else "no such directory"
+            raise DataError(f"{self.path}: {what}") from None
+        try:
+            self.manifest: dict[str, Any] = orjson.loads(text)
+            version = self.manifest["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as e:
+            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast: {e}") from None
+        if version != FORMAT:
+            raise DataError(f"{self.path / MANIFEST}: of format {version}, this version reads {FORMAT}")
+        self.digest = hashlib.sha256(text).hexdigest()
+        self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
+
+    def stats(self, split: Split = "train") -> DeltaStats:
+        """Exact statistics of the complete drawings of a split."""
+        classes = self.manifest["classes"].values()
+        return DeltaStats.merge(DeltaStats.from_dict(c[s]["deltas"]) for c in classes for s in _splits(split))
+
+    def counts(self, split: Split = "all") -> dict[str, int]:
+        """Drawings per class."""
+        return {name: sum(c[s]["drawings"] for s in _splits(split)) for name, c in self.manifest["classes"].items()}
+
+    @cached_property
+    def _shards(self) -> list[tuple[Drawings, NDArray[np.uint8]]]:
+        files = [shard["file"] for source in self.manifest["sources"] for shard in source["shards"]]
+        return [read_shard(self.path / SHARDS / file) for file in files]
+
+    def rows(self, split: Split = "all") -> Rows:
+        """The drawings of a split, labelled with indices into ``classes``, in the order of the manifest.
+
+        Raises:
+            DataError: a damaged shard.
+            OSError: a missing one.
+        """
+        code_of = {name: code for code, name in enumerate(self.classes)}
+        wanted = [SPLITS.index(s) for s in _splits(split)]
+        parts = []
+        for drawings, of in self._shards:
+            rows = np.flatnonzero(np.isin(of, wanted))
+            codes = np.array([code_of[w] for w in drawings.words], np.int32)
+            parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
+        return Rows(parts, self.classes)
+
+
+def _splits(split: Split) -> tuple[str, ...]:
+    if split != "all" and split not in SPLITS:
+        raise ValueError(f"split is {split!r}: it must be 'train', 'validation' or 'all'")
+    return SPLITS if split == "all" else (split,)
+
+
+def open_prepared(path: str | os.PathLike[str]) -> Prepared:
+    """Open a directory written by ``prepare``.
+
+    Raises:
+        DataError: there is none at ``path``, or its manifest is not readable by this version.
+    """
+    return Prepared(path)

@@ -1,0 +1,38 @@
+"""The C extension. Everything else is in pyproject.toml.
+
+QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
+"""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+if sys.platform == "win32":
+    compile_args, link_args = ["/O2", "/std:c11"], []
+elif os.environ.get("QDFAST_SANITIZE"):
+    compile_args = ["-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+    compile_args += ["-fno-sanitize-recover=undefined"]
+    link_args = ["-fsanitize=address,undefined"]
+else:
+    compile_args, link_args = ["-std=c11", "-O3", "-fvisibility=hidden"], []
+
+core = Extension(
+    "qdfast._core",
+    ["qdfast/_core.pyx", "csrc/scan.c", "csrc/deltas.c"],
+    include_dirs=["csrc"],
+    depends=["csrc/qd.h", "qdfast/_qd.pxd"],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+)
+
+directives = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+setup(ext_modules=cythonize([core], compiler_directives=directives))
