@@ -122,9 +122,9 @@ class Drawings:
         return np.diff(self.stroke_offsets[self.drawing_offsets])
 
     @property
-    def word(self) -> NDArray[np.str_]:
-        """str (N,): the class of each drawing, "" where not given."""
-        return np.array(self.words, dtype=np.str_)[self.word_codes]
+    def word(self) -> NDArray[np.object_]:
+        """str (N,), dtype object: the class of each drawing, "" where not given."""
+        return np.array(self.words, dtype=object)[self.word_codes]
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> Strokes: ...

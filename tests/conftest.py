@@ -1,0 +1,36 @@
+"""Fixtures: real drawings where there are some, procedural ones everywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from qdfast.doodles import write_doodles
+
+sys.path.insert(0, str(Path(__file__).parent))  # reference.py and the tests' own helpers
+
+settings.register_profile("default", deadline=None, max_examples=int(os.environ.get("QDFAST_EXAMPLES", "200")))
+settings.load_profile("default")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def quickdraw() -> Path:
+    """The directory of real drawings ($QDFAST_DATA, else ../shared/quickdraw); skips where there is none."""
+    path = Path(os.environ.get("QDFAST_DATA", ROOT.parent / "shared" / "quickdraw"))
+    if not path.is_dir():
+        pytest.skip(f"no real drawings: {path} is not a directory (set QDFAST_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def doodles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with procedural drawings: six classes, 120 lines each."""
+    out = tmp_path_factory.mktemp("doodles")
+    write_doodles(out, classes=["circle", "house", "ladder", "star", "tree", "zigzag"], per_class=120, seed=1)
+    return out

@@ -1,0 +1,256 @@
+"""Drawings as a collection, and their deltas against the oracle."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+import qdfast
+from qdfast import DataError, DeltaStats, Drawings
+
+points = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=6)
+drawing = st.lists(points, min_size=1, max_size=5).filter(lambda d: sum(map(len, d)) >= 2)
+batch = st.lists(
+    drawing.map(lambda d: [[list(axis) for axis in zip(*stroke, strict=True)] for stroke in d]), max_size=6
+)
+
+
+@pytest.fixture(scope="module")
+def some(doodles: Path) -> Drawings:
+    return qdfast.read_ndjson(doodles, recognized="any")
+
+
+def lists(d: Drawings) -> list:
+    return [[[x.tolist(), y.tolist()] for x, y in strokes] for strokes in d]
+
+
+# ---- as a collection ----
+
+
+def test_picking(some: Drawings):
+    everything = lists(some)
+    n = len(some)
+    assert len(everything) == n
+    rng = np.random.default_rng(0)
+    mask = rng.random(n) < 0.3
+    rows = rng.integers(-n, n, 200)
+    picks = [
+        (slice(10, 20), everything[10:20]), (slice(None), everything), (slice(5, 5), []), (slice(20, 10), []),
+        (slice(None, None, -7), everything[::-7]), (slice(-3, None), everything[-3:]), (slice(0, 10**9), everything),
+        (mask, [e for e, m in zip(everything, mask, strict=True) if m]), (rows, [everything[r] for r in rows]),
+        ([3, 1], [everything[3], everything[1]]), ([], []), (rows.astype(np.int16), [everything[r] for r in rows]),
+    ]  # fmt: skip
+    for index, expected in picks:
+        picked = some[index]
+        assert lists(picked) == expected
+        for column in ("key_id", "recognized", "countrycode", "timestamp", "word"):
+            assert np.array_equal(getattr(picked, column), getattr(some, column)[index]), column
+        assert picked.lengths.tolist() == [sum(len(xs) for xs, _ in strokes) for strokes in expected]
+    assert [[x.tolist(), y.tolist()] for x, y in some[-1]] == everything[-1]
+    assert np.shares_memory(some[10:20].x, some.x)
+
+
+@pytest.mark.parametrize("index", [720, -721, [720], np.array([-721]), np.zeros(5, bool), [[1]], [1.5], "a"])
+def test_picking_what_is_not_there(some: Drawings, index: object):
+    with pytest.raises((IndexError, ValueError)):
+        some[index]
+
+
+def test_concat(some: Drawings):
+    parts = [some[:100], some[100:100], some[100:]]
+    assert qdfast.concat(parts).equals(some)
+    a = qdfast.from_strokes([[[[1, 2], [3, 4]]]], words=["a"])
+    b = qdfast.from_strokes([[[[5, 6], [7, 8]]]] * 2, words=["b", "a"])
+    both = qdfast.concat([a, b])
+    assert both.words == ("a", "b")
+    assert both.word.tolist() == ["a", "b", "a"]
+    assert qdfast.concat([]).words == ("",)
+
+
+def test_reports_add_up(doodles: Path):
+    files = sorted(doodles.iterdir())
+    parts = [qdfast.read_ndjson(f) for f in files]
+    assert qdfast.concat(parts).report == qdfast.read_ndjson(files).report
+    assert "not recognized" in str(qdfast.read_ndjson(files).report)
+
+
+def test_the_arrays_cannot_be_written(some: Drawings):
+    with pytest.raises(ValueError, match="read-only"):
+        some.x[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        some[3:5].stroke_offsets[0] = 1
+
+
+def test_pickle(some: Drawings):
+    assert pickle.loads(pickle.dumps(some)).equals(some)
+
+
+def test_shows_itself(some: Drawings):
+    assert repr(some).startswith("Drawings(720 drawings, ")
+    assert "circle" in repr(some)
+    page = some._repr_html_()
+    assert page.count("<svg") == 20
+    odd = qdfast.from_strokes([[[[1, 2], [3, 4]]]], words=["<b>"])
+    assert "<b>" not in odd._repr_html_()
+    assert '<polyline points="1,3 2,4"/>' in odd._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stroke_offsets": [0, 2, 5]}, "rise"), ({"stroke_offsets": [0, 0, 3]}, "rise"), ({"stroke_offsets": [1, 2, 3]}, "rise"),
+        ({"stroke_offsets": [0, 4, 3]}, "rise"), ({"drawing_offsets": [0, 1]}, "rise"), ({"drawing_offsets": [0, 2, 2]}, "rise"),
+        ({"drawing_offsets": [0, -1, 2]}, "rise"), ({"drawing_offsets": []}, "empty"), ({"y": [1, 2]}, "differ"),
+        ({"x": [1, 2, 256]}, "x does not fit"), ({"x": [1, 2, 0.5]}, "x does not fit"), ({"x": [[1, 2, 3]]}, "dimensions"),
+        ({"key_id": [1, 2]}, "key_id has 2"), ({"word_codes": [1]}, "word_codes"), ({"word_codes": [-1]}, "word_codes"),
+    ],
+)  # fmt: skip
+def test_unsound_columns(change: dict, message: str):
+    sound = {"x": [1, 2, 3], "y": [4, 5, 6], "stroke_offsets": [0, 2, 3], "drawing_offsets": [0, 2]}
+    assert len(Drawings(**sound)) == 1
+    with pytest.raises(DataError, match=message):
+        Drawings(**sound | change)
+
+
+# ---- deltas ----
+
+
+@given(batch, st.integers(0, 20))
+def test_deltas_are_the_oracles(strokes: list, max_len: int):
+    d = qdfast.from_strokes(strokes)
+    expected = reference.padded(strokes, max_len)
+    lengths = [min(len(reference.steps(s)), max_len) for s in strokes]
+    for dtype in (np.float32, np.int16):
+        out, n = d.deltas(max_len, dtype=dtype)
+        assert out.dtype == dtype
+        assert n.tolist() == lengths
+        assert np.array_equal(out, expected)
+        values, offsets = d.ragged_deltas(max_len, dtype=dtype)
+        assert np.diff(offsets).tolist() == lengths
+        for i, k in enumerate(lengths):
+            assert np.array_equal(values[offsets[i] : offsets[i + 1]], expected[i, :k])
+    steps = np.concatenate([reference.steps(s)[:max_len] for s in strokes] or [np.zeros((0, 3))]).reshape(-1, 3)
+    stats = d.delta_stats(max_len)
+    assert stats.n == len(steps)
+    assert stats.sum == tuple(steps[:, :2].sum(axis=0))
+    assert stats.sum_sq == tuple((steps[:, :2] ** 2).sum(axis=0))
+    if len(steps):
+        np.testing.assert_allclose(stats.mean, steps[:, :2].mean(axis=0), rtol=1e-12, atol=1e-12)
+        spread = steps[:, :2].std(axis=0)
+        np.testing.assert_allclose(stats.std, np.where(spread > 0, spread, 1), rtol=1e-9)
+    out, n = d.deltas(max_len, stats=stats)
+    for i, k in enumerate(lengths):
+        standard = (expected[i, :k, :2] - stats.mean) / stats.std
+        assert np.array_equal(out[i, :k, :2], standard.astype(np.float32))
+        assert np.array_equal(out[i, :k, 2], expected[i, :k, 2])
+        assert not out[i, k:].any()
+
+
+def check_notebook(d: Drawings, strokes: list) -> None:
+    expected, mean, std = reference.notebook(strokes)
+    stats = d.delta_stats(196, blank_zero_steps=True)
+    np.testing.assert_allclose(stats.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(stats.std, std, rtol=1e-12)
+    out, lengths = d.deltas(196, stats=stats, blank_zero_steps=True)
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-7)
+    # The default differs in the steps of (0, 0) alone, and in nothing else.
+    default, same_lengths = d.deltas(196, stats=stats)
+    assert np.array_equal(lengths, same_lengths)
+    raw = reference.padded(strokes)
+    inside = np.arange(196) < lengths[:, None]
+    zero = inside & (raw[:, :, 0] == 0) & (raw[:, :, 1] == 0)
+    assert np.array_equal(default[~zero], out[~zero])
+    np.testing.assert_allclose(default[zero][:, :2], np.tile(-mean / std, (zero.sum(), 1)), rtol=1e-6)
+    assert np.array_equal(default[zero][:, 2], raw[zero][:, 2])
+    assert not out[zero].any()
+
+
+def test_the_notebook_on_doodles(some: Drawings):
+    check_notebook(some, lists(some))
+
+
+def test_the_notebook_on_real_drawings(quickdraw: Path):
+    for name in ("cat", "mouth", "eye"):
+        data = (quickdraw / "simplified" / f"{name}.ndjson").read_bytes()
+        strokes = [line["drawing"] for line in reference.drawings(data)]
+        check_notebook(qdfast.parse_ndjson(data, recognized="any"), strokes)
+    data = (quickdraw / "valid_but_odd.ndjson").read_bytes()
+    check_notebook(qdfast.parse_ndjson(data, recognized="any"), [x["drawing"] for x in reference.drawings(data)])
+
+
+def test_a_real_step_of_zero_survives():
+    d = qdfast.from_strokes([[[[5, 5, 9], [7, 7, 7]], [[9, 9], [7, 7]]]])
+    assert d.deltas()[0][0].tolist() == [[5, 7, 0], [0, 0, 0], [4, 0, 1], [0, 0, 0], [0, 0, 1]]
+    assert d.deltas(blank_zero_steps=True)[0][0].tolist() == [[5, 7, 0], [0, 0, 0], [4, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert d.delta_stats(blank_zero_steps=True).n == 2
+    origin = qdfast.from_strokes([[[[0], [0]], [[1], [1]]]])
+    assert origin.deltas()[0][0].tolist() == [[0, 0, 1], [1, 1, 1]]
+    assert origin.deltas(blank_zero_steps=True)[0][0].tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_buffers_are_used_again(some: Drawings):
+    fresh, lengths = some.deltas(50)
+    out, n = np.full_like(fresh, 7), np.zeros_like(lengths)
+    again, m = some.deltas(50, out=out, lengths_out=n)
+    assert again is out
+    assert m is n
+    assert np.array_equal(out, fresh)
+    assert np.array_equal(n, lengths)
+
+
+def test_buffers_that_do_not_fit(some: Drawings):
+    n = len(some)
+    for out in (np.empty((n, 9, 3), np.float32), np.empty((n, 10, 3)), np.empty((n, 10, 6), np.float32)[:, :, ::2],
+                np.empty((n - 1, 10, 3), np.int16)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"shape|float32|contiguous"):
+            some.deltas(10, out=out)
+    with pytest.raises(ValueError, match="lengths_out"):
+        some.deltas(10, lengths_out=np.empty(n + 1, np.int32))
+    read_only = np.empty((n, 10, 3), np.float32)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        some.deltas(10, out=read_only)
+    with pytest.raises(ValueError, match="standardized"):
+        some.deltas(10, dtype=np.int16, stats=DeltaStats(1))
+    with pytest.raises(ValueError, match="negative"):
+        some.deltas(-1)
+
+
+# ---- statistics ----
+
+
+def test_statistics_merge_exactly(some: Drawings):
+    whole = some.delta_stats()
+    assert DeltaStats.merge(some[i : i + 7].delta_stats() for i in range(0, len(some), 7)) == whole
+    assert DeltaStats.from_dict(whole.to_dict()) == whole
+    assert whole.count == len(some.x)
+
+
+def test_statistics_do_not_cancel():
+    n = 10**12
+    stats = DeltaStats(n, (255 * n - 1, 0), (255 * 255 * n - 509, n))
+    assert stats.std[0] == pytest.approx((1 / n - 1 / n**2) ** 0.5, rel=1e-12)
+    assert DeltaStats(5, (10, 0), (20, 0)).std.tolist() == [1, 1]  # all steps equal: nothing to scale by
+
+
+@given(batch)
+def test_hashes_are_the_oracles(strokes: list):
+    assert qdfast.from_strokes(strokes).hashes().tolist() == [reference.hash64(s) for s in strokes]
+
+
+def test_hashes():
+    def of(*strokes: list) -> int:
+        return int(qdfast.from_strokes([list(strokes)]).hashes()[0])
+
+    assert of([[1, 2], [3, 4]]) == 0xE1BF85EEEC57888D  # for ever: splits are made of it
+    assert of([[1, 2], [3, 4]]) != of([[3, 4], [1, 2]])
+    assert of([[1, 2, 3], [3, 4, 5]]) != of([[1, 2], [3, 4]], [[3], [5]])
+    d = qdfast.from_strokes([[[[a, b], [0, 0]]] for a in range(256) for b in range(256)])
+    assert len(np.unique(d.hashes())) == 65536
+    assert abs((d.hashes() < np.uint64(2**63)).mean() - 0.5) < 0.01
