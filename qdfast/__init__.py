@@ -3,7 +3,6 @@
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
 from .ndjson import format_ndjson, from_strokes, iter_ndjson, parse_ndjson, read_ndjson
-from .prepare import prepare
 from .report import ParseReport
 from .shards import Prepared, Rows, open_prepared
 from .stats import DeltaStats
@@ -24,6 +23,5 @@ __all__ = [
     "iter_ndjson",
     "open_prepared",
     "parse_ndjson",
-    "prepare",
     "read_ndjson",
 ]

@@ -27,7 +27,7 @@ from .errors import DataError
 from .files import TEMPORARY, only_writer, remove_temporaries, write_bytes
 from .ndjson import ParserPool, Recognized, iter_ndjson
 from .progress import Progress
-from .report import REASONS, ParseReport, add_counts, merge
+from .report import ParseReport, add_counts, explain, merge
 from .shards import FORMAT, MANIFEST, SHARDS, SPLITS, Prepared, write_shard
 from .stats import DeltaStats
 
@@ -96,12 +96,15 @@ def prepare(
         size = sum(p.stat().st_size for p in paths)
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
             for path in paths:
-                record = _known_record(path, options, known) or _Writer(path, options, shards).run(pool, progress)
+                record = _known_record(path, options, known)
+                if record:
+                    log(f"{path}: {record['lines']['kept']:,} drawings, as prepared before")
+                else:
+                    record = _Writer(path, options, shards).run(pool, progress, log)
                 if record["key"] in records:
-                    log(f"{path}: same as {records[record['key']]['source']}, left out")
+                    log(f"{path}: left out: the same as {records[record['key']]['source']}")
                     continue
                 records[record["key"]] = record
-                log(_summary(path, record))
         manifest = _manifest(list(records.values()), options)
         write_bytes(out / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _remove_others(shards, list(records.values()))
@@ -159,7 +162,7 @@ class _Writer:
         self.written: list[tuple[Path, int, int]] = []  # temporary path, drawings, points
         self.classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
 
-    def run(self, pool: ParserPool, progress: Progress) -> Record:
+    def run(self, pool: ParserPool, progress: Progress, log: Callable[[str], None]) -> Record:
         blocks = FileBlocks(self.path, digest=True, seen=progress.update)
         try:
             reports = []
@@ -172,7 +175,8 @@ class _Writer:
             self._write(SHARD_DRAWINGS)
             report = merge(reports)
             if not report.kept:
-                raise DataError(f"{self.path}: no drawings in this file{_why(report)}")
+                raise DataError(f"{self.path}: no drawings: {explain(report)}")
+            log(f"{self.path}: {explain(report)}")
             return self._commit(blocks.sha256, report)
         except BaseException:
             for path, _, _ in self.written:
@@ -241,18 +245,6 @@ class _Writer:
 
 
 _KEPT = ("x", "y", "stroke_offsets", "drawing_offsets", "key_id", "recognized", "countrycode", "timestamp")
-
-
-def _why(report: ParseReport) -> str:
-    """Why nothing was kept, for an error's one line."""
-    reasons = "; ".join(f"{n:,} lines: {REASONS[r]}" for r, n in report.rejected.items())
-    return f" was kept: {reasons}" if reasons else ""
-
-
-def _summary(path: Path, record: Record) -> str:
-    lines = record["lines"]
-    left_out = ", ".join(f"{n:,} {REASONS[r]}" for r, n in lines["rejected"].items())
-    return f"{path}: {lines['kept']:,} drawings" + (f" (left out: {left_out})" if left_out else "")
 
 
 def _manifest(records: list[Record], options: Options) -> dict[str, Any]:

@@ -16,8 +16,8 @@ REASONS = {
     "bad_coordinate": "coordinate not an integer in 0..255",
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
-    "not_recognized": "not recognized (kept with recognized='any')",
-    "field_missing": "a needed field missing ('recognized' unless recognized='any'; 'word' where that is the label)",
+    "not_recognized": "not recognized (kept with recognized=any)",
+    "field_missing": "without a needed field ('recognized' unless recognized=any; 'word' if label=word)",
 }
 """Why a line was left out: key in the report -> words. All but 'not_recognized' are errors to ``on_error="raise"``."""
 
@@ -100,6 +100,12 @@ class ParseReport:
 def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
     """The sum of counters, keys sorted: one form for one content."""
     return {key: sum(p.get(key, 0) for p in parts) for key in sorted(set().union(*parts))}
+
+
+def explain(report: ParseReport) -> str:
+    """Kept and left out, with reasons, in one line."""
+    left_out = ", ".join(f"{n:,} {REASONS[reason]}" for reason, n in report.rejected.items())
+    return f"{report.kept:,} drawings" + (f" (left out: {left_out})" if left_out else "")
 
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:

@@ -105,6 +105,17 @@ class Rows:
         """All drawings of batches in memory, each batch with its labels."""
         return cls([(d, np.arange(len(d)), np.asarray(labels, np.int32)) for d, labels in parts], classes)
 
+    @classmethod
+    def merge(cls, parts: Sequence[Rows]) -> Rows:
+        """All rows of ``parts``, in order; classes are merged by name and sorted."""
+        classes = sorted({name for p in parts for name in p.classes})
+        code_of = {name: code for code, name in enumerate(classes)}
+        merged = []
+        for p in parts:
+            labels = np.array([code_of[name] for name in p.classes], np.int32)[p.labels]
+            merged += [(d, p._row[p._batch == i], labels[p._batch == i]) for i, d in enumerate(p._batches)]
+        return cls(merged, classes)
+
     def __len__(self) -> int:
         return len(self._row)
 
@@ -172,10 +183,14 @@ class Prepared:
         """Drawings per class."""
         return {name: sum(c[s]["drawings"] for s in _splits(split)) for name, c in self.manifest["classes"].items()}
 
+    @property
+    def shard_paths(self) -> list[Path]:
+        """The shards, in the order of the manifest."""
+        return [self.path / SHARDS / shard["file"] for source in self.manifest["sources"] for shard in source["shards"]]
+
     @cached_property
     def _shards(self) -> list[tuple[Drawings, NDArray[np.uint8]]]:
-        files = [shard["file"] for source in self.manifest["sources"] for shard in source["shards"]]
-        return [read_shard(self.path / SHARDS / file) for file in files]
+        return [read_shard(path) for path in self.shard_paths]
 
     def rows(self, split: Split = "all") -> Rows:
         """The drawings of a split, labelled with indices into ``classes``, in the order of the manifest.

@@ -1,0 +1,288 @@
+"""The command line: `qdfast COMMAND …`. Each command is imported when it runs.
+
+Results go to stdout, all else to stderr. Exit status: 0 success, 1 an error (one line says which), 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from .errors import DataError, Error
+
+EXTRAS = {
+    "tensorflow": "train",
+    "keras": "train",
+    "grpc": "client",
+    "google": "client",
+    "grpc_health": "serve",
+    "tensorflow_serving": "serve",
+}
+
+
+def say(line: str) -> None:
+    """One line to stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---- commands ----
+
+
+def _download(a: argparse.Namespace) -> None:
+    from .download import DEFAULT_URL, download
+
+    if not a.classes and not a.all:
+        raise DataError("name the classes to download, or give --all")
+    base_url = a.base_url or DEFAULT_URL
+    for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
+        print(path)
+
+
+def _doodles(a: argparse.Namespace) -> None:
+    from .doodles import write_doodles
+
+    for path in write_doodles(a.out, classes=a.classes or None, per_class=a.per_class, seed=a.seed):
+        print(path)
+
+
+def _prepare(a: argparse.Namespace) -> None:
+    from .prepare import prepare
+
+    data = prepare(
+        a.sources,
+        a.out,
+        recognized=a.recognized,
+        label=a.label,
+        validation=a.validation,
+        threads=a.threads,
+        log=say,
+    )
+    train, validation = (sum(data.counts(split).values()) for split in ("train", "validation"))
+    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(data.classes)} classes")
+
+
+def _train(a: argparse.Namespace) -> None:
+    from .learn.train import train
+
+    train(
+        a.data,
+        a.out,
+        model=a.model,
+        epochs=a.epochs,
+        batch=a.batch,
+        learning_rate=a.learning_rate,
+        max_len=a.max_len,
+        precision=a.precision,
+        recurrent_dropout=a.recurrent_dropout,
+        patience=a.patience,
+        seed=a.seed,
+        max_minutes=a.max_minutes,
+        log=lambda line: print(line, flush=True),
+    )
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    from .learn.evaluate import evaluate, format_table
+    from .learn.runs import load_run
+    from .sources import load_rows
+
+    run = load_run(a.run_dir)
+    rows = load_rows(
+        a.sources,
+        recognized=a.recognized,
+        label=a.label,
+        split=a.split,
+        trained_on=run.info["data"]["digest"],
+        log=say,
+    )
+    print(format_table(evaluate(run, rows, a.out, source=", ".join(map(str, a.sources)))))
+
+
+def _export(a: argparse.Namespace) -> None:
+    from .learn.export import export
+
+    print(export(a.run_dir, a.out, top_k=a.top_k))
+
+
+def _serve(a: argparse.Namespace) -> None:
+    from .serve.launch import serve
+
+    serve(a.model_dir, host=a.host, port=a.port, name=a.name, embedded=a.embedded, grace=a.grace)
+
+
+def _predict(a: argparse.Namespace) -> None:
+    from .client import Client
+    from .predict import predict
+    from .report import explain
+
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
+        client.wait_ready(a.wait)
+        sources: list[str | IO[bytes]] = [sys.stdin.buffer if s == "-" else s for s in a.sources]
+        report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized)
+    say(explain(report))
+    if not report.kept:
+        raise DataError("no drawings to predict")
+
+
+def _info(a: argparse.Namespace) -> None:
+    from .info import describe
+
+    print("\n\n".join(describe(path) for path in a.paths))
+
+
+# ---- arguments ----
+
+
+def _sources(p: argparse.ArgumentParser, recognized: str) -> None:
+    p.add_argument("sources", nargs="+", metavar="SRC", help="an .ndjson or .ndjson.gz file or a directory of them")
+    p.add_argument(
+        "--recognized",
+        choices=("only", "any"),
+        default=recognized,
+        help="keep drawings that Google's game recognized, or any (default: %(default)s)",
+    )
+
+
+def _label(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--label", choices=("file", "word"), default="file", help="the class: the file's name or each line's `word`"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser("qdfast", description="From Quick, Draw! drawings to a served model.")
+    top.add_argument("--version", action="version", version=f"qdfast {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(
+            name, help=help_, description=help_, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        p.set_defaults(run=run)
+        return p
+
+    p = command("download", _download, "fetch Google's simplified drawings (about 60 MB a class)")
+    p.add_argument("classes", nargs="*", metavar="CLASS", help='class names, such as cat "ice cream"')
+    p.add_argument("--all", action="store_true", help="all 345 classes (23 GB)")
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the files")
+    p.add_argument("--base-url", metavar="URL", help="a mirror of Google's directory of .ndjson files")
+    p.add_argument("--jobs", type=int, default=4, metavar="N", help="files fetched at once")
+    p.add_argument("--retries", type=int, default=5, metavar="N", help="attempts in a row that may fail")
+
+    p = command("doodles", _doodles, "write procedural doodles in the form of Google's files")
+    p.add_argument("classes", nargs="*", metavar="CLASS", help="some of the classes there are; none: all")
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the files")
+    p.add_argument("--per-class", type=int, default=500, metavar="N", help="drawings per class")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="other drawings with another seed")
+
+    p = command("prepare", _prepare, "ndjson files to training data: columns, split, statistics")
+    _sources(p, "only")
+    _label(p)
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the prepared data")
+    p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
+    p.add_argument("--threads", type=int, metavar="N", help="parsing threads; not given: one per core")
+
+    p = command("train", _train, "train a classifier; the same command continues a run that was killed")
+    p.add_argument("data", type=Path, metavar="DATA", help="a prepared directory")
+    p.add_argument("--out", required=True, type=Path, metavar="RUN", help="run directory")
+    g = p.add_argument_group("network")
+    g.add_argument("--model", default="stroke_lstm", metavar="NAME", help="which network")
+    g.add_argument("--max-len", type=int, default=196, metavar="N", help="points after which a drawing is cut")
+    g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
+    g = p.add_argument_group("optimization")
+    g.add_argument("--epochs", type=int, default=100, metavar="N", help="at most so many")
+    g.add_argument("--batch", type=int, default=128, metavar="N", help="drawings a step")
+    g.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="the first one")
+    g.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without improvement to stop after")
+    g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
+    g.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
+    g.add_argument("--max-minutes", type=float, metavar="M", help="begin no epoch that would end later than that")
+
+    p = command("evaluate", _evaluate, "judge a trained network by drawings: metrics.json and a table")
+    p.add_argument("run_dir", type=Path, metavar="RUN", help="run directory")
+    _sources(p, "only")
+    _label(p)
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the report")
+    p.add_argument(
+        "--split",
+        choices=("auto", "train", "validation", "all"),
+        default="auto",
+        help="of prepared directories; auto: validation of the one trained on, all of others",
+    )
+
+    p = command("export", _export, "write a trained network as the next version of a SavedModel")
+    p.add_argument("run_dir", type=Path, metavar="RUN", help="run directory")
+    p.add_argument(
+        "--out", required=True, type=Path, metavar="MODEL_DIR", help="model directory; the model is named as it"
+    )
+    p.add_argument("--top-k", type=int, default=10, metavar="K", help="labels an answer may have")
+
+    p = command("serve", _serve, "serve a model over gRPC (TensorFlow Serving's API) until interrupted")
+    p.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="directory with numbered versions")
+    p.add_argument("--name", metavar="NAME", help="the model's name; not given: the directory's")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    p.add_argument("--port", type=int, default=8500, help="port to listen on; 0: any free one")
+    p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
+    p.add_argument("--grace", type=float, default=10.0, metavar="S", help="seconds for requests under way when stopped")
+
+    p = command("predict", _predict, "ask a served model about drawings; ndjson in, ndjson out")
+    _sources(p, "any")
+    p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
+    p.add_argument("--model", default="doodles", metavar="NAME", help="the model's name on the server")
+    p.add_argument("--version", metavar="V", help="a version's number or label; not given: the newest")
+    p.add_argument("-k", type=int, default=3, metavar="K", help="labels per drawing")
+    p.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds a request may take")
+    p.add_argument("--wait", type=float, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
+
+    p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
+    p.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    return top
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("qdfast")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    a = parser().parse_args(arguments)
+    try:
+        a.run(a)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        say(f"qdfast {a.command}: interrupted")
+        return 130
+    except ModuleNotFoundError as e:
+        extra = EXTRAS.get((e.name or "").split(".")[0])
+        if extra is None:
+            raise
+        say(f"qdfast {a.command}: error: {e.name} is not installed: pip install 'qdfast[{extra}]'")
+        return 1
+    except (Error, OSError) as e:
+        say(f"qdfast {a.command}: error: {_one_line(e)}")
+        return 1
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

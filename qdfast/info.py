@@ -1,0 +1,106 @@
+"""What a path is, in words: drawings, a prepared directory, a run, a model directory, a report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .errors import DataError
+from .ndjson import read_ndjson
+from .shards import MANIFEST, Prepared
+from .stats import DeltaStats
+
+
+def describe(path: str | os.PathLike[str]) -> str:
+    """Some lines about what is at ``path``.
+
+    Raises:
+        DataError: nothing that qdfast writes or reads.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        return _prepared(Prepared(path))
+    if (path / "run.json").exists():
+        return _run(path)
+    if (path / "metrics.json").exists():
+        return (path / "report.txt").read_text()
+    if path.is_dir() and any(e.name.isdigit() and (e / "saved_model.pb").exists() for e in path.iterdir()):
+        return _model(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or directory")
+    if path.is_dir() and not any(path.glob("*.ndjson*")):
+        raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
+    return _drawings(path)
+
+
+def _drawings(path: Path) -> str:
+    drawings = read_ndjson(path, recognized="any")
+    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    if len(drawings):
+        lengths = sorted(drawings.lengths.tolist())
+        quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
+        out.append("points a drawing: least {}, median {}, 90 % {}, 99 % {}, most {}".format(*quantiles))
+        given = [f"{name} {n:,}" for n, name in zip(_recognized(drawings), ("true", "false", "not given"), strict=True)]
+        out.append(f"recognized: {', '.join(given)}")
+        out.append(_stats(drawings.delta_stats()))
+    return "\n".join(out)
+
+
+def _recognized(drawings: Any) -> list[int]:
+    return [int((drawings.recognized == value).sum()) for value in (1, 0, 2)]
+
+
+def _stats(stats: DeltaStats) -> str:
+    (mx, my), (sx, sy) = stats.mean, stats.std
+    return (
+        f"steps: {stats.n:,}; dx {mx:.3f} ± {sx:.3f}, dy {my:.3f} ± {sy:.3f} (mean ± standard deviation, pixels of 256)"
+    )
+
+
+def _prepared(data: Prepared) -> str:
+    counts = {split: data.counts(split) for split in ("train", "validation")}  # type: ignore[arg-type]
+    width = max(map(len, data.classes))
+    lines = [
+        f"{data.path}: prepared data, {data.manifest['drawings']:,} drawings in {len(data.classes)} classes, "
+        f"from {len(data.manifest['sources'])} sources",
+        f"options: {data.manifest['options']}",
+        f"digest: {data.digest}",
+        f"training {_stats(data.stats('train'))}",
+        f"{'class':{width}}  {'train':>10}  {'validation':>10}",
+    ]
+    lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]
+    return "\n".join(lines)
+
+
+def _run(path: Path) -> str:
+    info = orjson.loads((path / "run.json").read_bytes())
+    lines = [f"{path}: a training run"]
+    lines += [f"{name}: {_short(value)}" for name, value in info.items()]
+    log = path / "log.csv"
+    if log.exists():
+        rows = log.read_text().splitlines()
+        lines += ["", *rows[:1], *rows[1:][-10:]]
+    return "\n".join(lines)
+
+
+def _model(path: Path) -> str:
+    versions = sorted(int(e.name) for e in path.iterdir() if e.name.isdigit())
+    lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
+    about = path / str(versions[-1]) / "assets.extra" / "qdfast.json"
+    if about.exists():
+        lines += [f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items()]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 20:
+        return ", ".join(map(str, value[:20])) + f", … ({len(value)})"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_short(v)}" for k, v in value.items())
+    return str(value)

@@ -1,0 +1,94 @@
+"""What ``evaluate`` and ``predict`` take: ndjson files and prepared directories alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import expand, label_of, name_of
+from .drawings import Drawings
+from .errors import DataError
+from .ndjson import Recognized, iter_ndjson, read_ndjson
+from .report import ParseReport, explain
+from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
+
+Path_ = str | os.PathLike[str]
+
+
+def _is_prepared(source: Path_) -> bool:
+    return (Path(source) / MANIFEST).exists()
+
+
+def load_rows(
+    sources: Sequence[Path_],
+    *,
+    recognized: Recognized = "only",
+    label: Literal["file", "word"] = "file",
+    split: Split | Literal["auto"] = "auto",
+    trained_on: str | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Rows:
+    """Labelled drawings from ndjson files, directories of them, and prepared directories.
+
+    Args:
+        recognized, label: as in ``prepare``; a prepared directory was filtered and labelled when it was prepared.
+        split: of prepared directories. "auto": "validation" of the one a network was trained on, else "all".
+        trained_on: digest of the prepared directory the network was trained on.
+        log: called with one line per source.
+
+    Raises:
+        DataError: a source without drawings, or that is not what it should be.
+        OSError: a source that cannot be read.
+    """
+    parts = []
+    for source in sources:
+        if _is_prepared(source):
+            data = open_prepared(source)
+            chosen = split if split != "auto" else "validation" if data.digest == trained_on else "all"
+            rows = data.rows(chosen)
+            log(f"{source}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
+            parts.append(rows)
+            continue
+        for path in expand(source):
+            drawings = read_ndjson(path, recognized=recognized)
+            report = cast(ParseReport, drawings.report)
+            log(f"{name_of(path)}: {explain(report)}")
+            parts.append(_labelled(drawings, label, label_of(path)))
+            if not len(parts[-1]):
+                raise DataError(f"{name_of(path)}: no drawings: {explain(report)}")
+    return Rows.merge(parts)
+
+
+def _labelled(drawings: Drawings, label: Literal["file", "word"], file_label: str) -> Rows:
+    if label == "file":
+        return Rows.from_drawings([(drawings, np.zeros(len(drawings), np.int32))], [file_label])
+    classes = sorted(set(drawings.words) - {""})
+    code_of = {name: code for code, name in enumerate(classes)}
+    codes: NDArray[np.int32] = np.array([code_of.get(w, -1) for w in drawings.words], np.int32)[drawings.word_codes]
+    named = np.flatnonzero(codes >= 0)
+    return Rows([(drawings, named, codes[named])], classes)
+
+
+def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any") -> Iterator[Drawings]:
+    """All drawings of the sources, in order, in batches of some thousand; constant memory.
+
+    Each batch of ndjson carries its report. A prepared directory gives all of its splits.
+    """
+    for source in sources:
+        if isinstance(source, str | os.PathLike) and _is_prepared(source):
+            yield from _shards(open_prepared(source))
+        else:
+            for one in expand(source):
+                yield from iter_ndjson(one, recognized=recognized)
+
+
+def _shards(data: Prepared, batch: int = 8192) -> Iterator[Drawings]:
+    for path in data.shard_paths:
+        drawings, _ = read_shard(path)
+        for start in range(0, len(drawings), batch):
+            yield drawings[start : start + batch]
