@@ -134,7 +134,8 @@ def _predict(a: argparse.Namespace) -> None:
 def _info(a: argparse.Namespace) -> None:
     from .info import describe
 
-    print("\n\n".join(describe(path) for path in a.paths))
+    for i, path in enumerate(a.paths):
+        print("\n" * bool(i) + describe(path), flush=True)
 
 
 # ---- arguments ----

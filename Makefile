@@ -1,0 +1,34 @@
+# The two commands: `make quickstart` and `make test`. Python >= 3.10 and a C compiler are needed, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
+
+.PHONY: quickstart test check sanitize bench-memory clean
+
+quickstart: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
+
+test: check
+	$(BIN)/pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(VENV)/installed: $(PACKAGE_INPUTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,test]'
+	touch $@
+
+# The same tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZED := build/sanitized
+sanitize: $(VENV)/installed
+	QDFAST_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitized-objects --build-lib $(SANITIZED)
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 PYTHONMALLOC=malloc \
+	PYTHONPATH=$(abspath $(SANITIZED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(SANITIZED)) $(BIN)/pytest $(TESTS)
+
+clean:
+	rm -rf build dist quickstart qdfast/_core.c qdfast/*.so *.egg-info

@@ -1,0 +1,163 @@
+"""The command line: what bad input gets, and what is written where."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qdfast import cli
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "qdfast", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line of an error, from a command that must fail."""
+    assert cli.main([str(a) for a in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    line = err.splitlines()[-1]
+    assert line.startswith(f"qdfast {arguments[0]}: error: ")
+    assert "Traceback" not in err
+    return line
+
+
+def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "none.ndjson").write_bytes(b'{"word":"none","recognized":false,"drawing":[[[1,2],[3,4]]]}\n')
+    (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress((doodles / "star.ndjson").read_bytes())[:-20])
+    cases = {
+        "nowhere.ndjson": "nowhere.ndjson: no such file or directory",
+        "empty": "empty: no .ndjson or .ndjson.gz files in this directory",
+        "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized",
+        "cut.ndjson.gz": "cut.ndjson.gz: corrupt gzip data",
+    }
+    for name, message in cases.items():
+        out = tmp_path / "out"
+        assert message in refused(capsys, "prepare", tmp_path / name, "--out", out)
+        assert not out.exists() or not [f for f in out.rglob("*") if f.is_file()]
+
+
+def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for command in (
+        ["train", tmp_path, "--out", tmp_path / "run"],
+        ["evaluate", tmp_path, tmp_path, "--out", tmp_path / "report"],
+        ["export", tmp_path / "nowhere", "--out", tmp_path / "model"],
+        ["serve", tmp_path, "--port", 0],
+        ["info", tmp_path],
+        ["info", tmp_path / "nowhere"],
+    ):
+        assert str(tmp_path) in refused(capsys, *command)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("in the way")
+    assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file")
+    assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_port_in_use(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "model" / "1").mkdir(parents=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = refused(capsys, "serve", tmp_path / "model", "--port", port, "--embedded")
+    assert str(port) in line
+
+
+def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = refused(capsys, "predict", doodles, "--target", f"127.0.0.1:{port}", "--wait", "0.3")
+    assert f"127.0.0.1:{port}" in line
+
+
+def test_wrong_usage():
+    for arguments in (["prepare"], ["fly"], [], ["prepare", "x", "--out", "y", "--label", "z"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "usage: qdfast" in done.stderr
+
+
+def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path):
+    blocked = tmp_path / "grpc.py"
+    blocked.write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')")
+    done = run("predict", doodles, env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}", "PATH": ""})
+    assert done.returncode == 1
+    assert done.stderr == "qdfast predict: error: grpc is not installed: pip install 'qdfast[client]'\n"
+
+
+def test_whoever_reads_may_stop(doodles: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qdfast", "info", *[str(f) for f in sorted(doodles.iterdir())] * 20],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_interrupted(doodles: Path, tmp_path: Path):
+    lines = (doodles / "star.ndjson").read_bytes()
+    (tmp_path / "big.ndjson").write_bytes(lines * 4000)
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qdfast", "prepare", str(tmp_path / "big.ndjson"), "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.rglob("*.safetensors")) and not list(out.rglob(".tmp-*")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "qdfast prepare: interrupted\n"
+    assert [f for f in out.rglob("*") if f.is_file()] == []
+
+
+def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path):
+    done = run("prepare", doodles, "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert done.stdout.count("\n") == 1
+    assert "\r" not in done.stderr
+    assert done.stderr.count("\n") == 6  # one line a source
+
+
+def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["prepare", str(doodles), "--out", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    assert cli.main(["info", str(doodles / "star.ndjson"), str(tmp_path / "data")]) == 0
+    out = capsys.readouterr().out
+    assert "120 drawings" in out
+    assert "star" in out
+    assert "6 classes" in out
+
+
+def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["doodles", "star", "--per-class", "3", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'star.ndjson'}\n"
+    assert (tmp_path / "star.ndjson").read_bytes().count(b"\n") == 3
+    assert "unicorn" in refused(capsys, "doodles", "unicorn", "--out", tmp_path)
+
+
+def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "--all" in refused(capsys, "download", "--out", tmp_path)

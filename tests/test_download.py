@@ -1,0 +1,600 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qdfast import download as module
+from qdfast.checksums import crc32c
+from qdfast.download import CLASSES, DEFAULT_URL, download
+from qdfast.errors import DataError
+from qdfast.progress import Progress
+
+DATA = {name: np.random.default_rng(i).bytes(300_000 + i) for i, name in enumerate(("cat", "dog", "smiley face"))}
+OTHER = np.random.default_rng(99).bytes(300_000)
+
+Fault = Callable[["Handler", bytes], None]
+
+
+class Site:
+    """What a server holds, how it behaves, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.files = dict(DATA)
+        self.ranges = True
+        self.if_range = True
+        self.etag: Callable[[bytes], str | None] = lambda data: f'"{hashlib.md5(data).hexdigest()}"'
+        self.hashes: Callable[[bytes], list[str]] = lambda data: [
+            "crc32c=AAAAAA==",  # not looked at where md5 is stated
+            "md5=" + base64.b64encode(hashlib.md5(data).digest()).decode(),
+        ]
+        self.faults: dict[tuple[str, str], list[Fault]] = {}  # by method and class: for the first requests
+        self.asked: list[tuple[str, str, str | None]] = []  # method, class, Range
+        self.url = ""
+
+    def fail(self, name: str, *faults: Fault, method: str = "GET") -> None:
+        self.faults[method, name] = list(faults)
+
+    def gets(self, name: str) -> list[str | None]:
+        return [r for method, n, r in self.asked if (method, n) == ("GET", name)]
+
+
+class Handler(BaseHTTPRequestHandler):
+    site: Site
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        self.name = urllib.parse.unquote(self.path).rpartition("/")[2].removesuffix(".ndjson")
+        self.site.asked.append((self.command, self.name, self.headers["Range"]))
+        data = self.site.files.get(self.name)
+        faults = self.site.faults.get((self.command, self.name))
+        if data is None:
+            self.send_error(404)
+        elif faults:
+            faults.pop(0)(self, data)
+        else:
+            self.send(data)
+
+    def send(self, data: bytes, limit: int | None = None, extra: dict[str, str] | None = None) -> None:
+        """The file or the range asked for; at most ``limit`` bytes of it."""
+        site = self.site
+        etag = site.etag(data)
+        start = 0
+        asked = self.headers["Range"]
+        if asked and site.ranges and (not site.if_range or self.headers["If-Range"] == etag):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(data):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        if etag is not None:
+            self.send_header("ETag", etag)
+        for value in site.hashes(data):
+            self.send_header("x-goog-hash", value)
+        self.send_header("Content-Length", str(len(data) - start))
+        for key, value in (extra or {}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data[start:][:limit])
+
+
+def cut(n: int) -> Fault:
+    """Close the connection after ``n`` bytes."""
+    return lambda handler, data: handler.send(data, limit=n)
+
+
+def status(code: int, **headers: str) -> Fault:
+    def fault(handler: Handler, data: bytes) -> None:
+        handler.send_response(code)
+        for key, value in headers.items():
+            handler.send_header(key.replace("_", "-"), value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return fault
+
+
+def hang_up(handler: Handler, data: bytes) -> None:
+    handler.close_connection = True
+
+
+def corrupt(handler: Handler, data: bytes) -> None:
+    real, handler.wfile = handler.wfile, io.BytesIO()
+    handler.send(data)
+    sent = bytearray(handler.wfile.getvalue())
+    sent[-1] ^= 1
+    handler.wfile = real
+    real.write(sent)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(module, "_BACKOFF", 0.001)
+    for key in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    site = Site()
+    handler = type("SiteHandler", (Handler,), {"site": site})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        site.url = f"http://127.0.0.1:{server.server_port}/full/simplified"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield site
+        server.shutdown()
+        thread.join()
+
+
+def left(out: Path) -> set[str]:
+    return {p.name for p in out.iterdir()}
+
+
+def check(out: Path, *names: str) -> None:
+    """Exactly these files are there, whole, and nothing else."""
+    assert {p.name: p.read_bytes() == DATA[p.stem] for p in out.iterdir()} == {f"{n}.ndjson": True for n in names}
+
+
+def test_classes():
+    assert len(CLASSES) == len(set(CLASSES)) == 345
+    assert list(CLASSES) == sorted(CLASSES)
+    assert {"cat", "smiley face", "The Eiffel Tower", "zigzag"} <= set(CLASSES)
+    assert all(name.strip() == name for name in CLASSES)
+
+
+def test_classes_are_those_of_the_real_files(quickdraw):
+    assert sorted(p.stem for p in (quickdraw / "simplified").glob("*.ndjson")) == list(CLASSES)
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'KLASSES'"):
+        module.KLASSES  # noqa: B018
+
+
+def test_fetches_several(site, tmp_path):
+    progress = Progress("download", unit="bytes", stream=io.StringIO())
+    out = tmp_path / "new" / "directory"
+    paths = download(["smiley face", "cat", "cat", "dog"], out, base_url=site.url + "/", progress=progress)
+    assert paths == [out / f"{n}.ndjson" for n in ("smiley face", "cat", "dog")]
+    check(out, "smiley face", "cat", "dog")
+    assert progress.done == progress.total == sum(map(len, DATA.values()))
+
+
+def test_all_classes(site, tmp_path):
+    site.files = {name: name.encode() for name in CLASSES}
+    paths = download([], tmp_path, all_classes=True, base_url=site.url, jobs=8)
+    assert [p.read_text() for p in paths] == list(CLASSES)
+
+
+def test_an_empty_file(site, tmp_path):
+    site.files["cat"] = b""
+    (path,) = download(["cat"], tmp_path, base_url=site.url)
+    assert path.read_bytes() == b""
+
+
+def test_a_complete_file_is_kept(site, tmp_path):
+    download(["cat"], tmp_path, base_url=site.url)
+    before = (tmp_path / "cat.ndjson").stat()
+    site.asked.clear()
+    progress = Progress("download", unit="bytes", stream=io.StringIO())
+    download(["cat"], tmp_path, base_url=site.url, progress=progress)
+    assert site.asked == [("HEAD", "cat", None)]
+    assert (tmp_path / "cat.ndjson").stat().st_mtime_ns == before.st_mtime_ns
+    assert progress.done == len(DATA["cat"])
+
+
+@pytest.mark.parametrize("stale", [b"short", bytes(len(DATA["cat"])), DATA["cat"] + b"\n"])
+def test_a_file_that_is_not_the_server_s_is_fetched_anew(site, tmp_path, stale):
+    (tmp_path / "cat.ndjson").write_bytes(stale)
+    download(["cat"], tmp_path, base_url=site.url)
+    check(tmp_path, "cat")
+
+
+def test_dropped_connections_continue_where_they_stopped(site, tmp_path):
+    site.fail("cat", cut(100_000), cut(50_000), hang_up, cut(0))
+    progress = Progress("download", unit="bytes", stream=io.StringIO())
+    download(["cat"], tmp_path, base_url=site.url, progress=progress)
+    check(tmp_path, "cat")
+    assert site.gets("cat") == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-", "bytes=150000-"]
+    assert progress.done == len(DATA["cat"])
+
+
+def test_progress_renews_the_patience(site, tmp_path):
+    site.fail("cat", *[cut(10_000)] * 20)
+    download(["cat"], tmp_path, base_url=site.url, retries=1)
+    check(tmp_path, "cat")
+
+
+def test_the_next_call_continues(site, tmp_path):
+    site.fail("cat", cut(123_456), hang_up)
+    with pytest.raises(OSError, match=r"^cat: .* \(tried 2x\): http://127\.0\.0\.1:\d+/full/simplified/cat\.ndjson$"):
+        download(["cat"], tmp_path, base_url=site.url, retries=1)
+    assert left(tmp_path) == {"cat.ndjson.part", "cat.ndjson.part.json"}
+    site.asked.clear()
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == ["bytes=123456-"]
+    check(tmp_path, "cat")
+
+
+def test_a_whole_part_only_has_to_be_renamed(site, tmp_path):
+    site.fail("cat", cut(1000), hang_up)
+    with pytest.raises(OSError, match="cat"):
+        download(["cat"], tmp_path, base_url=site.url, retries=0)
+    (tmp_path / "cat.ndjson.part").write_bytes(DATA["cat"])
+    site.asked.clear()
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == []
+    check(tmp_path, "cat")
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", '{"size": 300000}', '{"size": 300000, "validator": "\\"old\\""}'])
+def test_a_part_of_unknown_version_is_not_continued(site, tmp_path, note):
+    (tmp_path / "cat.ndjson.part").write_bytes(OTHER[:1000])
+    if note is not None:
+        (tmp_path / "cat.ndjson.part.json").write_text(note)
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == [None]
+    check(tmp_path, "cat")
+
+
+def test_a_file_that_changed_between_calls_is_started_over(site, tmp_path):
+    site.files["cat"] = OTHER
+    site.fail("cat", cut(100_000))
+    with pytest.raises(OSError, match="closed after 100000 of 300000 bytes"):
+        download(["cat"], tmp_path, base_url=site.url, retries=0)
+    site.files["cat"] = DATA["cat"]
+    site.asked.clear()
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == [None]
+    check(tmp_path, "cat")
+
+
+@pytest.mark.parametrize("heeds_if_range", [True, False])
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_file_that_changes_between_attempts_is_started_over(site, tmp_path, heeds_if_range, same_size):
+    site.if_range = heeds_if_range
+    site.files["cat"] = OTHER if same_size else OTHER[:-7]
+
+    def change(handler: Handler, data: bytes) -> None:
+        handler.send(data, limit=100_000)
+        site.files["cat"] = DATA["cat"]
+
+    site.fail("cat", change)
+    progress = Progress("download", unit="bytes", stream=io.StringIO())
+    download(["cat"], tmp_path, base_url=site.url, progress=progress)
+    check(tmp_path, "cat")
+    assert site.gets("cat") == [None, "bytes=100000-"] + [None] * (not heeds_if_range)
+    assert progress.done == len(DATA["cat"])
+
+
+def test_a_file_that_shrank_below_the_part_is_started_over(site, tmp_path):
+    site.if_range = False
+
+    def shrink(handler: Handler, data: bytes) -> None:
+        handler.send(data, limit=200_000)
+        site.files["cat"] = b"short"
+
+    site.fail("cat", shrink)
+    (path,) = download(["cat"], tmp_path, base_url=site.url)
+    assert path.read_bytes() == b"short"
+    assert site.gets("cat") == [None, "bytes=200000-", None]
+
+
+def test_a_server_without_ranges_sends_all_again(site, tmp_path):
+    site.ranges = False
+    site.fail("cat", cut(200_000), cut(1000))
+    download(["cat"], tmp_path, base_url=site.url)
+    assert len(site.gets("cat")) == 3
+    check(tmp_path, "cat")
+
+
+def test_a_server_without_ranges_that_always_drops_is_given_up(site, tmp_path):
+    site.ranges = False
+    site.fail("cat", *[cut(200_000)] * 100)
+    with pytest.raises(ConnectionError, match=r"cat: connection closed after 200000 of 300000 bytes \(tried 4x\)"):
+        download(["cat"], tmp_path, base_url=site.url, retries=3)
+    assert len(site.gets("cat")) == 4
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_without_a_validator_nothing_is_continued(site, tmp_path, etag):
+    site.etag = lambda data: etag
+    site.if_range = False
+    site.fail("cat", cut(100_000))
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == [None, None]
+    check(tmp_path, "cat")
+
+
+def test_last_modified_serves_where_there_is_no_etag(site, tmp_path):
+    date = "Thu, 04 May 2017 12:00:00 GMT"
+    site.etag = lambda data: None
+
+    def dated(limit: int | None) -> Fault:
+        return lambda handler, data: handler.send(data, limit, {"Last-Modified": date})
+
+    def rest(handler: Handler, data: bytes) -> None:
+        assert handler.headers["If-Range"] == date
+        site.if_range = False
+        handler.send(data, extra={"Last-Modified": date})
+
+    site.fail("cat", dated(None), method="HEAD")
+    site.fail("cat", dated(100_000), rest)
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == [None, "bytes=100000-"]
+    check(tmp_path, "cat")
+
+
+def test_a_damaged_file_is_fetched_once_more(site, tmp_path):
+    site.fail("cat", corrupt)
+    progress = Progress("download", unit="bytes", stream=io.StringIO())
+    download(["cat"], tmp_path, base_url=site.url, progress=progress)
+    assert site.gets("cat") == [None, None]
+    check(tmp_path, "cat")
+    assert progress.done == len(DATA["cat"])
+
+
+def test_a_wrong_hash_is_an_error_in_the_end(site, tmp_path):
+    (tmp_path / "cat.ndjson").write_bytes(b"of old")
+    site.hashes = lambda data: ["md5=" + base64.b64encode(hashlib.md5(OTHER).digest()).decode()]
+    with pytest.raises(
+        DataError, match=r"^cat: twice not of the size and hash its server states: http://.*/cat\.ndjson$"
+    ):
+        download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat") == [None, None]
+    assert left(tmp_path) == {"cat.ndjson"}
+    assert (tmp_path / "cat.ndjson").read_bytes() == b"of old"
+
+
+def test_crc32c_is_looked_at_where_it_is_all_there_is(site, tmp_path):
+    site.files["cat"] = OTHER[:20_000]
+    (tmp_path / "whole").write_bytes(OTHER[:20_000])
+    good = base64.b64encode(crc32c(tmp_path / "whole").to_bytes(4, "big")).decode()
+    site.hashes = lambda data: [f"crc32c={good}"]
+    site.fail("cat", corrupt)
+    (path,) = download(["cat"], tmp_path, base_url=site.url)
+    assert path.read_bytes() == OTHER[:20_000]
+    assert len(site.gets("cat")) == 2
+    site.files["cat"] = OTHER[1:20_001]
+    with pytest.raises(DataError, match="hash"):
+        download(["cat"], tmp_path / "other", base_url=site.url)
+
+
+def test_both_hashes_in_one_header(site, tmp_path):
+    stated = site.hashes
+    site.hashes = lambda data: [", ".join(stated(data))]
+    site.fail("cat", corrupt)
+    download(["cat"], tmp_path, base_url=site.url)
+    check(tmp_path, "cat")
+
+
+def test_without_any_hash_the_size_is_all(site, tmp_path):
+    site.hashes = lambda data: []
+    site.fail("cat", cut(100_000))
+    download(["cat"], tmp_path, base_url=site.url)
+    check(tmp_path, "cat")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("code", [408, 429, 500, 503])
+def test_a_server_in_trouble_is_asked_again(site, tmp_path, method, code):
+    site.fail("cat", status(code), status(code, Retry_After="0"), status(code, Retry_After="soon"), method=method)
+    download(["cat"], tmp_path, base_url=site.url, retries=3)
+    check(tmp_path, "cat")
+
+
+def test_the_pause_doubles_and_heeds_retry_after(monkeypatch):
+    pauses: list[float] = []
+
+    class Clock(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return False
+
+    monkeypatch.setattr(module, "_BACKOFF", 1.0)
+    monkeypatch.setattr(module.random, "uniform", lambda low, high: high)
+    transfer = module._Transfer("cat", Path(), module._Link("http://127.0.0.1", 9, 1.0, stop=Clock()))
+    for wait in (0.0, 0.0, 0.0, 10.0, 0.0, 1000.0, 0.0):
+        transfer._pause(module._Transient("busy", wait))
+    assert pauses == [1, 2, 4, 10, 16, 30, 30]
+
+
+def test_a_refusal_is_not_asked_again(site, tmp_path):
+    site.fail("cat", status(403), method="HEAD")
+    with pytest.raises(OSError, match=r"^cat: HTTP 403 Forbidden: http://.*/cat\.ndjson$"):
+        download(["cat"], tmp_path, base_url=site.url)
+    assert len(site.asked) == 1
+
+
+def test_a_missing_file_suggests_near_ones(site, tmp_path):
+    with pytest.raises(DataError, match=r"^smily_face: HTTP 404 .*smily_face\.ndjson \(did you mean 'smiley face'"):
+        download(["smily_face"], tmp_path, base_url=site.url)
+    with pytest.raises(DataError, match=r"^owl: HTTP 404 Not Found: http://.*/owl\.ndjson$"):
+        download(["owl"], tmp_path, base_url=site.url)
+
+
+def test_nobody_listening(tmp_path, site):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        port = server.server_port
+    with pytest.raises(
+        ConnectionError, match=rf"^cat: .*refused.* \(tried 2x\): http://127\.0\.0\.1:{port}/cat\.ndjson$"
+    ):
+        download(["cat"], tmp_path, base_url=f"http://127.0.0.1:{port}", retries=1)
+
+
+def test_a_silent_server_counts_as_dropped(site, tmp_path):
+    done = threading.Event()
+
+    def stall(handler: Handler, data: bytes) -> None:
+        handler.send(data, limit=100_000)
+        handler.wfile.flush()
+        done.wait(30)
+
+    site.fail("cat", stall)
+    try:
+        download(["cat"], tmp_path, base_url=site.url, timeout=0.2)
+    finally:
+        done.set()
+    check(tmp_path, "cat")
+    assert site.gets("cat") == [None, "bytes=100000-"]
+
+
+def test_others_are_fetched_when_some_fail(site, tmp_path):
+    del site.files["dog"]
+    with pytest.raises(DataError, match=r"^dog: HTTP 404"):
+        download(["dog", "cat", "smiley face"], tmp_path, base_url=site.url, jobs=1)
+    check(tmp_path, "cat", "smiley face")
+    with pytest.raises(DataError, match=r"^2 of 4 classes failed: owl, dog; the first: owl: HTTP 404") as error:
+        download(["owl", "dog", "cat", "smiley face"], tmp_path, base_url=site.url)
+    assert "\n" not in str(error.value)
+    site.fail("cat", status(403), method="HEAD")
+    with pytest.raises(OSError, match=r"^2 of 3 classes failed: dog, cat; the first: dog: HTTP 404"):
+        download(["dog", "cat", "smiley face"], tmp_path, base_url=site.url)
+
+
+def test_a_server_that_is_down_costs_the_patience_once(site, tmp_path):
+    names = ["a", "b", "cat", "c"]
+    site.files |= {"a": b"a", "b": b"b", "c": b"c"}
+    for name in ("a", "b", "c"):
+        site.fail(name, *[status(503)] * 9, method="HEAD")
+    with pytest.raises(OSError, match=r"^3 of 4 classes failed: a, b, c; the first: a: HTTP 503 .*tried 3x"):
+        download(names, tmp_path, base_url=site.url, jobs=1, retries=2)
+    assert [name for method, name, _ in site.asked if method == "HEAD"] == [*"aaab", "cat", *"ccc"]
+    check(tmp_path, "cat")
+
+
+def test_compressed_answers_are_refused(site, tmp_path):
+    def compressed(handler: Handler, data: bytes) -> None:
+        assert handler.headers["Accept-Encoding"] == "identity"
+        handler.send(data, extra={"Content-Encoding": "gzip"})
+
+    site.fail("cat", compressed, method="HEAD")
+    with pytest.raises(DataError, match="cat: the server sends it compressed: http://"):
+        download(["cat"], tmp_path, base_url=site.url)
+
+
+def test_a_size_has_to_be_stated(site, tmp_path):
+    def unsized(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+
+    site.fail("cat", unsized, method="HEAD")
+    with pytest.raises(DataError, match="cat: the server does not state its size: http://"):
+        download(["cat"], tmp_path, base_url=site.url)
+
+
+def test_proxies_from_the_environment(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", site.url.removesuffix("/full/simplified"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    download(["smiley face"], tmp_path, base_url="http://nowhere.invalid/data")
+    check(tmp_path, "smiley face")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["catt"], r"^no class 'catt' \(did you mean 'cat' or "),
+        (["cat", "Eiffel tower", "xqzv"], r"^no class 'Eiffel tower' \(did you mean 'The Eiffel Tower'.*; 'xqzv'$"),
+        (["Smiley_Face"], r"did you mean 'smiley face'"),
+        ([], "^no class to download$"),
+    ],
+)
+def test_unknown_classes_are_told_before_the_network_is_touched(tmp_path, monkeypatch, names, message):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: pytest.fail("asked the network"))
+    for base_url in (DEFAULT_URL, DEFAULT_URL + "/"):
+        with pytest.raises(DataError, match=message):
+            download(names, tmp_path / "out", base_url=base_url)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../cat", "a/b", "a\\b", "a\0b", "a\nb", "C:cat"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
+    with pytest.raises(DataError, match=r"^not a class name: "):
+        download([name], tmp_path, base_url="http://127.0.0.1:9")
+
+
+def test_other_arguments_out_of_range(tmp_path):
+    with pytest.raises(DataError, match="not an http or https URL: file:///tmp"):
+        download(["cat"], tmp_path, base_url="file:///tmp")
+    with pytest.raises(DataError, match="jobs must be 1 or more, not 0"):
+        download(["cat"], tmp_path, jobs=0)
+    with pytest.raises(DataError, match=r"^cat: .*contain control characters"):
+        download(["cat"], tmp_path, base_url="http://127.0.0.1:9/a b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_full_disk(site, tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_001, hard))
+    try:
+        with pytest.raises(OSError, match=r"cat\.ndjson\.part") as error:
+            download(["cat"], tmp_path, base_url=site.url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(error.value)
+    assert len(site.gets("cat")) == 1
+    assert left(tmp_path) == {"cat.ndjson.part", "cat.ndjson.part.json"}
+    download(["cat"], tmp_path, base_url=site.url)
+    assert site.gets("cat")[1] == "bytes=100001-"
+    check(tmp_path, "cat")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_keeps_what_has_arrived(site, tmp_path):
+    done = threading.Event()
+    part = tmp_path / "cat.ndjson.part"
+
+    def interrupt(handler: Handler, data: bytes) -> None:
+        handler.send(data, limit=100_000)
+        handler.wfile.flush()
+        while not (part.exists() and part.stat().st_size == 100_000):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.wait(30)
+        handler.wfile.write(data[100_000:])
+
+    site.fail("cat", interrupt)
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        download(["cat", "dog", "smiley face"], tmp_path, base_url=site.url, jobs=1)
+    # The worker waits for a silent server, as a daemon; whatever arrives later, it writes no more.
+    workers = [t for t in threading.enumerate() if t not in before and "worker" in t.name]
+    assert all(t.daemon for t in workers)
+    done.set()
+    for thread in workers:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert left(tmp_path) == {part.name, part.name + ".json"}
+    assert part.read_bytes() == DATA["cat"][:100_000]
+    assert json.loads((tmp_path / "cat.ndjson.part.json").read_text())["size"] == len(DATA["cat"])
+    assert site.gets("dog") == []
+    download(["cat"], tmp_path, base_url=site.url)
+    check(tmp_path, "cat")
