@@ -1,0 +1,201 @@
+"""Ask a served model about drawings, over gRPC: TensorFlow Serving or ``qdfast serve``.
+
+    from qdfast.client import Client
+
+    with Client("127.0.0.1:8500", model="doodles") as client:
+        for best in client.predict(drawings, k=3):
+            print(best)                                 # [('cat', 0.93), ('dog', 0.04), ('mouse', 0.01)]
+
+Needs grpcio and protobuf (``pip install qdfast[client]``), not TensorFlow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from . import query, wire
+from . import tfs_pb2 as pb
+from .query import (
+    Answer,
+    Asked,
+    BadResponse,
+    DeadlineExceeded,
+    DrawingsLike,
+    InvalidRequest,
+    ModelNotFound,
+    Predictions,
+    Query,
+    Unavailable,
+)
+from .wire import ModelVersion
+
+__all__ = [
+    "BadResponse",
+    "Client",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "ModelNotFound",
+    "ModelVersion",
+    "Predictions",
+    "Unavailable",
+]
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+CHANNEL_OPTIONS = (
+    # gRPC's own limit of 4 MB is the client's to lift; the answer to one request is bounded by what it asked.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A server that is starting is found within a second, not within gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+POLL_SECONDS = 0.05
+
+
+class Client:
+    """A connection to one model of one server. Threads may share it.
+
+    Args:
+        target: ``host:port`` of the gRPC API, or any other gRPC target (``dns:///…``, ``unix:…``).
+        model: name of the model.
+        version: a version's number or label; None for the newest.
+        timeout: seconds that one request may take.
+        max_batch: drawings a request may have; more are split into several.
+        in_flight: requests that may wait for their answers at once.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:8500",
+        *,
+        model: str,
+        version: int | str | None = None,
+        timeout: float = 10.0,
+        max_batch: int = 256,
+        in_flight: int = 4,
+    ) -> None:
+        for name, value in (("timeout", timeout), ("max_batch", max_batch), ("in_flight", in_flight)):
+            if value <= 0:
+                raise ValueError(f"{name} is {value}: it must be positive")
+        self.asked = Asked(target, model, version)
+        self.timeout = timeout
+        self.max_batch = max_batch
+        self.in_flight = in_flight
+        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._predict = self._channel.unary_unary(
+            PREDICT,
+            request_serializer=pb.PredictRequest.SerializeToString,
+            response_deserializer=pb.PredictResponse.FromString,
+        )
+        self._get_model_status = self._channel.unary_unary(
+            GET_MODEL_STATUS,
+            request_serializer=pb.GetModelStatusRequest.SerializeToString,
+            response_deserializer=pb.GetModelStatusResponse.FromString,
+        )
+
+    def predict(self, drawings: DrawingsLike, k: int = 3) -> Predictions:
+        """The ``k`` most probable classes of each drawing, best first.
+
+        Args:
+            drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes.
+            k: at most the number the model was exported with.
+
+        Raises:
+            DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing.
+            Unavailable, DeadlineExceeded, ModelNotFound, InvalidRequest, BadResponse: subclasses of ServingError.
+        """
+        return self._ask(query.TopK(query.as_drawings(drawings), k, self.asked, self.max_batch))
+
+    def probabilities(self, drawings: DrawingsLike) -> NDArray[np.float32]:
+        """float32 (N, C): the probability of each of the model's classes, in the model's order; (0, 0) if N is 0.
+
+        Argument and errors as for ``predict``.
+        """
+        return self._ask(query.Probabilities(query.as_drawings(drawings), self.asked, self.max_batch))
+
+    def model_status(self) -> list[ModelVersion]:
+        """The versions of the model the server knows of (only ``version``, if the client has one), newest first.
+
+        Raises:
+            Unavailable, DeadlineExceeded, ModelNotFound: subclasses of ServingError.
+        """
+        return self._model_status(self.timeout)
+
+    def wait_ready(self, timeout: float = 30.0) -> int:
+        """Wait until the server answers and has the model loaded; returns the version that will answer.
+
+        Raises:
+            Unavailable, DeadlineExceeded, ModelNotFound: what still hinders after ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            hindrance: Exception
+            try:
+                states = self._model_status(min(max(deadline - time.monotonic(), 0.1), self.timeout))
+                for v in states:
+                    if v.state == "AVAILABLE":
+                        return v.version
+                said = ", ".join(f"version {v.version} is {v.state} {v.error}".rstrip() for v in states)
+                hindrance = Unavailable(f"{self.asked} is not loaded: {said}")
+            except (Unavailable, DeadlineExceeded, ModelNotFound) as e:
+                hindrance = e
+            if time.monotonic() + POLL_SECONDS >= deadline:
+                raise hindrance
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection; requests of other threads end with an error."""
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.asked})"
+
+    def _ask(self, question: Query[Answer]) -> Answer:
+        """Send the requests of ``question``, ``in_flight`` at a time."""
+        pending: deque[tuple[int, grpc.Future]] = deque()
+        try:
+            for i in range(len(question)):
+                if len(pending) == self.in_flight:
+                    self._take(question, *pending.popleft())
+                pending.append((i, self._predict.future(question.request(i), timeout=self.timeout)))
+            while pending:
+                self._take(question, *pending.popleft())
+        finally:
+            for _, call in pending:
+                call.cancel()
+        return question.result()
+
+    def _take(self, question: Query[Any], i: int, call: grpc.Future) -> None:
+        try:
+            response = call.result()
+        except grpc.RpcError as e:
+            raise self._refusal(e) from None
+        question.take(i, response)
+
+    def _model_status(self, timeout: float) -> list[ModelVersion]:
+        request = wire.status_request(self.asked.model, self.asked.version)
+        try:
+            response = self._get_model_status(request, timeout=timeout)
+        except grpc.RpcError as e:
+            raise self._refusal(e) from None
+        return wire.model_versions(response)
+
+    def _refusal(self, error: Any) -> Exception:
+        return self.asked.refusal(error.code().name, error.details() or "")

@@ -1,0 +1,5 @@
+"""Serve a model directory over TensorFlow Serving's gRPC API: by that server where installed, else by our own."""
+
+from .launch import serve
+
+__all__ = ["serve"]

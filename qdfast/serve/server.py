@@ -1,0 +1,137 @@
+"""The embedded server: one model directory over TensorFlow Serving's gRPC API."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from ..errors import DataError, ServingError
+from .address import address, require_free
+from .manager import Manager
+from .service import MODEL_SERVICE, PREDICTION_SERVICE, Service
+from .versions import newest_version
+
+log = logging.getLogger(__name__)
+
+OPTIONS = (
+    # Else a second server on the same port gets half of the requests, without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class Health(health.HealthServicer):  # type: ignore[misc]
+    """The standard health service; it can end the calls of its watchers, who would hold up an orderly stop."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Callable[[Any], None]] = []
+        super().__init__()
+
+    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:
+        """Stream the status of a service, first as it is, then whenever it changes."""
+        self._watchers.append(send_response_callback)
+        context.add_callback(lambda: self._watchers.remove(send_response_callback))
+        return super().Watch(request, context, send_response_callback)
+
+    def shut_down(self) -> None:
+        """Report NOT_SERVING from now on, also to the watchers, and end their streams."""
+        self.enter_graceful_shutdown()
+        for end in list(self._watchers):
+            end(None)
+
+
+class Server:
+    """Serves the highest version in ``model_dir``, and new ones as they appear.
+
+    Args:
+        model_dir: a model directory with a sub-directory for every version.
+        host, port: where to listen; port 0 takes a free one, see ``port`` after ``start``.
+        name: of the model; default: the directory's.
+        threads: calls that are worked on at once.
+        poll_seconds: how often the directory is looked at for another version.
+        on_available: called with a version's number when it begins to answer.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        name: str | None = None,
+        threads: int = 16,
+        poll_seconds: float = 1.0,
+        on_available: Callable[[int], None] = lambda version: None,
+    ) -> None:
+        self.name = name or model_dir.resolve().name
+        self.host = host
+        self.port = port
+        self._poll_seconds = poll_seconds
+        self._on_available = on_available
+        self._manager = Manager(model_dir, self.name)
+        self._health = Health()
+        self._grpc = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="rpc"), options=OPTIONS)
+        self._grpc.add_generic_rpc_handlers(Service(self._manager).handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="versions", daemon=True)
+
+    def start(self) -> None:
+        """Load the model, then listen.
+
+        Raises:
+            DataError: there is no version of a model, or it cannot be loaded.
+            ServingError: the port cannot be listened on.
+        """
+        newest_version(self._manager.model_dir)
+        version = self._manager.refresh()
+        if version is None:
+            raise DataError(f"{self._manager.model_dir}: its versions have just been taken away")
+        require_free(self.host, self.port)  # says why not; gRPC says it in its log
+        try:
+            self.port = self._grpc.add_insecure_port(address(self.host, self.port))
+        except RuntimeError as e:
+            raise ServingError(f"cannot listen on {address(self.host, self.port)}: {e}") from e
+        for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._grpc.start()
+        self._on_available(version)
+        self._watcher.start()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Report NOT_SERVING, take no more calls, and finish those under way, for at most ``grace`` seconds."""
+        self._stopping.set()
+        self._health.shut_down()
+        self._grpc.stop(grace).wait()
+
+    def _watch(self) -> None:
+        said = ""
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                version = self._manager.refresh()
+            except (DataError, OSError) as e:
+                if str(e) != said:  # the same trouble every second is one line
+                    log.error("%s; what was served before still is", e)
+                said = str(e)
+                continue
+            said = ""
+            if version is not None:
+                self._on_available(version)
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,326 @@
+"""The client, against a server that answers as each test tells it to."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tiny_model
+from scripted_server import LENGTHS, Scripted, answer, drawings, expected, refuse, respond_with, status
+
+import qdfast
+from qdfast import client, wire
+from qdfast import tfs_pb2 as pb
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    s = Scripted()
+    yield s
+    s.server.stop(None).wait()
+
+
+# ---- questions and answers ----
+
+
+@pytest.mark.parametrize("max_batch", [1, 3, 256])
+def test_predictions_are_in_the_order_of_the_drawings(scripted: Scripted, max_batch: int) -> None:
+    d = drawings()
+    with scripted.client(max_batch=max_batch) as c:
+        p = c.predict(d, k=3)
+        everything = c.probabilities(d)
+    assert np.array_equal(everything, expected(d))
+    assert everything.dtype == np.float32
+    best = np.argsort(-everything, axis=1, kind="stable")[:, :3]
+    assert p.labels.tolist() == np.array(tiny_model.CLASSES)[best].tolist()
+    assert p.labels.dtype.kind == "U"
+    assert np.array_equal(p.scores, np.take_along_axis(everything, best, axis=1))
+    assert p.version == 1
+    sizes = [wire.decode_tensor(r.inputs["lengths"]).tolist() for r in scripted.requests]
+    assert max(map(len, sizes)) <= max_batch
+    assert sorted(chain(*sizes)) == sorted(LENGTHS * 2)
+
+
+def test_what_is_sent_is_raw_and_uncut(scripted: Scripted) -> None:
+    d = drawings([300, 250])
+    with scripted.client(version=4) as c:
+        c.predict(d)
+    (request,) = scripted.requests
+    deltas, lengths = d.deltas(dtype=np.int16)
+    assert np.array_equal(wire.decode_tensor(request.inputs["deltas"]), deltas)
+    assert wire.decode_tensor(request.inputs["lengths"]).tolist() == lengths.tolist() == [300, 250]
+    assert (request.model_spec.name, request.model_spec.version.value) == ("tiny", 4)
+
+
+def test_drawings_may_be_lists_or_ndjson(scripted: Scripted) -> None:
+    d = drawings()
+    lists = [[[x.tolist(), y.tolist()] for x, y in one] for one in d]
+    lines = qdfast.format_ndjson(d).replace(b'"recognized":true', b'"recognized":false')
+    with scripted.client() as c:
+        for form in (lists, lines, bytearray(lines), memoryview(lines)):
+            assert np.array_equal(c.probabilities(form), expected(d))
+
+
+def test_a_bad_drawing_is_an_error_before_anything_is_sent(scripted: Scripted) -> None:
+    good = qdfast.format_ndjson(drawings([5]))
+    with scripted.client() as c:
+        with pytest.raises(qdfast.ParseError, match="line 2"):
+            c.predict(good + b'{"drawing":[[[1,2],[3]]]}\n')
+        with pytest.raises(qdfast.DataError, match="drawing 1"):
+            c.predict([[[[1, 2], [3, 4]]], [[[1, 2], [3]]]])
+    assert not scripted.requests
+
+
+def test_no_drawings_need_no_server() -> None:
+    with client.Client("127.0.0.1:1", model="tiny") as c:
+        p = c.predict([], k=2)
+        assert (p.labels.shape, p.scores.shape, p.version) == ((0, 2), (0, 2), None)
+        assert p.labels.dtype.kind == "U"
+        assert c.probabilities(b"").shape == (0, 0)
+
+
+def test_k(scripted: Scripted) -> None:
+    d = drawings([5, 6])
+    with scripted.client() as c:
+        three, one = c.predict(d, k=3), c.predict(d, k=1)
+        assert np.array_equal(one.labels, three.labels[:, :1])
+        assert np.array_equal(one.scores, three.scores[:, :1])
+        with pytest.raises(client.InvalidRequest, match="exported with its 3 best classes, not 4") as e:
+            c.predict(d, k=4)
+        assert "model 'tiny'" in str(e.value)
+        assert scripted.target in str(e.value)
+        with pytest.raises(client.InvalidRequest, match="at least 1"):
+            c.predict(d, k=0)
+
+
+def test_a_version_change_within_a_question(scripted: Scripted) -> None:
+    scripted.predict = lambda request, context: answer(request, version=len(scripted.requests))
+    with scripted.client(max_batch=5, in_flight=1) as c:
+        assert c.predict(drawings()).version is None
+
+
+def test_big_answers_pass(scripted: Scripted) -> None:
+    big = np.random.default_rng(0).random((3, 500_000), np.float32)
+    scripted.predict = lambda request, context: respond_with({"probabilities": big})
+    with scripted.client() as c:
+        assert np.array_equal(c.probabilities(drawings([4, 4, 4])), big)
+
+
+# ---- requests in flight ----
+
+
+def test_several_requests_are_in_flight_but_not_more_than_allowed(scripted: Scripted) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+    three = threading.Barrier(3, timeout=20)  # breaks unless three requests are there at once
+
+    def predict(request: Any, context: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        three.wait()
+        with lock:
+            now -= 1
+        return answer(request)
+
+    scripted.predict = predict
+    d = drawings([4] * 12)
+    with scripted.client(max_batch=1, in_flight=3) as c:
+        assert np.array_equal(c.probabilities(d), expected(d))
+    assert most == 3
+
+
+def test_a_failure_cancels_what_is_in_flight(scripted: Scripted) -> None:
+    both_here = threading.Barrier(2, timeout=20)
+    ended = threading.Event()
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        first = wire.decode_tensor(request.inputs["lengths"])[0] == 9
+        if not first:
+            context.add_callback(ended.set)
+        both_here.wait()
+        if first:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
+        ended.wait(20)
+        return answer(request)
+
+    scripted.predict = predict
+    with scripted.client(max_batch=1, in_flight=2, timeout=60) as c:
+        with pytest.raises(client.InvalidRequest):
+            c.predict(drawings([9, 4]))
+        assert ended.wait(20)
+
+
+def test_threads_share_a_client(scripted: Scripted) -> None:
+    questions = [drawings([3, 9, 4], seed) for seed in range(16)]
+    with scripted.client(max_batch=2) as c, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(c.probabilities, questions))
+    assert all(np.array_equal(a, expected(d)) for a, d in zip(answers, questions, strict=True))
+
+
+# ---- what goes wrong ----
+
+
+def test_every_call_has_a_deadline(scripted: Scripted) -> None:
+    left = []
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        left.append(context.time_remaining())
+        return answer(request)
+
+    scripted.predict = predict
+    scripted.status = lambda request, context: left.append(context.time_remaining()) or status("AVAILABLE")
+    with scripted.client(timeout=50, max_batch=1) as c:
+        c.predict(drawings([3, 4]))
+        c.probabilities(drawings([5]))
+        c.model_status()
+    assert len(left) == 4
+    assert all(t is not None and 0 < t < 60 for t in left)  # gRPC rounds up on its way
+
+
+def test_no_answer_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        with client.Client(target, model="tiny", timeout=0.2) as c:
+            with pytest.raises(client.DeadlineExceeded, match=f"model 'tiny' at {target}: DEADLINE_EXCEEDED"):
+                c.predict(drawings([3]))
+            with pytest.raises(client.DeadlineExceeded):
+                c.wait_ready(0.3)
+
+
+def test_no_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        target = f"127.0.0.1:{free.getsockname()[1]}"
+    with client.Client(target, model="tiny") as c:
+        with pytest.raises(client.Unavailable, match=r"UNAVAILABLE.*is the server running\? `qdfast serve MODEL_DIR`"):
+            c.predict(drawings([3]))
+        with pytest.raises(client.Unavailable, match="refused"):
+            c.wait_ready(0.2)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("UNAVAILABLE", client.Unavailable),
+        ("RESOURCE_EXHAUSTED", client.Unavailable),
+        ("DEADLINE_EXCEEDED", client.DeadlineExceeded),
+        ("NOT_FOUND", client.ModelNotFound),
+        ("INVALID_ARGUMENT", client.InvalidRequest),
+        ("FAILED_PRECONDITION", client.InvalidRequest),
+        ("UNIMPLEMENTED", client.InvalidRequest),
+        ("INTERNAL", qdfast.ServingError),
+    ],
+)
+def test_statuses(scripted: Scripted, code: str, kind: type[Exception]) -> None:
+    scripted.predict = scripted.status = refuse(code, "What happened.\n\t [[{{node a}}]]")
+    with scripted.client(version="stable") as c:
+        for ask in (lambda: c.predict(drawings([3])), lambda: c.probabilities(drawings([3])), c.model_status):
+            with pytest.raises(qdfast.ServingError) as e:
+                ask()
+            assert type(e.value) is kind
+            head, _, advice = str(e.value).partition("; ")
+            assert head == f"model 'tiny' (version stable) at {scripted.target}: {code}: What happened"
+            assert advice
+            assert "\n" not in advice
+
+
+SCORES = np.zeros((2, 3), np.float32)
+LABELS = np.full((2, 3), b"cat", dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"labels": LABELS}, "answered without 'scores'"),
+        ({"labels": LABELS, "scores": SCORES[:1]}, r"answered 2 drawings with 'scores' of shape \[1, 3\]"),
+        ({"labels": LABELS[0], "scores": SCORES}, r"'labels' of shape \[3\]"),
+        ({"labels": LABELS, "scores": SCORES[:, :2]}, "and scores float32"),
+        ({"labels": LABELS, "scores": SCORES.astype(np.float64)}, "scores float64"),
+        ({"labels": SCORES, "scores": SCORES}, "labels float32"),
+    ],
+)
+def test_answers_that_are_none(scripted: Scripted, outputs: dict[str, np.ndarray], message: str) -> None:
+    scripted.predict = lambda request, context: respond_with(outputs)
+    with scripted.client() as c, pytest.raises(client.BadResponse, match=message):
+        c.predict(drawings([3, 4]))
+
+
+def test_a_malformed_answer(scripted: Scripted) -> None:
+    broken = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_content=b"abc")
+    scripted.predict = lambda request, context: pb.PredictResponse(outputs={"probabilities": broken})
+    with scripted.client() as c, pytest.raises(client.BadResponse, match="malformed tensor: output probabilities"):
+        c.probabilities(drawings([3]))
+
+
+def test_the_number_of_classes_changes_within_a_question(scripted: Scripted) -> None:
+    def predict(request: Any, context: Any) -> Any:
+        return respond_with({"probabilities": np.zeros((1, 1 + len(scripted.requests)), np.float32)})
+
+    scripted.predict = predict
+    with scripted.client(max_batch=1, in_flight=1) as c, pytest.raises(client.BadResponse, match="of 3 classes"):
+        c.probabilities(drawings([3, 4]))
+
+
+@pytest.mark.parametrize("option", [{"timeout": 0}, {"max_batch": 0}, {"in_flight": -1}])
+def test_impossible_options(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        client.Client(model="tiny", **option)
+
+
+# ---- the model's state ----
+
+
+def test_model_status(scripted: Scripted) -> None:
+    scripted.status = lambda request, context: status("END", "corrupt")
+    with scripted.client() as c:
+        assert c.model_status() == [client.ModelVersion(1, "END", "corrupt")]
+
+
+def test_wait_ready_waits_for_the_model(scripted: Scripted) -> None:
+    steps = iter([refuse("UNAVAILABLE", "starting"), refuse("NOT_FOUND", "none yet"), lambda r, c: status("LOADING")])
+    scripted.status = lambda r, c: next(steps, lambda r, c: status("AVAILABLE"))(r, c)
+    with scripted.client() as c:
+        assert c.wait_ready(20) == 1
+    assert next(steps, None) is None
+
+
+def test_wait_ready_says_what_hinders(scripted: Scripted) -> None:
+    with scripted.client() as c:
+        scripted.status = lambda request, context: status("END", "corrupt")
+        with pytest.raises(client.Unavailable, match="is not loaded: version 1 is END corrupt"):
+            c.wait_ready(0.1)
+        scripted.status = refuse("NOT_FOUND", "Could not find any versions of model tiny")
+        with pytest.raises(client.ModelNotFound, match="any versions of model tiny"):
+            c.wait_ready(0.1)
+        scripted.status = refuse("UNIMPLEMENTED", "")
+        with pytest.raises(client.InvalidRequest):  # at once: this is no server that is about to be ready
+            c.wait_ready(60)
+
+
+def test_wait_ready_waits_for_the_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with client.Client(f"127.0.0.1:{port}", model="tiny") as c, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(client.Unavailable):
+            c.model_status()
+        ready = pool.submit(c.wait_ready, 30)
+        server = Scripted(port).server
+        assert ready.result() == 1
+        server.stop(None).wait()
+
+
+def test_importing_the_client_is_light() -> None:
+    code = (
+        "import sys, qdfast.client; print([m for m in sys.modules if m.partition('.')[0] in ('tensorflow', 'keras')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
