@@ -62,7 +62,7 @@ def _stats(stats: DeltaStats) -> str:
 
 
 def _prepared(data: Prepared) -> str:
-    counts = {split: data.counts(split) for split in ("train", "validation")}  # type: ignore[arg-type]
+    counts = {split: data.counts(split) for split in ("train", "validation")}
     width = max(map(len, data.classes))
     lines = [
         f"{data.path}: prepared data, {data.manifest['drawings']:,} drawings in {len(data.classes)} classes, "
