@@ -31,4 +31,4 @@ sanitize: $(VENV)/installed
 	PYTHONPATH=$(abspath $(SANITIZED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(SANITIZED)) $(BIN)/pytest $(TESTS)
 
 clean:
-	rm -rf build dist quickstart qdfast/_core.c qdfast/*.so *.egg-info
+	rm -rf build dist quickstart quickstart-data qdfast/_core.c qdfast/*.so *.egg-info

@@ -1,0 +1,235 @@
+"""The run directory: what training leaves, and what continuing, evaluating and exporting start from.
+
+======================  ==================================================================================
+``run.json``            what is trained on what: arguments, classes, statistics, digest of the data, versions
+``history.json``        the figures of every finished epoch, and the checkpoint of the last
+``checkpoint-N.keras``  network and optimizer after epoch N
+``best.keras``          the same after the epoch with the lowest validation loss
+``log.csv``             the figures of ``history.json`` as a table
+======================  ==================================================================================
+
+An epoch counts from the moment ``history.json`` names its checkpoint. The checkpoint is complete before that, and
+nothing of earlier epochs is touched until after it, so a run killed at any moment continues after its last epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+from ..errors import DataError
+from ..files import remove_temporaries, replacing, write_bytes
+from ..stats import DeltaStats
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT = 1
+RUN = "run.json"
+HISTORY = "history.json"
+BEST = "best.keras"
+LOG = "log.csv"
+
+Epoch: TypeAlias = "dict[str, float]"
+FIGURES = (
+    "epoch",
+    "loss",
+    "top1",
+    "val_loss",
+    "val_top1",
+    "val_top3",
+    "learning_rate",
+    "seconds",
+    "drawings_per_s",
+)
+"""The figures of an epoch: ``loss`` is mean cross-entropy in nats and ``top1`` a share, both of the training drawings
+under dropout while the weights changed; ``seconds`` include validation, ``drawings_per_s`` is of training alone."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: ``path``, and its ``run.json`` parsed as ``info``."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.resolve().name
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What ``train`` was called with, as far as the result depends on it."""
+        return dict(self.info["arguments"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the network's outputs."""
+        return tuple(self.info["classes"])
+
+    @property
+    def max_len(self) -> int:
+        """Points after which a drawing is cut."""
+        return int(self.info["arguments"]["max_len"])
+
+    @property
+    def stats(self) -> DeltaStats:
+        """Statistics of the training drawings, which every input is standardized with."""
+        return DeltaStats.from_dict(self.info["stats"])
+
+    @property
+    def history(self) -> list[Epoch]:
+        """The figures (``FIGURES``) of every finished epoch."""
+        return read_history(self.path)
+
+    def load_model(self, *, export: bool = False) -> keras.Model:
+        """The network of the best epoch, on whichever backend Keras runs.
+
+        Args:
+            export: as in ``models.build``, and in float32. Default: as it was trained.
+
+        Raises:
+            DataError: no epoch is finished, or the file is not this network's.
+        """
+        from .models import build
+
+        path = self.path / BEST
+        if not path.exists():
+            raise DataError(f"{self.path}: no epoch of this run is finished")
+        arguments = self.info["arguments"]
+        net = build(
+            arguments["model"],
+            classes=len(self.classes),
+            max_len=self.max_len,
+            recurrent_dropout=arguments["recurrent_dropout"],
+            export=export,
+            precision="float32" if export else arguments["precision"],
+        )
+        try:
+            net.load_weights(path)
+        except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
+            raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
+        return net
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Open a run directory, finished or not.
+
+    Raises:
+        DataError: there is none at ``path``, or its ``run.json`` is not readable by this version.
+    """
+    path = Path(path)
+    info = _read_json(path / RUN)
+    if info is None:
+        what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
+        raise DataError(f"{path}: {what}")
+    return Run(path, info)
+
+
+def start_run(path: Path, info: dict[str, Any]) -> Run:
+    """Write ``run.json`` in an empty directory, or check that the one there is of the same training.
+
+    Only for the holder of the directory's lock; removes what a killed run has left half-written.
+
+    Raises:
+        DataError: the directory holds something else, or a run of other arguments or data: it says which.
+    """
+    remove_temporaries(path)
+    before = _read_json(path / RUN)
+    if before is None:
+        if any(path.iterdir()):
+            raise DataError(f"{path}: neither empty nor a run directory")
+        write_bytes(path / RUN, _dump({"format": FORMAT, **info}))
+        return load_run(path)
+    then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
+    now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
+    changed = [f"{key} {_short(then.get(key))}, not {_short(now[key])}" for key in now if then.get(key) != now[key]]
+    if changed:
+        raise DataError(f"{path}: there is another run here, of {'; '.join(changed)}")
+    return Run(path, before)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "…"
+
+
+def read_history(path: Path) -> list[Epoch]:
+    """The figures of the finished epochs of the run at ``path``."""
+    found = _read_json(path / HISTORY)
+    return [] if found is None else list(found["epochs"])
+
+
+def best_epoch(history: list[Epoch]) -> int:
+    """The epoch (from 1) with the lowest validation loss, the first of equals; 0 if there is none yet."""
+    return 1 + min(range(len(history)), key=lambda i: history[i]["val_loss"]) if history else 0
+
+
+def checkpoint_path(path: Path, epoch: int) -> Path:
+    """Where network and optimizer of an epoch are."""
+    return path / f"checkpoint-{epoch:04d}.keras"
+
+
+def commit(path: Path, history: list[Epoch]) -> None:
+    """Make the last epoch of ``history`` count; its files are there already."""
+    last = len(history)
+    write_bytes(
+        path / HISTORY,
+        _dump(
+            {
+                "format": FORMAT,
+                "checkpoint": checkpoint_path(path, last).name,
+                "best_epoch": best_epoch(history),
+                "epochs": history,
+            }
+        ),
+    )
+    settle(path, history)
+
+
+def settle(path: Path, history: list[Epoch]) -> None:
+    """Do what follows from ``history.json``: best network, table, no checkpoints of other epochs. Can be repeated."""
+    if not history:
+        return
+    last = checkpoint_path(path, len(history))
+    if best_epoch(history) == len(history):
+        with replacing(path / BEST) as temporary:
+            shutil.copyfile(last, temporary)
+    for file in path.glob("checkpoint-*.keras"):
+        if file != last:
+            file.unlink()
+    text = io.StringIO()
+    table = csv.DictWriter(text, FIGURES, lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    write_bytes(path / LOG, text.getvalue().encode())
+
+
+def first_line(error: Exception) -> str:
+    """An exception's message for a one-line report."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(path.read_bytes())
+        version = value["format"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (orjson.JSONDecodeError, KeyError, TypeError) as e:
+        raise DataError(f"{path}: not a file of qdfast, or damaged: {first_line(e)}") from e
+    if version != FORMAT:
+        raise DataError(f"{path}: of format {version}, this version reads {FORMAT}")
+    return dict(value)

@@ -1,0 +1,354 @@
+"""Train a network on prepared drawings; the same call continues a run that was interrupted.
+
+The loop is its own instead of ``Model.fit`` with callbacks, so that nothing that decides the course of a run lives in
+memory alone: what comes next is a function of the arguments and of the figures of the epochs so far, and both are in
+the run directory (see ``runs``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError, Error
+from ..files import only_writer, replacing
+from ..progress import Progress, duration
+from ..shards import Prepared, Rows, open_prepared
+from ..stats import DeltaStats
+from .batches import BUCKETS, batches, training_order
+from .evaluate import predict_rows, score
+from .runs import Epoch, best_epoch, checkpoint_path, commit, first_line, read_history, settle, start_run
+
+if TYPE_CHECKING:
+    import keras
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+_ADVICE = "a lower learning rate may help, or float32 where precision is another"
+
+
+class TrainingError(Error):
+    """Training cannot go on."""
+
+
+class Plan(NamedTuple):
+    """What the figures so far mean for the next epoch."""
+
+    learning_rate: float
+    stop: bool
+
+
+class Trained(NamedTuple):
+    """How a call of ``train`` ended: ``figures`` are those of the best epoch, ``stopped`` says why it ended."""
+
+    path: Path
+    epochs: int
+    best_epoch: int
+    figures: Epoch
+    stopped: str
+
+
+def schedule(
+    losses: Sequence[float],
+    *,
+    learning_rate: float,
+    patience: int,
+    flat: int = 5,
+    factor: float = 0.2,
+    lowest: float = 1e-6,
+    margin: float = 1e-4,
+) -> Plan:
+    """The next epoch's learning rate, and whether there is to be one.
+
+    After every ``flat`` epochs without a loss lower by ``margin`` than before the rate is multiplied by ``factor``,
+    down to ``lowest``; after ``patience`` epochs without a lower loss at all, training stops.
+
+    Args:
+        losses: validation losses of the epochs so far.
+    """
+    lowest_loss = level = math.inf
+    since_lowest = since_level = 0
+    for loss in losses:
+        since_lowest = 0 if loss < lowest_loss else since_lowest + 1
+        lowest_loss = min(loss, lowest_loss)
+        if loss < level - margin:
+            level, since_level = loss, 0
+        else:
+            since_level += 1
+        if since_level >= flat:
+            learning_rate, since_level = max(learning_rate * factor, min(lowest, learning_rate)), 0
+    return Plan(learning_rate, since_lowest >= patience)
+
+
+def train(
+    data: Prepared | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str = "stroke_lstm",
+    epochs: int = 100,
+    batch: int = 128,
+    learning_rate: float = 1e-3,
+    max_len: int = 196,
+    precision: str = "float32",
+    recurrent_dropout: float = 0.0,
+    patience: int = 10,
+    seed: int = 42,
+    max_minutes: float | None = None,
+    buckets: Sequence[int] = BUCKETS,
+    log: Callable[[str], None] = print,
+) -> Trained:
+    """Train with Adam on the training split until the loss on the validation split no longer falls.
+
+    Called again, it continues an unfinished run after its last finished epoch, with the result it would have had
+    undisturbed, and leaves a finished one as it is. ``epochs`` may be larger than before, ``max_minutes`` different.
+
+    Args:
+        data: a prepared directory.
+        out: the run directory, created if missing.
+        model: a name in ``models.MODELS``.
+        epochs: at most so many.
+        batch: drawings a step.
+        learning_rate: the first; see ``schedule`` for what becomes of it.
+        max_len: drawings are cut to so many points.
+        precision: "float32", "mixed_float16" or "mixed_bfloat16".
+        recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0 there is no cuDNN, and a GPU is an order slower.
+        patience: epochs without a lower validation loss after which to stop.
+        seed: of weights, dropout and order.
+        max_minutes: begin no epoch that would not be finished after so long (but one in any case).
+        buckets: lengths below ``max_len`` to pad to.
+        log: called with one line at the beginning, after each epoch and at the end.
+
+    Raises:
+        DataError: arguments, data or ``out`` unfit for training; ``out`` is the run of other arguments or data, or
+            another process is training in it.
+        TrainingError: the loss is no longer a finite number.
+    """
+    arguments: dict[str, Any] = {
+        "model": model,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "max_len": max_len,
+        "precision": precision,
+        "recurrent_dropout": recurrent_dropout,
+        "patience": patience,
+        "seed": seed,
+        "buckets": list(buckets),
+    }
+    _check_arguments(arguments, epochs)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    training, validation = prepared.rows("train"), prepared.rows("validation")
+    _check_rows(prepared, training, validation)
+    stats = prepared.stats("train")
+
+    begun = time.monotonic()
+    with only_writer(Path(out), "training in"):
+        net = _new_network(arguments, len(prepared.classes))
+        run = start_run(Path(out), _info(arguments, prepared, training, validation, stats, net))
+        history = read_history(run.path)
+        settle(run.path, history)
+        if history:
+            net = _load(checkpoint_path(run.path, len(history)))
+        log(
+            f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
+            f"{len(training):,} drawings to train on, {len(validation):,} to validate"
+            + (f"; {len(history)} epochs are finished" if history else "")
+        )
+        slowest = 0.0  # of this call's epochs, seconds
+        while True:
+            plan = schedule([e["val_loss"] for e in history], learning_rate=learning_rate, patience=patience)
+            if plan.stop:
+                stopped = f"stopped, no lower validation loss for {patience} epochs"
+                break
+            if len(history) >= epochs:
+                stopped = f"finished, {len(history)} epochs"
+                break
+            if max_minutes is not None and slowest and time.monotonic() - begun + slowest > 60 * max_minutes:
+                stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
+                break
+            figures = _epoch(net, training, validation, stats, arguments, plan.learning_rate, len(history) + 1, epochs)
+            history = [*history, figures]
+            slowest = max(slowest, figures["seconds"])
+            with replacing(checkpoint_path(run.path, len(history))) as temporary:
+                net.save(temporary)
+            commit(run.path, history)
+            log(_line(figures, epochs) + ("  *" if best_epoch(history) == len(history) else ""))
+
+    best = history[best_epoch(history) - 1]
+    log(
+        f"{run.path}: {stopped}; the best is epoch {best['epoch']}, validation top-1 {best['val_top1']:.2%}, "
+        f"top-3 {best['val_top3']:.2%}, loss {best['val_loss']:.4f}"
+    )
+    return Trained(run.path, len(history), best_epoch(history), best, stopped)
+
+
+def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
+    """Raises DataError for a number that is out of range."""
+    largest = 2**31 - 1
+    bounds = {"batch": (2, largest), "max_len": (1, largest), "patience": (1, largest), "seed": (0, largest)}
+    for name, (low, high) in bounds.items():
+        if not low <= arguments[name] <= high:
+            raise DataError(f"{name} is {arguments[name]}: it must be {low} to {high}")
+    if epochs < 1:
+        raise DataError(f"epochs is {epochs}: it must be at least 1")
+    if not 0 < arguments["learning_rate"] < math.inf:
+        raise DataError(f"learning_rate is {arguments['learning_rate']}: it must be positive")
+    if not 0 <= arguments["recurrent_dropout"] < 1:
+        raise DataError(f"recurrent_dropout is {arguments['recurrent_dropout']}: it must be at least 0 and below 1")
+    if arguments["precision"] not in PRECISIONS:
+        raise DataError(f"precision is {arguments['precision']!r}: it must be one of {', '.join(PRECISIONS)}")
+    if any(b < 1 for b in arguments["buckets"]):
+        raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
+
+
+def _check_rows(prepared: Prepared, training: Rows, validation: Rows) -> None:
+    """Raises DataError unless there is something to learn and something to judge it by."""
+    if len(prepared.classes) < 2:
+        raise DataError(f"{prepared.path}: a classifier needs at least two classes, there are {len(prepared.classes)}")
+    counts = np.bincount(training.labels, minlength=len(prepared.classes))
+    missing = [name for name, count in zip(prepared.classes, counts, strict=True) if not count]
+    if missing:
+        raise DataError(f"{prepared.path}: no drawings to train on of {', '.join(missing)}")
+    if not len(validation):
+        raise DataError(f"{prepared.path}: no drawings in the validation split")
+
+
+def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
+    import keras
+
+    from .models import build
+
+    keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
+    net = build(
+        arguments["model"],
+        classes=classes,
+        max_len=arguments["max_len"],
+        recurrent_dropout=arguments["recurrent_dropout"],
+        precision=arguments["precision"],
+    )
+    optimizer = keras.optimizers.Adam(arguments["learning_rate"])
+    if arguments["precision"] == "mixed_float16":
+        # compile() would do this too, but what it wraps by itself it does not save.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(net.trainable_variables)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="top1")
+    net.compile(optimizer, "sparse_categorical_crossentropy", metrics=[accuracy])
+    return net
+
+
+def _load(path: Path) -> keras.Model:
+    import keras
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras warns where it leaves an optimizer's state out
+            return keras.saving.load_model(path)
+    except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
+        raise DataError(f"{path}: not a checkpoint, or damaged: {first_line(e)}") from e
+
+
+def _info(
+    arguments: dict[str, Any], prepared: Prepared, training: Rows, validation: Rows, stats: DeltaStats, net: keras.Model
+) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    import keras
+
+    backend = keras.backend.backend()
+    return {
+        "arguments": arguments,
+        "classes": list(prepared.classes),
+        "stats": stats.to_dict(),
+        "data": {
+            "path": str(prepared.path.resolve()),
+            "digest": prepared.digest,
+            "train": len(training),
+            "validation": len(validation),
+        },
+        "parameters": net.count_params(),
+        "backend": backend,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("qdfast", "numpy", "keras", backend) if _installed(name)},
+        },
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:  # run from its source tree, or tensorflow-cpu
+        return False
+
+
+def _epoch(
+    net: keras.Model,
+    training: Rows,
+    validation: Rows,
+    stats: DeltaStats,
+    arguments: dict[str, Any],
+    learning_rate: float,
+    epoch: int,
+    epochs: int,
+) -> Epoch:
+    """Train for one epoch, then validate."""
+    begun = time.monotonic()
+    seed, max_len, buckets = arguments["seed"], arguments["max_len"], arguments["buckets"]
+    net.optimizer.learning_rate = learning_rate
+    _reseed(net, seed, epoch)
+    groups = training_order(
+        training.lengths, batch=arguments["batch"], max_len=max_len, buckets=buckets, seed=seed, epoch=epoch
+    )
+    seen, loss, hits = 0, 0.0, 0.0
+    with Progress(f"epoch {epoch}/{epochs}", len(training)) as progress:
+        for b in batches(training, groups, stats):
+            net.reset_metrics()  # so that the figures are of this batch alone, in every version of Keras
+            step = net.train_on_batch({"deltas": b.deltas, "lengths": b.lengths}, b.labels, return_dict=True)
+            seen += len(b.rows)
+            loss += len(b.rows) * float(step["loss"])
+            hits += len(b.rows) * float(step["top1"])
+            if not math.isfinite(loss):
+                raise TrainingError(f"epoch {epoch}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
+            progress.update(len(b.rows), f"loss {loss / seen:.4f}")
+    trained = time.monotonic() - begun
+    with Progress(f"epoch {epoch}/{epochs}, validation", len(validation)) as progress:
+        probabilities = predict_rows(net, validation, stats, max_len, buckets=buckets, progress=progress)
+    if not np.isfinite(probabilities).all():
+        raise TrainingError(f"epoch {epoch}: the network's answers are no longer finite numbers; {_ADVICE}")
+    judged = score(probabilities, validation.labels, training.classes)
+    return {
+        "epoch": epoch,
+        "loss": loss / seen,
+        "top1": hits / seen,
+        "val_loss": judged["loss"],
+        "val_top1": judged["top1"],
+        "val_top3": judged["top3"],
+        "learning_rate": learning_rate,
+        "seconds": round(time.monotonic() - begun, 3),
+        "drawings_per_s": round(seen / trained, 1),
+    }
+
+
+def _reseed(net: keras.Model, seed: int, epoch: int) -> None:
+    """Dropout as a function of seed and epoch, whatever was drawn before."""
+    generators = [v for v in net.variables if v.name == "seed_generator_state"]
+    states = np.random.SeedSequence([seed, epoch]).generate_state(len(generators)) >> 1  # some backends' are int32
+    for variable, state in zip(generators, states, strict=True):
+        variable.assign([int(state), 0])
+
+
+def _line(figures: Epoch, epochs: int) -> str:
+    f = figures
+    return (
+        f"epoch {f['epoch']:>{len(str(epochs))}}/{epochs}  loss {f['loss']:.4f}  top-1 {f['top1']:.2%}  "
+        f"validation: loss {f['val_loss']:.4f}  top-1 {f['val_top1']:.2%}  top-3 {f['val_top3']:.2%}  "
+        f"learning rate {f['learning_rate']:.2g}  {duration(f['seconds'])}  {f['drawings_per_s']:,.0f} drawings/s"
+    )

@@ -1,0 +1,165 @@
+"""The networks: layer for layer the notebook's, and blind to padding."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from qdfast.errors import DataError
+
+keras = pytest.importorskip("keras")
+
+from qdfast.learn import models  # noqa: E402
+
+CLASSES = 5
+
+
+def drawings(n: int, longest: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Standardized steps (n, longest, 3) and lengths, the last of which is ``longest``."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, longest + 1, n).astype(np.int32)
+    lengths[-1] = longest
+    steps = rng.normal(size=(n, longest, 3)).astype(np.float32)
+    steps[np.arange(longest) >= lengths[:, None]] = 0
+    return steps, lengths
+
+
+def pad(steps: np.ndarray, to: int, lengths: np.ndarray, fill: float = 0.0) -> np.ndarray:
+    out = np.full((len(steps), to, 3), fill, np.float32)
+    out[:, : steps.shape[1]] = steps
+    out[np.arange(to) >= lengths[:, None]] = fill
+    return out
+
+
+@pytest.fixture(scope="module")
+def net() -> keras.Model:
+    """With weights as after training: nothing is 0 or 1 by initialization."""
+    keras.utils.set_random_seed(0)
+    net = models.build("stroke_lstm", classes=CLASSES)
+    rng = np.random.default_rng(0)
+    for w in net.weights:
+        positive = w.name in ("gamma", "moving_variance")
+        w.assign(rng.uniform(0.5, 1.5, w.shape) if positive else rng.normal(0, 0.2, w.shape))
+    return net
+
+
+def predict(net: keras.Model, steps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return np.asarray(net.predict_on_batch({"deltas": steps, "lengths": lengths}))
+
+
+def test_stroke_lstm_is_the_notebooks_network():
+    net = models.build("stroke_lstm", classes=30, recurrent_dropout=0.3)
+    L = keras.layers
+    ours = (models.StepMask, models.ZeroPadding, models.LastStep)
+    body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, *ours))]
+    block = [L.Conv1D, L.BatchNormalization, L.ReLU, L.Dropout]
+    assert [type(layer) for layer in body] == [
+        *block * 3,
+        L.LSTM,
+        L.LSTM,
+        L.Dense,
+        L.BatchNormalization,
+        L.ReLU,
+        L.Dropout,
+        L.Dense,
+    ]
+    assert [(c.filters, c.kernel_size, c.padding) for c in body if isinstance(c, L.Conv1D)] == [
+        (48, (5,), "same"),
+        (64, (5,), "same"),
+        (96, (3,), "same"),
+    ]
+    assert [d.rate for d in body if isinstance(d, L.Dropout)] == [0.2, 0.2, 0.2, 0.4]
+    lstms = [layer for layer in body if isinstance(layer, L.LSTM)]
+    assert [(layer.units, layer.dropout, layer.recurrent_dropout) for layer in lstms] == [(128, 0.3, 0.3)] * 2
+    assert [d.units for d in body if isinstance(d, L.Dense)] == [128, 30]
+
+
+def test_predictions_do_not_depend_on_padding(net):
+    steps, lengths = drawings(16, 64)
+    want = predict(net, steps, lengths)
+    np.testing.assert_allclose(want.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(want, axis=0).max() > 0.1
+    for to, fill in ((64, 7.0), (196, 0.0), (196, -50.0), (196, np.nan)):
+        np.testing.assert_allclose(predict(net, pad(steps, to, lengths, fill), lengths), want, atol=1e-5, rtol=0)
+
+
+def test_predictions_do_not_depend_on_the_batch(net):
+    steps, lengths = drawings(16, 64)
+    want = predict(net, steps, lengths)
+    for i in (0, 7, 15):
+        alone = steps[i : i + 1, : lengths[i]]
+        np.testing.assert_allclose(predict(net, alone, lengths[i : i + 1])[0], want[i], atol=1e-5, rtol=0)
+
+
+def test_training_statistics_ignore_padding():
+    """What batch normalization remembers of a batch, dropout aside, is the same at any padding."""
+    steps, lengths = drawings(16, 40)
+    remembered = []
+    for to, fill in ((40, 0.0), (120, 9.0)):
+        keras.utils.set_random_seed(0)
+        net = models.build("stroke_lstm", classes=CLASSES, export=True)
+        for layer in net.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        net({"deltas": pad(steps, to, lengths, fill), "lengths": lengths}, training=True)
+        remembered.append({w.path: np.asarray(w) for w in net.non_trainable_weights})
+    assert len(remembered[0]) == 8
+    for path, value in remembered[0].items():
+        np.testing.assert_allclose(remembered[1][path], value, atol=1e-5, err_msg=path)
+        assert not np.allclose(value, 0)
+        assert not np.allclose(value, 1)
+
+
+def test_no_mask_reaches_an_lstm(monkeypatch):
+    """cuDNN takes none on the JAX backend."""
+    masks = []
+
+    class Spy(keras.layers.LSTM):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            masks.append(mask)
+            return super().call(sequences, initial_state, mask, training)
+
+    monkeypatch.setattr(models.layers, "LSTM", Spy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Keras warns where a layer loses a mask by accident
+        net = models.build("stroke_lstm", classes=CLASSES)
+    steps, lengths = drawings(2, 5)
+    net({"deltas": steps, "lengths": lengths})
+    assert masks
+    assert all(mask is None for mask in masks)
+
+
+def test_a_network_to_export_has_the_same_weights_and_answers(net):
+    exported = models.build("stroke_lstm", classes=CLASSES, export=True)
+    assert [(w.path, w.shape) for w in exported.weights] == [(w.path, w.shape) for w in net.weights]
+    exported.set_weights(net.get_weights())
+    steps, lengths = drawings(8, 50)
+    np.testing.assert_allclose(predict(exported, steps, lengths), predict(net, steps, lengths), atol=1e-6)
+    assert not any(layer.use_cudnn for layer in exported.layers if isinstance(layer, keras.layers.LSTM))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_probabilities_are_float32_under_mixed_precision(net, precision):
+    before = keras.config.dtype_policy()
+    mixed = models.build("stroke_lstm", classes=CLASSES, precision=precision)
+    assert keras.config.dtype_policy() == before
+    mixed.set_weights(net.get_weights())
+    steps, lengths = drawings(8, 50)
+    got = predict(mixed, steps, lengths)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, predict(net, steps, lengths), atol=0.05)
+    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
+    net.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    steps, lengths = drawings(8, 50)
+    np.testing.assert_array_equal(predict(loaded, steps, lengths), predict(net, steps, lengths))
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(DataError, match="no model named 'resnet'; there is stroke_lstm"):
+        models.build("resnet", classes=3)

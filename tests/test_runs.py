@@ -1,0 +1,158 @@
+"""The run directory: what a stranger finds in it, and that being killed at any file operation loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qdfast.errors import DataError
+from qdfast.learn import runs
+from qdfast.learn.runs import best_epoch, checkpoint_path, commit, load_run, read_history, settle, start_run
+
+INFO = {
+    "arguments": {"model": "stroke_lstm", "batch": 128, "seed": 42, "buckets": [64, 96]},
+    "classes": ["cat", "dog"],
+    "stats": {"n": 2, "sum": [1, 2], "sum_sq": [3, 4]},
+    "data": {"path": "/data", "digest": "a" * 64, "train": 10, "validation": 2},
+    "backend": "tensorflow",
+}
+
+
+def figures(epoch: int, val_loss: float) -> runs.Epoch:
+    return dict.fromkeys(runs.FIGURES, 0.5) | {"epoch": epoch, "val_loss": val_loss}
+
+
+def changed(**sections: dict[str, object]) -> dict[str, object]:
+    return {key: {**value, **sections[key]} if key in sections else value for key, value in INFO.items()}
+
+
+def test_the_best_epoch_is_the_first_of_the_lowest():
+    assert best_epoch([]) == 0
+    assert best_epoch([figures(1, 0.5), figures(2, 0.3), figures(3, 0.3), figures(4, 0.4)]) == 2
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def dying(operation: Callable[..., object], countdown: Iterator[int]) -> Callable[..., object]:
+    """A file operation that is the last when the countdown is at 0."""
+
+    def may_die(*args: object, **options: object) -> object:
+        if next(countdown, None) == 0:
+            raise Killed
+        return operation(*args, **options)
+
+    return may_die
+
+
+def finish_epoch(path: Path, losses: list[float]) -> None:
+    """What training does at the end of the last of these epochs."""
+    checkpoint_path(path, len(losses)).write_text(f"epoch {len(losses)}")
+    commit(path, [figures(i + 1, loss) for i, loss in enumerate(losses)])
+
+
+@pytest.mark.parametrize("losses", [[0.5], [0.5, 0.4], [0.5, 0.6], [0.5, 0.6, 0.3]])
+def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(tmp_path, monkeypatch, losses):
+    real = {"replace": Path.replace, "unlink": Path.unlink}
+    kill_at = 0
+    while True:
+        path = tmp_path / str(kill_at)
+        path.mkdir()
+        for n in range(1, len(losses)):
+            finish_epoch(path, losses[:n])
+        with monkeypatch.context() as m:
+            countdown = iter(range(kill_at, -1, -1))
+            for name, method in real.items():
+                m.setattr(Path, name, dying(method, countdown))
+            try:
+                finish_epoch(path, losses)
+                died = False
+            except Killed:
+                died = True
+
+        history = read_history(path)
+        assert len(history) in (len(losses) - 1, len(losses))
+        assert not history or checkpoint_path(path, len(history)).read_text() == f"epoch {len(history)}"
+        settle(path, history)
+        if len(history) < len(losses):  # the epoch is trained again
+            finish_epoch(path, losses)
+        assert (path / "best.keras").read_text() == f"epoch {best_epoch(read_history(path))}"
+        assert json.loads((path / "history.json").read_text())["checkpoint"] == checkpoint_path(path, len(losses)).name
+        assert [float(row["val_loss"]) for row in csv.DictReader((path / "log.csv").open())] == losses
+        runs.remove_temporaries(path)
+        names = {f.name for f in path.iterdir()}
+        assert names == {"history.json", "log.csv", "best.keras", checkpoint_path(path, len(losses)).name}
+        if not died:
+            assert kill_at >= 3
+            return
+        kill_at += 1
+
+
+def test_start_run_explains_itself_and_is_found_again(tmp_path):
+    run = start_run(tmp_path, INFO)
+    again = load_run(str(tmp_path))
+    assert run == again
+    assert start_run(tmp_path, INFO) == run
+    assert again.classes == ("cat", "dog")
+    assert again.stats.to_dict() == INFO["stats"]
+    assert again.name == tmp_path.name
+    assert again.history == []
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        (changed(arguments={"batch": 64}), "of batch 128, not 64$"),
+        (changed(data={"digest": "b" * 64}), "of data aaaaaaaaaaaa…, not bbbbbbbbbbbb…$"),
+        (changed(arguments={"seed": 1, "buckets": []}), r"of seed 42, not 1; buckets \[64, 96\], not \[\]$"),
+        ({**INFO, "backend": "jax"}, "of backend tensorflow, not jax$"),
+    ],
+)
+def test_another_run_in_the_directory_is_named(tmp_path, info, said):
+    start_run(tmp_path, INFO)
+    with pytest.raises(DataError, match=said):
+        start_run(tmp_path, info)
+    assert load_run(tmp_path).info == {"format": 1, **INFO}
+
+
+def test_data_may_move(tmp_path):
+    start_run(tmp_path, INFO)
+    assert start_run(tmp_path, changed(data={"path": "/elsewhere"})).info["data"]["path"] == "/data"
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match="neither empty nor a run"):
+        start_run(tmp_path, INFO)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_load_run_says_what_is_wrong(tmp_path):
+    with pytest.raises(DataError, match="absent: no such directory"):
+        load_run(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"it has no run\.json"):
+        load_run(tmp_path)
+    for text, said in (("{", "damaged"), ('{"classes": []}', "damaged"), ('{"format": 99}', "of format 99")):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(DataError, match=said):
+            load_run(tmp_path)
+
+
+def test_a_run_without_an_epoch_has_no_model(tmp_path):
+    pytest.importorskip("keras")
+    with pytest.raises(DataError, match="no epoch of this run is finished"):
+        start_run(tmp_path, INFO).load_model()
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    pytest.importorskip("keras")
+    info = changed(arguments={"max_len": 96, "recurrent_dropout": 0.0, "precision": "float32"})
+    run = start_run(tmp_path, info)
+    (tmp_path / "best.keras").write_bytes(b"not a zip file")
+    with pytest.raises(DataError, match=r"best\.keras: not the weights of stroke_lstm: "):
+        run.load_model()

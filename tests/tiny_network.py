@@ -1,0 +1,54 @@
+"""A network that is traced and trained in seconds, and a run of it; for the tests of qdfast.learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdfast.learn.runs import Run, load_run
+from qdfast.prepare import prepare
+from qdfast.shards import Prepared
+
+
+def add_tiny() -> None:
+    """Make ``tiny`` known to ``build``: every kind of layer and of random state the real networks have, a few units each."""
+    import keras
+    from keras import layers
+
+    from qdfast.learn import models
+
+    def tiny(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+        deltas = keras.Input((None, 3), dtype="float32", name="deltas")
+        lengths = keras.Input((), dtype="int32", name="lengths")
+        mask = models.StepMask(name="mask")(deltas, lengths)
+        x = models.ZeroPadding(name="zero0")(deltas, mask)
+        x = layers.Conv1D(8, 5, padding="same", name="conv")(x)
+        x = layers.BatchNormalization(momentum=0.9, name="norm")(x, mask=mask)
+        x = layers.Dropout(0.2, name="drop")(layers.ReLU(name="relu")(x))
+        x = models.ZeroPadding(name="zero1")(x, mask)
+        dropout = {"dropout": 0.0 if export else 0.3, "recurrent_dropout": 0.0 if export else recurrent_dropout}
+        x = layers.LSTM(8, return_sequences=True, use_cudnn=False if export else "auto", name="lstm", **dropout)(x)
+        x = models.LastStep(name="last")(x, lengths)
+        x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+        return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny")
+
+    models.MODELS.setdefault("tiny", models.Network(tiny, "for tests"))
+
+
+@pytest.fixture(scope="session")
+def prepared(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Some 700 procedural drawings of six classes."""
+    return prepare(doodles, tmp_path_factory.mktemp("learn") / "prepared", recognized="any")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of two epochs."""
+    pytest.importorskip("keras")
+    from qdfast.learn.train import train
+
+    add_tiny()
+    out = tmp_path_factory.mktemp("learn") / "run"
+    train(prepared, out, model="tiny", epochs=2, batch=32, max_len=96, learning_rate=3e-3, log=lambda line: None)
+    return load_run(out)
