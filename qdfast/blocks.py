@@ -40,13 +40,15 @@ def expand(sources: Source | Sequence[Source]) -> list[Source]:
 
     Raises:
         FileNotFoundError: a path that is not there.
-        DataError: a directory without ndjson files, or no source at all.
+        DataError: a directory without ndjson files, a file opened as text, or no source at all.
     """
     if isinstance(sources, str | os.PathLike) or hasattr(sources, "read"):
         sources = [cast(Source, sources)]
     out: list[Source] = []
     for source in sources:
         if not isinstance(source, str | os.PathLike):
+            if not hasattr(source, "readinto"):
+                raise DataError(f"{name_of(source)}: not a path nor a file opened for reading bytes (mode 'rb')")
             out.append(source)
             continue
         path = Path(source)

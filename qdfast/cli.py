@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import DataError, Error
+from .quiet import import_quietly
 
 EXTRAS = {
     "tensorflow": "train",
@@ -68,6 +69,7 @@ def _prepare(a: argparse.Namespace) -> None:
 
 
 def _train(a: argparse.Namespace) -> None:
+    import_quietly("keras")
     from .learn.train import train
 
     train(
@@ -88,6 +90,7 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _evaluate(a: argparse.Namespace) -> None:
+    import_quietly("keras")
     from .learn.evaluate import evaluate, format_table
     from .learn.runs import load_run
     from .sources import load_rows
@@ -105,6 +108,7 @@ def _evaluate(a: argparse.Namespace) -> None:
 
 
 def _export(a: argparse.Namespace) -> None:
+    import_quietly("tensorflow")
     from .learn.export import export
 
     print(export(a.run_dir, a.out, top_k=a.top_k))

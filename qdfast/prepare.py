@@ -190,7 +190,7 @@ class _Writer:
         if self.options.label == "file":
             columns = {name: getattr(batch, name) for name in _KEPT}
             return report, Drawings(**columns, words=(self.label,))
-        named = batch.word != ""
+        named = np.array([w != "" for w in batch.words])[batch.word_codes]
         if missing := len(batch) - int(named.sum()):
             batch = batch[named]
             rejected = add_counts(report.rejected, {"field_missing": missing})

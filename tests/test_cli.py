@@ -60,6 +60,16 @@ def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path: Path):
+    pytest.importorskip("tensorflow")
+    sources = [tmp_path] if command == "evaluate" else []
+    done = run(command, tmp_path / "nowhere", *sources, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"qdfast {command}: error: {tmp_path / 'nowhere'}: no such directory\n"
+
+
 def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "file").write_text("in the way")
     assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file")

@@ -230,6 +230,8 @@ def test_sources_that_are_not(tmp_path: Path):
         qdfast.read_ndjson(tmp_path)
     with pytest.raises(qdfast.DataError, match="no sources"):
         qdfast.read_ndjson([])
+    with pytest.raises(qdfast.DataError, match="rb"):
+        qdfast.read_ndjson(io.StringIO("text"))
     whole = gzip.compress(LINE * 1000)
     for name, data in {
         "cut": whole[:-20],

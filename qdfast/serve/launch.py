@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ServingError
+from ..quiet import import_quietly
 from .address import address, require_free
 from .versions import newest_version
 
@@ -82,8 +83,7 @@ def _say_ready(name: str, version: int, host: str, port: int) -> None:
 
 
 def _run_embedded(model_dir: Path, name: str, host: str, port: int, grace: float, stop: threading.Event) -> None:
-    # TensorFlow's C++ log: on a machine without a GPU it opens with lines that look like errors.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_quietly("tensorflow")
     from .server import Server
 
     def say_ready(version: int) -> None:
