@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +19,12 @@ settings.register_profile("default", deadline=None, max_examples=int(os.environ.
 settings.load_profile("default")
 
 ROOT = Path(__file__).parent.parent
+
+
+def no_big_files() -> None:
+    """``preexec_fn`` of a process whose disk is full, as it were: it cannot write past 8 KiB of a file."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from conftest import no_big_files
 
 import qdfast
 from qdfast import cli
@@ -132,6 +133,18 @@ def test_evaluate_takes_files_and_words(job: Path, doodles: Path, tmp_path: Path
     capsys.readouterr()
     assert cli.main([str(a) for a in (*command, tmp_path / "mixed.ndjson")]) == 1  # no class "mixed" was learned
     assert "mixed" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["train", "export"])
+def test_no_space(name: str, job: Path, tmp_path: Path):
+    source = {"train": job / "data", "export": job / "run"}[name]
+    command = [sys.executable, "-m", "qdfast", name, str(source), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=no_big_files)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"qdfast {name}: error: {tmp_path / 'out'}")
+    assert "File too large" in done.stderr
+    assert {f.name for f in tmp_path.rglob("*") if f.is_file()} <= {"run.json"}  # which is small, and whole
 
 
 def test_info_explains_them_all(job: Path, capsys: pytest.CaptureFixture[str]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from conftest import no_big_files
 
 import qdfast
 from qdfast import DataError
@@ -254,15 +254,10 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path):
         prepare(doodles, out, validation=1.0)
 
 
-def _limit_file_size() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that write() fails, as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-
-
 def test_no_space(doodles: Path, tmp_path: Path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "qdfast", "prepare", str(doodles), "--out", str(out)]
-    failed = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limit_file_size)
+    failed = subprocess.run(command, capture_output=True, text=True, preexec_fn=no_big_files)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("qdfast prepare: error: ")
     assert "File too large" in failed.stderr

@@ -58,6 +58,7 @@ def export(
     Raises:
         DataError: the run has no finished epoch, the version exists, another process is exporting there, or this
             process runs Keras on another backend.
+        OSError: it cannot be written.
     """
     if top_k < 1:
         raise DataError(f"top_k is {top_k}: it must be at least 1")
@@ -100,7 +101,11 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
     import tensorflow as tf
 
     module = _module(run, top_k)
-    tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in SIGNATURES})
+    try:
+        tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in SIGNATURES})
+    except tf.errors.OpError as e:  # a full disk comes as ResourceExhaustedError
+        reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
     extra = path / "assets.extra"
     extra.mkdir()
     about = {

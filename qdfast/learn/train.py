@@ -121,7 +121,7 @@ def train(
         learning_rate: the first; see ``schedule`` for what becomes of it.
         max_len: drawings are cut to so many points.
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
-        recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0 there is no cuDNN, and a GPU is an order slower.
+        recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0, cuDNN cannot be used.
         patience: epochs without a lower validation loss after which to stop.
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
