@@ -6,13 +6,17 @@ import os
 from importlib import import_module
 
 
+def lower_log_level() -> None:
+    """Before TensorFlow is imported: keeps what looks like errors, but says that there is no GPU, out of its output."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def import_quietly(module: str) -> None:
     """Import ``module``; nothing reaches stderr meanwhile, errors are raised as ever.
 
-    On every machine TensorFlow says there that oneDNN is on, and without a GPU that it found none, before it reads its
-    own log level. The level set here keeps what looks like errors about the missing GPU out of its later output, too.
+    At import TensorFlow says that oneDNN is on, and without a GPU that it found none, before it reads its log level.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    lower_log_level()
     stderr = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
     try:

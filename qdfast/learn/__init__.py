@@ -1,6 +1,5 @@
 """Training, evaluation and export of doodle classifiers; Keras is imported by the modules that need it."""
 
-import os
+from ..quiet import lower_log_level
 
-# TensorFlow reads this once, when it is first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+lower_log_level()
