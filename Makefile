@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize bench-memory clean
+.PHONY: quickstart test check sanitize bench clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -25,10 +25,15 @@ $(VENV)/installed: $(PACKAGE_INPUTS)
 # The same tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED := build/sanitized
 sanitize: $(VENV)/installed
+	rm -rf $(SANITIZED)
 	QDFAST_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitized-objects --build-lib $(SANITIZED)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(abspath $(SANITIZED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(SANITIZED)) $(BIN)/pytest $(TESTS)
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_parse.py $(DATA)
+	$(BIN)/python benchmarks/bench_prepare.py $(DATA)
 
 clean:
 	rm -rf build dist quickstart quickstart-data qdfast/_core.c qdfast/*.so *.egg-info

@@ -3,7 +3,7 @@
 #   make quickstart                 on procedural doodles made here (about three minutes on two cores)
 #   make quickstart DATA=DIR        on the .ndjson files in DIR, all drawings whatever their `recognized`
 # MINUTES bounds the training (default 2.5, with DATA 15), OUT says where everything goes (default: quickstart/,
-# quickstart-data/ with DATA). Run again, it does again only what is not done.
+# quickstart-data/ with DATA). Run again, it prepares and trains what is not done, and exports another version.
 set -euo pipefail
 
 out=${OUT:-quickstart${DATA:+-data}}
@@ -49,9 +49,9 @@ rows = load_rows([held_out], trained_on=load_run(run).info["data"]["digest"])
 drawings = rows.drawings(np.arange(len(rows)))
 with Client(target, model="doodles") as client:
     answers = client.predict(drawings, k=3)
-print(f"\n{answers.labels.size:,} labels over gRPC from {target}:")
+print(f"\n{len(answers):,} drawings asked about over gRPC at {target}, some of them:")
 for i in np.linspace(0, len(rows) - 1, 12).astype(int):
-    print(f"  a {drawings.word[i]:14} is:  " + "   ".join(f"{label} {score:.0%}" for label, score in answers[i]))
+    print(f"  {drawings.word[i]:>14}:  " + "   ".join(f"{label} {score:.0%}" for label, score in answers[i]))
 top1 = (answers.labels[:, 0] == drawings.word).mean()
 print(f"\nright: {top1:.2%} of {len(rows):,} held-out drawings")
 EOF

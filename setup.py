@@ -4,14 +4,11 @@ QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (s
 """
 
 import os
-import sys
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-if sys.platform == "win32":
-    compile_args, link_args = ["/O2", "/std:c11"], []
-elif os.environ.get("QDFAST_SANITIZE"):
+if os.environ.get("QDFAST_SANITIZE"):
     compile_args = ["-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
     compile_args += ["-fno-sanitize-recover=undefined"]
     link_args = ["-fsanitize=address,undefined"]

@@ -2,9 +2,9 @@
 
     python benchmarks/bench_parse.py [DATA_DIR]
 
-Contestants: the notebook's way (json.loads and Python loops), orjson with NumPy per drawing, and qdfast with one thread
-and with one per core, into a reused output array. All get the same bytes in memory; their arrays are compared before
-anything is timed. Rounds alternate between contestants; the table gives medians.
+Contestants, on one thread each: the notebook's way (json.loads and Python loops), orjson with NumPy per drawing, and
+qdfast into a reused output array. All get the same bytes in memory; their arrays are compared before anything is timed.
+Rounds alternate between contestants; the table gives medians.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def orjson_numpy(data: bytes) -> np.ndarray:
     return standardize(out)
 
 
-def with_qdfast(threads: int | None) -> Callable[[bytes], np.ndarray]:
+def with_qdfast() -> Callable[[bytes], np.ndarray]:
     buffer = np.empty((0, MAX_LEN, 3), np.float32)
 
     def run(data: bytes) -> np.ndarray:
         nonlocal buffer
-        drawings = qdfast.parse_ndjson(data, recognized="any", threads=threads)
+        drawings = qdfast.parse_ndjson(data, recognized="any", threads=1)
         if len(buffer) != len(drawings):
             buffer = np.empty((len(drawings), MAX_LEN, 3), np.float32)
         stats = drawings.delta_stats(MAX_LEN, blank_zero_steps=True)
@@ -94,8 +94,7 @@ def main() -> None:
     contestants: dict[str, Callable[[bytes], np.ndarray]] = {
         "notebook: json.loads, Python loops": notebook,
         "orjson, NumPy per drawing": orjson_numpy,
-        "qdfast, one thread": with_qdfast(1),
-        "qdfast, a thread per core": with_qdfast(None),
+        "qdfast": with_qdfast(),
     }
     expected = notebook(data)
     for name, run in contestants.items():

@@ -34,7 +34,10 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``, with the machine and the command."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    arguments = [
+        Path(a).name if "/" in a else a for a in sys.argv[1:]
+    ]  # whose directories these are is nobody's business
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     path.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=2) + "\n")
     return path
 

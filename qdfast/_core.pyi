@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 PADDING: int
+EXAMPLES: int
 KINDS: tuple[str, str]
 
 class Columns:

@@ -12,6 +12,7 @@ import numpy as np
 from qdfast cimport _qd as qd
 
 PADDING = qd.QD_PADDING
+EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
 
 
@@ -153,6 +154,7 @@ cdef object _copy(const void *source, int64_t n, dtype):
     if n:
         raw = array.view(np.uint8)
         memcpy(&raw[0], source, raw.shape[0])
+    array.flags.writeable = False
     return array
 
 
@@ -318,6 +320,8 @@ cdef class Views:
         if n:
             with nogil:
                 qd.qd_take(v, &rows[0], n, &x[0], &y[0], &stroke_offsets[0], &drawing_offsets[0])
+        for array in arrays:
+            array.flags.writeable = False
         return arrays
 
 

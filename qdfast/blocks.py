@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import select
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from ._core import PADDING
 from .errors import DataError
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
-MAX_LINE = 64 << 20  # bytes: a "line" beyond that is not ndjson, and must not fill the memory
+MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
 SUFFIXES = (".ndjson", ".ndjson.gz")
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
-Buffer: TypeAlias = "bytearray | memoryview"
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Block:
     """Whole lines: ``data[:size]`` ends with a newline, ``PADDING`` readable bytes follow.
 
     ``offset`` is where it starts in the uncompressed source. ``data`` is valid until given to ``recycle``.
+    Or, with ``too_long``, a single line of more than ``MAX_LINE`` bytes, which is not there.
     """
 
     data: Buffer
     size: int
     offset: int
+    too_long: bool = False
 
 
 def expand(sources: Source | Sequence[Source]) -> list[Source]:
@@ -46,7 +49,9 @@ def expand(sources: Source | Sequence[Source]) -> list[Source]:
         sources = [cast(Source, sources)]
     out: list[Source] = []
     for source in sources:
-        if not isinstance(source, str | os.PathLike):
+        if isinstance(source, str | os.PathLike):
+            _check_name(os.fspath(source))
+        else:
             if not hasattr(source, "readinto"):
                 raise DataError(f"{name_of(source)}: not a path nor a file opened for reading bytes (mode 'rb')")
             out.append(source)
@@ -60,10 +65,23 @@ def expand(sources: Source | Sequence[Source]) -> list[Source]:
         files = sorted(f for f in path.iterdir() if f.name.endswith(SUFFIXES) and f.is_file())
         if not files:
             raise DataError(f"{path}: no .ndjson or .ndjson.gz files in this directory")
+        for file in files:
+            _check_name(str(file))
+            if file.with_name(file.name + ".gz") in files:
+                raise DataError(f"{file} and {file.name}.gz would be read both: name the files to read")
         out += files
     if not out:
         raise DataError("no sources given")
     return out
+
+
+def _check_name(path: str) -> None:
+    if not path:
+        raise DataError("an empty path is no source")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path!r}: the name is not UTF-8") from None
 
 
 def name_of(source: Source) -> str:
@@ -85,17 +103,35 @@ class _Watched(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], digest: Any, seen: Callable[[int], None] | None) -> None:
         self.file, self.digest, self.seen = file, digest, seen
+        self.size = 0
+        self._head = b""
 
     def readable(self) -> bool:
         return True
 
+    def head(self, n: int) -> bytes:
+        """The first ``n`` bytes, to be read again. Only before anything is read."""
+        head = bytearray(n)
+        filled = 0
+        with memoryview(head) as view:
+            while filled < n and (got := self.readinto(view[filled:])):
+                filled += got
+        self._head = bytes(head[:filled])
+        return self._head
+
     def readinto(self, buffer: Any) -> int:
-        n: int = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        if self._head:
+            n = min(len(buffer), len(self._head))
+            buffer[:n], self._head = self._head[:n], self._head[n:]
+            return n
+        while (n := cast(Any, self.file).readinto(buffer)) is None:
+            select.select([self.file], [], [])  # opened non-blocking, and nothing there yet: that is not its end
+        self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
         if n and self.seen is not None:
             self.seen(n)
-        return n
+        return int(n)
 
 
 class FileBlocks:
@@ -108,13 +144,13 @@ class FileBlocks:
 
     Raises on iteration:
         OSError: the file cannot be read; its gzip data is corrupt (the message names the file).
-        DataError: a line longer than ``MAX_LINE``.
     """
 
     def __init__(
         self, source: Source, *, digest: bool = False, seen: Callable[[int], None] | None = None, block: int = BLOCK
     ) -> None:
         self.source, self.name, self.block, self.seen = source, name_of(source), block, seen
+        self.size = 0  # bytes of the file, once all blocks were read
         self._digest = hashlib.sha256() if digest else None
         self._free: list[bytearray] = []
 
@@ -137,34 +173,52 @@ class FileBlocks:
             yield from self._blocks(self.source)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
-        raw = io.BufferedReader(_Watched(file, self._digest, self.seen), self.block)
-        if raw.peek(2)[:2] != b"\x1f\x8b":
+        watched = _Watched(file, self._digest, self.seen)
+        zipped = watched.head(2) == b"\x1f\x8b"
+        raw = io.BufferedReader(watched, self.block)
+        if zipped:
+            try:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield from self._cut(unpacked.readinto)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+                raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
+        else:
             yield from self._cut(raw.readinto)
-            return
-        try:
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield from self._cut(unpacked.readinto)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-            raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
+        self.size = watched.size
 
     def _cut(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
         buffer = self._buffer(self.block)
         filled = offset = 0
-        start = True
+        skipping = False  # in the middle of a line that is too long
         while True:
             room = len(buffer) - PADDING - 1  # one more for the newline that a last line may lack
             with memoryview(buffer) as view:
                 while filled < room and (n := readinto(view[filled:room])):
                     filled += n
-            if start:
-                start = False
-                if buffer.startswith(b"\xef\xbb\xbf"):
-                    buffer[:3] = b"   "  # white space in front of the line keeps all offsets true
             end = filled < room
-            if end and filled and buffer[filled - 1] != 10:
-                buffer[filled] = 10
-                filled += 1
-            size = filled if end else buffer.rfind(b"\n", 0, filled) + 1
+            if skipping:
+                cut = buffer.find(b"\n", 0, filled) + 1
+                skipping = not cut
+                cut = cut or filled
+                buffer[: filled - cut] = buffer[cut:filled]
+                offset, filled = offset + cut, filled - cut
+                if end and not filled:
+                    return
+                continue
+            if offset == 0 and buffer.startswith(b"\xef\xbb\xbf"):
+                buffer[:3] = b"   "  # white space in front of the line keeps all offsets true
+            size = buffer.rfind(b"\n", 0, filled) + 1
+            if not size and filled > MAX_LINE:
+                yield Block(b"", 0, offset, too_long=True)
+                offset, filled, skipping = offset + filled, 0, True
+                continue
+            if end:
+                if filled > size:
+                    buffer[filled] = 10
+                    filled += 1
+                if filled:
+                    yield Block(buffer, filled, offset)
+                return
             if size:
                 rest = bytes(buffer[size:filled])
                 yield Block(buffer, size, offset)
@@ -172,14 +226,8 @@ class FileBlocks:
                 buffer = self._buffer(max(self.block, len(rest)))
                 buffer[: len(rest)] = rest
                 filled = len(rest)
-            elif not end:
-                if filled > MAX_LINE:
-                    raise DataError(
-                        f"{self.name}: not ndjson: a line of more than {MAX_LINE >> 20} MiB at byte {offset}"
-                    )
-                buffer += bytes(len(buffer))
-            if end:
-                return
+            else:
+                buffer += bytes(min(len(buffer), MAX_LINE + 2 + PADDING - len(buffer)))
 
     def _buffer(self, block: int) -> bytearray:
         size = block + PADDING + 1
@@ -210,8 +258,12 @@ class MemoryBlocks:
             window = data[offset : min(offset + self.block, len(data) - PADDING)]
             size = _last_newline(window) + 1
             if not size:  # a long line: look for its end instead
-                size = _first_newline(data[offset : len(data) - PADDING]) + 1
-                if not size:
+                size = _first_newline(data[offset:]) + 1
+                if (size or len(data) - offset + 1) - 1 > MAX_LINE:
+                    yield Block(b"", 0, offset, too_long=True)
+                    offset += size or len(data) - offset
+                    continue
+                if not size or offset + size > len(data) - PADDING:
                     break
             yield Block(data[offset : offset + size + PADDING], size, offset)
             offset += size

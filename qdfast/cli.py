@@ -7,12 +7,14 @@ Results go to stdout, all else to stderr. Exit status: 0 success, 1 an error (on
 from __future__ import annotations
 
 import argparse
+import io
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import DataError, Error
 from .quiet import import_quietly
@@ -127,8 +129,8 @@ def _predict(a: argparse.Namespace) -> None:
 
     with ExitStack() as stack:
         client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
+        sources: list[str | IO[bytes]] = [_stdin() if s == "-" else s for s in a.sources]
         client.wait_ready(a.wait)
-        sources: list[str | IO[bytes]] = [sys.stdin.buffer if s == "-" else s for s in a.sources]
         report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized)
     say(explain(report))
     if not report.kept:
@@ -142,11 +144,52 @@ def _info(a: argparse.Namespace) -> None:
         print("\n" * bool(i) + describe(path), flush=True)
 
 
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise DataError("standard input is closed")
+    return sys.stdin.buffer
+
+
 # ---- arguments ----
 
 
-def _sources(p: argparse.ArgumentParser, recognized: str) -> None:
-    p.add_argument("sources", nargs="+", metavar="SRC", help="an .ndjson or .ndjson.gz file or a directory of them")
+def _checked(kind: type, low: float, what: str) -> Callable[[str], Any]:
+    """An argparse type: a finite number that is at least ``low``."""
+
+    def check(text: str) -> Any:
+        value = kind(text)
+        if not low <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+        return value
+
+    check.__name__ = kind.__name__  # for argparse's own message
+    return check
+
+
+_count = _checked(int, 1, "a positive number")
+_whole = _checked(int, 0, "0 or more")
+_seconds = _checked(float, 1e-3, "a positive number")
+_wait = _checked(float, 0, "0 or more")
+
+
+def _text(text: str) -> str:
+    """An argparse type: what can be sent as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
+
+
+def _path(text: str) -> Path:
+    """An argparse type: not "", which would be the current directory; it is what an unset shell variable gives."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty path")
+    return Path(_text(text))
+
+
+def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Callable[[str], Any] = _path) -> None:
+    p.add_argument("sources", nargs="+", type=source, metavar="SRC", help=help_)
     p.add_argument(
         "--recognized",
         choices=("only", "any"),
@@ -177,45 +220,47 @@ def parser() -> argparse.ArgumentParser:
     p = command("download", _download, "fetch Google's simplified drawings (about 60 MB a class)")
     p.add_argument("classes", nargs="*", metavar="CLASS", help='class names, such as cat "ice cream"')
     p.add_argument("--all", action="store_true", help="all 345 classes (23 GB)")
-    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the files")
+    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the files")
     p.add_argument("--base-url", metavar="URL", help="a mirror of Google's directory of .ndjson files")
-    p.add_argument("--jobs", type=int, default=4, metavar="N", help="files fetched at once")
-    p.add_argument("--retries", type=int, default=5, metavar="N", help="attempts in a row that may fail")
+    p.add_argument("--jobs", type=_count, default=4, metavar="N", help="files fetched at once")
+    p.add_argument("--retries", type=_whole, default=5, metavar="N", help="attempts in a row that may fail")
 
     p = command("doodles", _doodles, "write procedural doodles in the form of Google's files")
     p.add_argument("classes", nargs="*", metavar="CLASS", help="some of the classes there are; none: all")
-    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the files")
-    p.add_argument("--per-class", type=int, default=500, metavar="N", help="drawings per class")
+    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the files")
+    p.add_argument("--per-class", type=_whole, default=500, metavar="N", help="drawings per class")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="other drawings with another seed")
 
     p = command("prepare", _prepare, "ndjson files to training data: columns, split, statistics")
-    _sources(p, "only")
+    files = ".ndjson or .ndjson.gz file, or directory of them"
+    either = f"{files}, or prepared directory"
+    _sources(p, "only", files)
     _label(p)
-    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the prepared data")
+    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the prepared data")
     p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
-    p.add_argument("--threads", type=int, metavar="N", help="parsing threads; not given: one per core")
+    p.add_argument("--threads", type=_count, metavar="N", help="parsing threads; not given: one per core")
 
     p = command("train", _train, "train a classifier; the same command continues a run that was killed")
-    p.add_argument("data", type=Path, metavar="DATA", help="a prepared directory")
-    p.add_argument("--out", required=True, type=Path, metavar="RUN", help="run directory")
+    p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
+    p.add_argument("--out", required=True, type=_path, metavar="RUN", help="run directory")
     g = p.add_argument_group("network")
     g.add_argument("--model", default="stroke_lstm", metavar="NAME", help="which network")
-    g.add_argument("--max-len", type=int, default=196, metavar="N", help="points after which a drawing is cut")
+    g.add_argument("--max-len", type=_count, default=196, metavar="N", help="points after which a drawing is cut")
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization")
-    g.add_argument("--epochs", type=int, default=100, metavar="N", help="at most so many")
-    g.add_argument("--batch", type=int, default=128, metavar="N", help="drawings a step")
+    g.add_argument("--epochs", type=_count, default=100, metavar="N", help="at most so many")
+    g.add_argument("--batch", type=_count, default=128, metavar="N", help="drawings a step")
     g.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="the first one")
-    g.add_argument("--patience", type=int, default=10, metavar="N", help="epochs without improvement to stop after")
+    g.add_argument("--patience", type=_count, default=10, metavar="N", help="epochs without improvement to stop after")
     g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
     g.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
-    g.add_argument("--max-minutes", type=float, metavar="M", help="begin no epoch that would end later than that")
+    g.add_argument("--max-minutes", type=_seconds, metavar="M", help="begin no epoch that would end later than that")
 
     p = command("evaluate", _evaluate, "judge a trained network by drawings: metrics.json and a table")
-    p.add_argument("run_dir", type=Path, metavar="RUN", help="run directory")
-    _sources(p, "only")
+    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
+    _sources(p, "only", either)
     _label(p)
-    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory for the report")
+    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the report")
     p.add_argument(
         "--split",
         choices=("auto", "train", "validation", "all"),
@@ -224,31 +269,31 @@ def parser() -> argparse.ArgumentParser:
     )
 
     p = command("export", _export, "write a trained network as the next version of a SavedModel")
-    p.add_argument("run_dir", type=Path, metavar="RUN", help="run directory")
+    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
     p.add_argument(
-        "--out", required=True, type=Path, metavar="MODEL_DIR", help="model directory; the model is named as it"
+        "--out", required=True, type=_path, metavar="MODEL_DIR", help="model directory; the model is named as it"
     )
-    p.add_argument("--top-k", type=int, default=10, metavar="K", help="labels an answer may have")
+    p.add_argument("--top-k", type=_count, default=10, metavar="K", help="labels an answer may have")
 
     p = command("serve", _serve, "serve a model over gRPC (TensorFlow Serving's API) until interrupted")
-    p.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="directory with numbered versions")
-    p.add_argument("--name", metavar="NAME", help="the model's name; not given: the directory's")
+    p.add_argument("model_dir", type=_path, metavar="MODEL_DIR", help="directory with numbered versions")
+    p.add_argument("--name", type=_text, metavar="NAME", help="the model's name; not given: the directory's")
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    p.add_argument("--port", type=int, default=8500, help="port to listen on; 0: any free one")
+    p.add_argument("--port", type=_whole, default=8500, help="port to listen on; 0: any free one")
     p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
-    p.add_argument("--grace", type=float, default=10.0, metavar="S", help="seconds for requests under way when stopped")
+    p.add_argument("--grace", type=_wait, default=10.0, metavar="S", help="seconds for requests under way when stopped")
 
     p = command("predict", _predict, "ask a served model about drawings; ndjson in, ndjson out")
-    _sources(p, "any")
+    _sources(p, "any", f"{either}; - for standard input", _text)
     p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
-    p.add_argument("--model", default="doodles", metavar="NAME", help="the model's name on the server")
-    p.add_argument("--version", metavar="V", help="a version's number or label; not given: the newest")
-    p.add_argument("-k", type=int, default=3, metavar="K", help="labels per drawing")
-    p.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds a request may take")
-    p.add_argument("--wait", type=float, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
+    p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
+    p.add_argument("--version", type=_text, metavar="V", help="a version's number or label; not given: the newest")
+    p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
+    p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
+    p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
 
     p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
-    p.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    p.add_argument("paths", nargs="+", type=_path, metavar="PATH")
     return top
 
 
@@ -260,7 +305,14 @@ def _version() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started us, for good
     a = parser().parse_args(arguments)
+    if sys.stdout is None:
+        say(f"qdfast {a.command}: error: standard output is closed")
+        return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # rather an odd name than none
     try:
         a.run(a)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ Needs grpcio and protobuf (``pip install qdfast[client]``), not TensorFlow.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from types import TracebackType
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from . import query, wire
 from . import tfs_pb2 as pb
+from .errors import DataError
 from .query import (
     Answer,
     Asked,
@@ -84,8 +86,8 @@ class Client:
         in_flight: int = 4,
     ) -> None:
         for name, value in (("timeout", timeout), ("max_batch", max_batch), ("in_flight", in_flight)):
-            if value <= 0:
-                raise ValueError(f"{name} is {value}: it must be positive")
+            if not 0 < value < math.inf:
+                raise DataError(f"{name} is {value}: it must be positive and finite")
         self.asked = Asked(target, model, version)
         self.timeout = timeout
         self.max_batch = max_batch
@@ -107,7 +109,7 @@ class Client:
 
         Args:
             drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes.
-            k: at most the number the model was exported with.
+            k: of a model that was exported with fewer labels, or has fewer classes, all of these.
 
         Raises:
             DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing.

@@ -32,6 +32,8 @@ COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
 }
 """The columns with one value a drawing: dtype, and the value where the line has none."""
 
+_OFFSET_COLUMNS = ("x", "y", "stroke_offsets", "drawing_offsets")
+
 
 class Drawings:
     """N drawings, S strokes, P points in flat arrays; no Python object per drawing or stroke.
@@ -47,7 +49,8 @@ class Drawings:
         word_codes, words: int32 (N,) indices into the tuple ``words``; a single name without codes holds for all.
         report: what became of the lines these drawings were read from.
 
-    The arrays are shared, not copied, and read-only. Every stroke has a point and every drawing a stroke.
+    The arrays are read-only, and shared, not copied (but for offsets that somebody could still write to: the kernels
+    trust them). Every stroke has a point and every drawing a stroke.
 
     Raises:
         DataError: arrays that are not such columns.
@@ -79,8 +82,8 @@ class Drawings:
         report: ParseReport | None = None,
     ) -> None:
         self.x, self.y = _column("x", x, np.dtype(np.uint8)), _column("y", y, np.dtype(np.uint8))
-        self.stroke_offsets = _column("stroke_offsets", stroke_offsets, np.dtype(np.int64))
-        self.drawing_offsets = _column("drawing_offsets", drawing_offsets, np.dtype(np.int64))
+        self.stroke_offsets = _frozen(_column("stroke_offsets", stroke_offsets, np.dtype(np.int64)))
+        self.drawing_offsets = _frozen(_column("drawing_offsets", drawing_offsets, np.dtype(np.int64)))
         given = {
             "key_id": key_id,
             "recognized": recognized,
@@ -173,9 +176,26 @@ class Drawings:
     def __iter__(self) -> Iterator[Strokes]:
         return (self[i] for i in range(len(self)))
 
+    def with_word(self, word: str) -> Drawings:
+        """The same drawings, all of class ``word``."""
+        columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS) if name != "word_codes"}
+        return Drawings(**columns, words=(word,), report=self.report)
+
+    def with_used_words(self) -> Drawings:
+        """The same drawings with only those ``words`` that one of them has; ("",) if there are no drawings."""
+        if len(self.words) == 1 and len(self):
+            return self
+        used, codes = np.unique(self.word_codes, return_inverse=True)
+        if len(used) == len(self.words):
+            return self
+        columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS)}
+        columns["word_codes"] = codes
+        words = [self.words[code] for code in used] or [""]
+        return Drawings(**columns, words=words, report=self.report)
+
     def equals(self, other: Drawings) -> bool:
         """Whether all columns are equal, words compared by name; the report is not looked at."""
-        names = ("x", "y", "stroke_offsets", "drawing_offsets", *(c for c in COLUMNS if c != "word_codes"), "word")
+        names = (*_OFFSET_COLUMNS, *(c for c in COLUMNS if c != "word_codes"), "word")
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     def __repr__(self) -> str:
@@ -268,13 +288,14 @@ def concat(parts: Sequence[Drawings]) -> Drawings:
     """All drawings of ``parts``, in order; words are merged by name, reports added up."""
     parts = list(parts)
     if len(parts) == 1:
-        return parts[0]
+        return parts[0].with_used_words()
+    reports = [p.report for p in parts if p.report is not None]
+    parts = [p.with_used_words() for p in parts if len(p)]
     code_of: dict[str, int] = {}
     codes = []
     for p in parts:
         new = np.array([code_of.setdefault(w, len(code_of)) for w in p.words], np.int32)
         codes.append(new[p.word_codes])
-    reports = [p.report for p in parts if p.report is not None]
     return Drawings(
         _join([p.x for p in parts], np.uint8),
         _join([p.y for p in parts], np.uint8),
@@ -292,12 +313,14 @@ def concat(parts: Sequence[Drawings]) -> Drawings:
 
 
 def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
-    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
 
 
 def _join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     starts = np.cumsum([0] + [o[-1] for o in offsets])
-    return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
+    joined = np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
+    joined.flags.writeable = False
+    return joined
 
 
 def _column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -310,6 +333,18 @@ def _column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
         raise DataError(f"{name} has {array.ndim} dimensions, not one")
     array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
+    return array
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` itself if nobody can write to its memory, else a copy of it."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            array = array.copy()
+            array.flags.writeable = False
+            return array
+        owner = owner.base
     return array
 
 

@@ -39,8 +39,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def remove_temporaries(directory: Path) -> None:
     """Remove what a killed writer left; only for the holder of the directory's lock."""
-    for path in directory.glob(f"{TEMPORARY}*"):
-        path.unlink()
+    for path in directory.glob(f"{TEMPORARY}[0-9]*"):
+        if path.is_file():
+            path.unlink()
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
+from .drawings import NOT_GIVEN
 from .errors import DataError
 from .ndjson import read_ndjson
+from .report import explain
 from .shards import MANIFEST, Prepared
 from .stats import DeltaStats
 
@@ -22,13 +24,22 @@ def describe(path: str | os.PathLike[str]) -> str:
         OSError: it cannot be read.
     """
     path = Path(path)
+    try:
+        return _describe(path)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise DataError(f"{path}: damaged, or of another version: {type(e).__name__}: {e}") from e
+
+
+def _describe(path: Path) -> str:
     if (path / MANIFEST).exists():
         return _prepared(Prepared(path))
     if (path / "run.json").exists():
         return _run(path)
     if (path / "metrics.json").exists():
         return (path / "report.txt").read_text()
-    if path.is_dir() and any(e.name.isdigit() and (e / "saved_model.pb").exists() for e in path.iterdir()):
+    if path.is_dir() and _versions(path):
         return _model(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
@@ -39,19 +50,17 @@ def describe(path: str | os.PathLike[str]) -> str:
 
 def _drawings(path: Path) -> str:
     drawings = read_ndjson(path, recognized="any")
+    if not len(drawings) and drawings.report:
+        raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
     out = [f"{path}: {drawings!r}", str(drawings.report)]
-    if len(drawings):
-        lengths = sorted(drawings.lengths.tolist())
-        quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
-        out.append("points a drawing: least {}, median {}, 90 % {}, 99 % {}, most {}".format(*quantiles))
-        given = [f"{name} {n:,}" for n, name in zip(_recognized(drawings), ("true", "false", "not given"), strict=True)]
-        out.append(f"recognized: {', '.join(given)}")
-        out.append(_stats(drawings.delta_stats()))
+    lengths = sorted(drawings.lengths.tolist())
+    quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
+    out.append("points a drawing: least {}, median {}, 90 % {}, 99 % {}, most {}".format(*quantiles))
+    given = {"true": 1, "false": 0, "not given": NOT_GIVEN}
+    counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in given.items()]
+    out.append(f"recognized: {', '.join(counts)}")
+    out.append(_stats(drawings.delta_stats()))
     return "\n".join(out)
-
-
-def _recognized(drawings: Any) -> list[int]:
-    return [int((drawings.recognized == value).sum()) for value in (1, 0, 2)]
 
 
 def _stats(stats: DeltaStats) -> str:
@@ -87,8 +96,13 @@ def _run(path: Path) -> str:
     return "\n".join(lines)
 
 
+def _versions(path: Path) -> list[int]:
+    names = [e.parent.name for e in path.glob("*/saved_model.pb")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
 def _model(path: Path) -> str:
-    versions = sorted(int(e.name) for e in path.iterdir() if e.name.isdigit())
+    versions = _versions(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
     about = path / str(versions[-1]) / "assets.extra" / "qdfast.json"
     if about.exists():

@@ -19,12 +19,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import orjson
 
-from ._core import Columns
+from ._core import EXAMPLES, Columns
 from .blocks import Block, FileBlocks, MemoryBlocks, Source, expand
 from .drawings import NO_TIMESTAMP, NOT_GIVEN, Drawings, concat
 from .errors import DataError, ParseError
 from .general import BadDrawing, Line, read_line, read_strokes
-from .report import EXAMPLES, REASONS, Example, ParseReport, add_counts
+from .report import REASONS, Example, ParseReport, add_counts, first_examples
 
 Recognized: TypeAlias = Literal["only", "any"]
 OnError: TypeAlias = Literal["count", "raise"]
@@ -52,7 +52,7 @@ def read_ndjson(
 
     Raises:
         ParseError: with ``on_error="raise"``.
-        DataError: a directory without files, or a file that is not lines.
+        DataError: a directory without files, an argument out of range.
         OSError: a file that cannot be read, corrupt gzip data.
     """
     parts: list[Drawings] = []
@@ -195,6 +195,8 @@ class _Parser:
         self.columns = Columns(0)
 
     def parse(self, block: Block, keep_any: bool, scan: bool) -> _Parsed:
+        if block.too_long:
+            return _Parsed(Drawings([], [], [0], [0]), 1, {"too_long": 1}, [(0, 0, "too_long", "")])
         if self.columns.capacity < block.size:
             self.columns = Columns(max(block.size, 2 * self.columns.capacity))
         columns, data, size = self.columns, block.data, block.size
@@ -267,7 +269,7 @@ class ParserPool:
     def __init__(self, threads: int | None) -> None:
         self.threads = _cores() if threads is None else threads
         if self.threads < 1:
-            raise ValueError(f"threads is {threads}: at least one is needed")
+            raise DataError(f"threads is {threads}: at least one is needed")
         self._local = threading.local()
         self._executor = ThreadPoolExecutor(self.threads, "qdfast-parse") if self.threads > 1 else None
 
@@ -319,10 +321,10 @@ def _iterate(
         ("route", route, ("auto", "orjson")),
     ):
         if value not in allowed:
-            raise ValueError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, allowed))}")
+            raise DataError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, allowed))}")
     line0 = 1
     for block, parsed in pool.map(iter(blocks), recognized == "any", route == "auto", blocks.recycle):
-        examples = tuple(
+        examples = first_examples(
             Example(reason, blocks.name, line0 + line, block.offset + offset, detail)
             for line, offset, reason, detail in parsed.examples
         )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
@@ -25,6 +25,7 @@ from .blocks import FileBlocks, expand, label_of
 from .drawings import Drawings, concat
 from .errors import DataError
 from .files import TEMPORARY, only_writer, remove_temporaries, write_bytes
+from .labels import LABELS, Label, labelled
 from .ndjson import ParserPool, Recognized, iter_ndjson
 from .progress import Progress
 from .report import ParseReport, add_counts, explain, merge
@@ -41,10 +42,12 @@ class Options:
     """What the shards depend on beside the sources."""
 
     recognized: Recognized = "only"
-    label: Literal["file", "word"] = "file"
+    label: Label = "file"
     validation: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise DataError(f"label is {self.label!r}: it must be one of {', '.join(map(repr, LABELS))}")
         if not 0 <= self.validation < 1:
             raise DataError(f"validation is {self.validation}: it must be a fraction, at least 0 and below 1")
 
@@ -61,7 +64,7 @@ def prepare(
     out: str | os.PathLike[str],
     *,
     recognized: Recognized = "only",
-    label: Literal["file", "word"] = "file",
+    label: Label = "file",
     validation: float = 0.1,
     threads: int | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -80,11 +83,15 @@ def prepare(
         log: called with one line per source.
 
     Raises:
-        DataError: no sources, a source or class without drawings, another process preparing ``out``.
+        DataError: no sources, a source without drawings or that is no regular file, an argument out of range, another
+            process preparing ``out``.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
     options = Options(recognized, label, validation)
     paths = [Path(p) for p in expand(sources)]  # type: ignore[arg-type]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
     out = Path(out)
     with only_writer(out, "preparing"):
         shards = out / SHARDS
@@ -96,15 +103,16 @@ def prepare(
         size = sum(p.stat().st_size for p in paths)
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
             for path in paths:
-                record = _known_record(path, options, known)
+                record = _known_record(path, options, known, progress)
+                if record and record["key"] in records:
+                    log(f"{path}: left out: the same as {records[record['key']]['source']}")
+                    continue
                 if record:
                     log(f"{path}: {record['lines']['kept']:,} drawings, as prepared before")
                 else:
                     record = _Writer(path, options, shards).run(pool, progress, log)
-                if record["key"] in records:
-                    log(f"{path}: left out: the same as {records[record['key']]['source']}")
-                    continue
-                records[record["key"]] = record
+                    known.append(record)
+                records[record["key"]] = {"source": str(path), **record}
         manifest = _manifest(list(records.values()), options)
         write_bytes(out / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _remove_others(shards, list(records.values()))
@@ -112,44 +120,46 @@ def prepare(
 
 
 def _key(sha256: str, label: str, options: Options) -> str:
-    text = orjson.dumps([FORMAT, sha256, label, options.to_dict()], option=orjson.OPT_SORT_KEYS)
+    of_file = label if options.label == "file" else ""
+    text = orjson.dumps([FORMAT, sha256, of_file, options.to_dict()], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _records(shards: Path) -> list[Record]:
-    """The sources finished by earlier runs."""
+    """The sources finished by earlier runs whose record and shards are whole; a power failure may have cut them."""
     records = []
-    for path in sorted(shards.glob("*.json")):
-        with suppress(orjson.JSONDecodeError):  # a record that a power failure emptied is none
-            records.append(orjson.loads(path.read_bytes()))
-    return [r for r in records if all((shards / s["file"]).exists() for s in r["shards"])]
+    for path in sorted(shards.iterdir()):
+        if _OURS.fullmatch(path.name) and path.suffix == ".json":
+            with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+                record = orjson.loads(path.read_bytes())
+                if all((shards / s["file"]).stat().st_size == s["bytes"] for s in record["shards"]):
+                    records.append(record)
+    return records
 
 
 def _stem(label: str, key: str) -> str:
     """How the files of a source are named."""
-    return re.sub(r"[^\w.-]+", "_", label) + "-" + key
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80] + "-" + key
 
 
-def _known_record(path: Path, options: Options, known: list[Record]) -> Record | None:
-    """The record of an earlier run for exactly this source, if there is one."""
-    size, label = path.stat().st_size, label_of(path)
-    candidates = [r for r in known if r["size"] == size and r["label"] == label and r["options"] == options.to_dict()]
+_OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
+
+
+def _known_record(path: Path, options: Options, known: list[Record], progress: Progress) -> Record | None:
+    """The record of exactly this source, if it was prepared before."""
+    candidates = [r for r in known if r["size"] == path.stat().st_size and r["options"] == options.to_dict()]
     if not candidates:
         return None
-    with path.open("rb") as file:
-        sha256 = _digest(file)
-    for record in candidates:
-        if record["key"] == _key(sha256, label, options):
-            return {**record, "source": str(path)}
-    return None
-
-
-def _digest(file: Any) -> str:
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    while n := file.readinto(buffer):
-        digest.update(buffer[:n])
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    key = _key(digest.hexdigest(), label_of(path), options)
+    for record in candidates:
+        if record["key"] == key:
+            progress.update(record["size"])
+            return record
+    return None
 
 
 class _Writer:
@@ -159,7 +169,7 @@ class _Writer:
         self.path, self.options, self.shards = path, options, shards
         self.label = label_of(path)
         self.pending: list[Drawings] = []
-        self.written: list[tuple[Path, int, int]] = []  # temporary path, drawings, points
+        self.written: list[tuple[Path, Record]] = []  # where the shard is, and what the manifest says of it
         self.classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
 
     def run(self, pool: ParserPool, progress: Progress, log: Callable[[str], None]) -> Record:
@@ -167,7 +177,7 @@ class _Writer:
         try:
             reports = []
             for batch in iter_ndjson(blocks, recognized=self.options.recognized, pool=pool):
-                report, batch = self._labelled(batch)
+                batch, report = labelled(batch, self.options.label, self.label)
                 reports.append(report)
                 self.pending.append(batch)
                 while sum(map(len, self.pending)) >= SHARD_DRAWINGS:
@@ -176,31 +186,17 @@ class _Writer:
             report = merge(reports)
             if not report.kept:
                 raise DataError(f"{self.path}: no drawings: {explain(report)}")
+            record = self._commit(blocks, report)
             log(f"{self.path}: {explain(report)}")
-            return self._commit(blocks.sha256, report)
+            return record
         except BaseException:
-            for path, _, _ in self.written:
+            for path, _ in self.written:
                 path.unlink(missing_ok=True)
             raise
 
-    def _labelled(self, batch: Drawings) -> tuple[ParseReport, Drawings]:
-        """The batch with its classes as words, those without one left out and counted."""
-        assert batch.report is not None
-        report = batch.report
-        if self.options.label == "file":
-            columns = {name: getattr(batch, name) for name in _KEPT}
-            return report, Drawings(**columns, words=(self.label,))
-        named = np.array([w != "" for w in batch.words])[batch.word_codes]
-        if missing := len(batch) - int(named.sum()):
-            batch = batch[named]
-            rejected = add_counts(report.rejected, {"field_missing": missing})
-            counts = report.to_dict() | {"kept": len(batch), "rejected": rejected}
-            report = ParseReport(**counts, examples=report.examples)
-        return report, batch
-
     def _write(self, limit: int) -> None:
         pending = concat(self.pending)
-        shard, rest = pending[:limit], pending[limit:]
+        shard, rest = pending[:limit].with_used_words(), pending[limit:]
         self.pending = [rest] if len(rest) else []
         if not len(shard):
             return
@@ -214,37 +210,32 @@ class _Writer:
                 by_split = self.classes.setdefault(name, dict.fromkeys(SPLITS, (0, DeltaStats())))
                 by_split[side] = (by_split[side][0] + n, by_split[side][1] + deltas)
         path = self.shards / f"{TEMPORARY}{os.getpid()}-shard-{len(self.written):05d}"
-        self.written.append((path, len(shard), len(shard.x)))
-        write_shard(path, shard, split)
+        self.written.append((path, {}))
+        size = write_shard(path, shard, split)
+        self.written[-1] = path, {"drawings": len(shard), "points": len(shard.x), "bytes": size}
 
-    def _commit(self, sha256: str, report: ParseReport) -> Record:
-        key = _key(sha256, self.label, self.options)
+    def _commit(self, blocks: FileBlocks, report: ParseReport) -> Record:
+        key = _key(blocks.sha256, self.label, self.options)
         stem = _stem(self.label, key)
         names = [f"{stem}-{i:05d}.safetensors" for i in range(len(self.written))]
         record = {
-            "source": str(self.path),
             "label": self.label,
-            "size": self.path.stat().st_size,
-            "sha256": sha256,
+            "size": blocks.size,
+            "sha256": blocks.sha256,
             "key": key,
             "options": self.options.to_dict(),
-            "shards": [
-                {"file": name, "drawings": n, "points": points}
-                for name, (_, n, points) in zip(names, self.written, strict=True)
-            ],
+            "shards": [{"file": name, **about} for name, (_, about) in zip(names, self.written, strict=True)],
             "lines": report.to_dict(),
             "classes": {
                 name: {side: {"drawings": n, "deltas": d.to_dict()} for side, (n, d) in by_split.items()}
                 for name, by_split in sorted(self.classes.items())
             },
         }
-        for name, (path, _, _) in zip(names, self.written, strict=True):
-            path.replace(self.shards / name)
+        for i, name in enumerate(names):
+            path, about = self.written[i]
+            self.written[i] = path.replace(self.shards / name), about
         write_bytes(self.shards / f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
         return record
-
-
-_KEPT = ("x", "y", "stroke_offsets", "drawing_offsets", "key_id", "recognized", "countrycode", "timestamp")
 
 
 def _manifest(records: list[Record], options: Options) -> dict[str, Any]:
@@ -269,9 +260,9 @@ def _manifest(records: list[Record], options: Options) -> dict[str, Any]:
 
 
 def _remove_others(shards: Path, records: list[Record]) -> None:
-    """Remove what the manifest does not list."""
+    """Remove the files of other sources and options."""
     mine = {s["file"] for r in records for s in r["shards"]}
     mine |= {f"{_stem(r['label'], r['key'])}.json" for r in records}
     for path in shards.iterdir():
-        if path.name not in mine and path.suffix in (".json", ".safetensors"):
+        if path.name not in mine and _OURS.fullmatch(path.name):
             path.unlink()

@@ -40,7 +40,7 @@ class Progress:
     ) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.stream = sys.stderr if stream is None else stream
-        self.shown = self.stream.isatty()
+        self.shown = self.stream is not None and self.stream.isatty()
         self.done = 0.0
         self.note = ""
         self.start = self._last = time.monotonic()

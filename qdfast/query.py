@@ -207,7 +207,7 @@ class Probabilities(Query[NDArray[np.float32]]):
 
 
 class TopK(Query["Predictions"]):
-    """The ``k`` most probable classes of each drawing. InvalidRequest: ``k`` is less than 1."""
+    """The ``k`` most probable classes of each drawing, or all the model gives. InvalidRequest: ``k`` is less than 1."""
 
     signature = "top_k"
     outputs = ("labels", "scores")
@@ -217,8 +217,8 @@ class TopK(Query["Predictions"]):
             raise InvalidRequest(f"k is {k}: it must be at least 1")
         super().__init__(drawings, asked, max_batch)
         self.k = k
-        self._labels = np.full((len(drawings), k), b"", dtype=object)
-        self._scores = np.empty((len(drawings), k), np.float32)
+        self._labels = np.empty((0, k), dtype=object)  # made by the first answer, as wide as that
+        self._scores = np.empty((0, k), np.float32)
 
     def _put(self, rows: NDArray[np.int64], arrays: dict[str, NDArray[Any]]) -> None:
         labels, scores = arrays["labels"], arrays["scores"]
@@ -227,13 +227,14 @@ class TopK(Query["Predictions"]):
                 f"{self.asked} answered with labels {labels.dtype} {list(labels.shape)} "
                 f"and scores {scores.dtype} {list(scores.shape)}"
             )
-        if labels.shape[1] < self.k:
-            raise InvalidRequest(
-                f"{self.asked} was exported with its {labels.shape[1]} best classes, not {self.k}: "
-                f"ask for fewer (k=), for probabilities(), or export it with a larger k"
-            )
-        self._labels[rows] = labels[:, : self.k]
-        self._scores[rows] = scores[:, : self.k]
+        if not len(self._labels):
+            shape = len(self.drawings), min(self.k, labels.shape[1])
+            self._labels, self._scores = np.full(shape, b"", dtype=object), np.empty(shape, np.float32)
+        width = self._labels.shape[1]
+        if labels.shape[1] < width:
+            raise BadResponse(f"{self.asked}: another version took over meanwhile and gives fewer labels: ask again")
+        self._labels[rows] = labels[:, :width]
+        self._scores[rows] = scores[:, :width]
 
     def result(self) -> Predictions:
         raw = self._labels.ravel().tolist()

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-EXAMPLES = 5  # kept per reason; the scanner's QD_EXAMPLES
+from ._core import EXAMPLES
 
 REASONS = {
     "not_json": "not JSON",
+    "too_long": "a line of more than 64 MiB",
     "no_drawing": "no drawing",
     "wrong_shape": "drawing of the wrong shape (a list of strokes, each a list of x and a list of y)",
     "different_lengths": "x and y of different lengths",
     "bad_coordinate": "coordinate not an integer in 0..255",
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
-    "not_recognized": "not recognized (kept with recognized=any)",
+    "not_recognized": "not recognized (recognized=any keeps these)",
     "field_missing": "without a needed field ('recognized' unless recognized=any; 'word' if label=word)",
 }
 """Why a line was left out: key in the report -> words. All but 'not_recognized' are errors to ``on_error="raise"``."""
@@ -63,15 +64,10 @@ class ParseReport:
         return self.kept + sum(self.rejected.values())
 
     def __add__(self, other: ParseReport) -> ParseReport:
-        examples, held = [], dict.fromkeys(REASONS, 0)
-        for e in (*self.examples, *other.examples):
-            if held[e.reason] < EXAMPLES:
-                held[e.reason] += 1
-                examples.append(e)
         return ParseReport(
             self.kept + other.kept,
             add_counts(self.rejected, other.rejected),
-            tuple(examples),
+            first_examples((*self.examples, *other.examples)),
             add_counts(self.unread, other.unread),
             self.empty_strokes + other.empty_strokes,
             self.via_orjson + other.via_orjson,
@@ -97,14 +93,26 @@ class ParseReport:
         }
 
 
+def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """The first ``EXAMPLES`` of each reason."""
+    held, out = dict.fromkeys(REASONS, 0), []
+    for e in examples:
+        if held[e.reason] < EXAMPLES:
+            held[e.reason] += 1
+            out.append(e)
+    return tuple(out)
+
+
 def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
     """The sum of counters, keys sorted: one form for one content."""
     return {key: sum(p.get(key, 0) for p in parts) for key in sorted(set().union(*parts))}
 
 
 def explain(report: ParseReport) -> str:
-    """Kept and left out, with reasons, in one line."""
-    left_out = ", ".join(f"{n:,} {REASONS[reason]}" for reason, n in report.rejected.items())
+    """Kept and left out in one line, with reasons and, for what is wrong with lines, the first of them."""
+    first = {e.reason: f" (first in line {e.line})" for e in reversed(report.examples)}
+    first |= dict.fromkeys(("not_recognized", "field_missing"), "")
+    left_out = ", ".join(f"{n:,} {REASONS[r]}{first.get(r, '')}" for r, n in report.rejected.items())
     return f"{report.kept:,} drawings" + (f" (left out: {left_out})" if left_out else "")
 
 

@@ -16,9 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors.numpy import save
 
 from . import _core
-from .drawings import COLUMNS, Drawings, _delta_arguments, concat
+from .drawings import COLUMNS, Drawings, _delta_arguments, _join, concat
 from .errors import DataError
-from .files import write_bytes
 from .stats import DeltaStats
 
 FORMAT = 1
@@ -30,8 +29,8 @@ Split: TypeAlias = Literal["train", "validation", "all"]
 _DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "U64": np.uint64}
 
 
-def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> None:
-    """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file."""
+def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> int:
+    """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file; its size."""
     tensors = {name: getattr(drawings, name) for name in ("x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS)}
     tensors["countrycode"] = drawings.countrycode.view(np.uint8).reshape(-1, 2)
     tensors["split"] = split
@@ -39,7 +38,7 @@ def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> Non
         del tensors["word_codes"]
     # One metadata key: the library writes several in no fixed order.
     metadata = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
-    write_bytes(path, save(tensors, {"qdfast": metadata}))
+    return path.write_bytes(save(tensors, {"qdfast": metadata}))
 
 
 def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
@@ -58,7 +57,7 @@ def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
         header = orjson.loads(data[8 : 8 + size])
         about = orjson.loads(header.pop("__metadata__")["qdfast"])
         if about["format"] != FORMAT:
-            raise DataError(f"{path}: shard of format {about['format']}, this version reads {FORMAT}")
+            raise DataError(f"format {about['format']}, this version reads {FORMAT}")
         arrays: dict[str, Any] = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -68,12 +67,10 @@ def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
         split = arrays.pop("split")
         arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
         drawings = Drawings(**arrays, words=about["words"])
-    except (KeyError, TypeError, ValueError) as e:
-        if isinstance(e, DataError) and str(path) in str(e):
-            raise
+        if split.shape != (len(drawings),):
+            raise DataError(f"splits of shape {split.shape} for {len(drawings)} drawings")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise DataError(f"{path}: not a qdfast shard, or damaged: {e}") from e
-    if len(split) != len(drawings):
-        raise DataError(f"{path}: damaged: {len(split)} splits for {len(drawings)} drawings")
     return drawings, split
 
 
@@ -143,10 +140,6 @@ class Rows:
         return concat(parts)[np.argsort(order)]
 
 
-def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
-    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
-
-
 class Prepared:
     """A directory written by ``prepare``.
 
@@ -155,6 +148,8 @@ class Prepared:
         manifest: the parsed ``manifest.json``.
         digest: SHA-256 (hex) of the manifest: names the data exactly.
         classes: class names, sorted.
+
+    Shards are opened when they are first asked for, and then stay as they were whatever is prepared there later.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -166,13 +161,15 @@ class Prepared:
             raise DataError(f"{self.path}: {what}") from None
         try:
             self.manifest: dict[str, Any] = orjson.loads(text)
-            version = self.manifest["format"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as e:
-            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast: {e}") from None
-        if version != FORMAT:
-            raise DataError(f"{self.path / MANIFEST}: of format {version}, this version reads {FORMAT}")
-        self.digest = hashlib.sha256(text).hexdigest()
-        self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
+            if self.manifest["format"] != FORMAT:
+                raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+            self.digest = hashlib.sha256(text).hexdigest()
+            self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
+            if not self.classes:
+                raise DataError("no classes")
+            _ = self.counts(), self.stats("all"), self.shard_paths, self.manifest["options"], self.manifest["drawings"]
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
 
     def stats(self, split: Split = "train") -> DeltaStats:
         """Exact statistics of the complete drawings of a split."""
@@ -204,6 +201,9 @@ class Prepared:
         parts = []
         for drawings, of in self._shards:
             rows = np.flatnonzero(np.isin(of, wanted))
+            unknown = set(drawings.words) - code_of.keys()
+            if unknown:
+                raise DataError(f"{self.path}: a shard has drawings of {sorted(unknown)}, the manifest has not")
             codes = np.array([code_of[w] for w in drawings.words], np.int32)
             parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
         return Rows(parts, self.classes)

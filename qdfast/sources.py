@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Literal
 
 from .blocks import expand, label_of, name_of
 from .drawings import Drawings
 from .errors import DataError
+from .labels import Label, labelled
 from .ndjson import Recognized, iter_ndjson, read_ndjson
-from .report import ParseReport, explain
+from .report import explain
 from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
 
 Path_ = str | os.PathLike[str]
@@ -28,7 +26,7 @@ def load_rows(
     sources: Sequence[Path_],
     *,
     recognized: Recognized = "only",
-    label: Literal["file", "word"] = "file",
+    label: Label = "file",
     split: Split | Literal["auto"] = "auto",
     trained_on: str | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -55,23 +53,12 @@ def load_rows(
             parts.append(rows)
             continue
         for path in expand(source):
-            drawings = read_ndjson(path, recognized=recognized)
-            report = cast(ParseReport, drawings.report)
-            log(f"{name_of(path)}: {explain(report)}")
-            parts.append(_labelled(drawings, label, label_of(path)))
-            if not len(parts[-1]):
+            drawings, report = labelled(read_ndjson(path, recognized=recognized), label, label_of(path))
+            if not len(drawings):
                 raise DataError(f"{name_of(path)}: no drawings: {explain(report)}")
+            log(f"{name_of(path)}: {explain(report)}")
+            parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
-
-
-def _labelled(drawings: Drawings, label: Literal["file", "word"], file_label: str) -> Rows:
-    if label == "file":
-        return Rows.from_drawings([(drawings, np.zeros(len(drawings), np.int32))], [file_label])
-    classes = sorted(set(drawings.words) - {""})
-    code_of = {name: code for code, name in enumerate(classes)}
-    codes: NDArray[np.int32] = np.array([code_of.get(w, -1) for w in drawings.words], np.int32)[drawings.word_codes]
-    named = np.flatnonzero(codes >= 0)
-    return Rows([(drawings, named, codes[named])], classes)
 
 
 def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any") -> Iterator[Drawings]:

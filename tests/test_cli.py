@@ -96,10 +96,41 @@ def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_wrong_usage():
-    for arguments in (["prepare"], ["fly"], [], ["prepare", "x", "--out", "y", "--label", "z"]):
+    prepare, predict = ["prepare", "x", "--out", "y"], ["predict", "x"]
+    for arguments in (
+        ["prepare"], ["fly"], [], [*prepare, "--label", "z"], [*prepare, "--threads", "0"], ["prepare", "", "--out", "y"],
+        ["prepare", "x", "--out", ""], [*predict, "-k", "0"], [*predict, "--timeout", "inf"], [*predict, "--wait", "nan"],
+        [*predict, "--model", "\udcff"],
+    ):  # fmt: skip
         done = run(*arguments)
         assert done.returncode == 2
         assert "usage: qdfast" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"format":1}', '{"format":1,"arguments":3}'])
+def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("manifest.json", "run.json", "metrics.json"):
+        path = tmp_path / name
+        path.write_text(damage)
+        if cli.main(["info", str(tmp_path)]):  # what is readable may be shown
+            assert "Traceback" not in (err := capsys.readouterr().err)
+            assert err.startswith(f"qdfast info: error: {tmp_path}")
+        path.unlink()
+    (tmp_path / "x.ndjson").write_bytes(b"\x7fELF\n")
+    assert "no drawings" in refused(capsys, "info", tmp_path / "x.ndjson")
+
+
+def test_standard_streams_that_are_closed(doodles: Path, tmp_path: Path):
+    def shell(command: str) -> subprocess.CompletedProcess:
+        line = f"{sys.executable} -m qdfast {command}"
+        return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
+
+    assert shell(f"prepare {doodles} --out {tmp_path}/out 2>&-").returncode == 0
+    for command in (f"info {doodles} >&-", "predict - <&-"):
+        done = shell(command)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "is closed" in done.stderr
 
 
 def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path):

@@ -87,6 +87,26 @@ def test_the_arrays_cannot_be_written(some: Drawings):
         some[3:5].stroke_offsets[0] = 1
 
 
+def test_offsets_cannot_be_changed_behind_the_check():
+    offsets = np.array([0, 2])
+    view = offsets.view()
+    view.flags.writeable = False
+    for still_writable in (offsets, view):
+        d = Drawings([1, 2], [3, 4], still_writable, [0, 1])
+        offsets[1] = 1 << 40
+        assert d.stroke_offsets.tolist() == [0, 2]
+        assert d.delta_stats().n == 2
+        offsets[1] = 2
+
+
+def test_words_nobody_has_are_dropped():
+    d = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * 3, words=["a", "b", "c"])
+    assert qdfast.concat([d[:1], d[2:]]).words == ("a", "c")
+    assert qdfast.concat([d[1:2]]).words == ("b",)
+    assert qdfast.concat([d[:0], d[1:2]]).words == ("b",)
+    assert d[:0].with_used_words().words == ("",)
+
+
 def test_pickle(some: Drawings):
     assert pickle.loads(pickle.dumps(some)).equals(some)
 

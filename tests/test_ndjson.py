@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +30,22 @@ LINE = (
 def both_routes(data: bytes) -> qdfast.Drawings:
     """Parse by both routes and with both filters; everything must be the same. Returns the one that keeps all."""
     for recognized in ("only", "any"):
-        scanned = qdfast.parse_ndjson(data, recognized=recognized, threads=1)
         judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson")
-        assert scanned.report == judged.report
-        assert scanned.words == judged.words
-        assert scanned.equals(judged)
-        assert judged.report.via_orjson == judged.report.lines
-        assert scanned.report.kept == len(scanned)
+        scanned = qdfast.parse_ndjson(data, recognized=recognized, threads=1)
+        one_block = qdfast.read_ndjson(Named(data), recognized=recognized, threads=1)
+        for d in (scanned, one_block):
+            assert d.report == judged.report
+            assert d.words == judged.words
+            assert d.equals(judged)
+            assert d.report.kept == len(d)
+        assert judged.report.via_orjson == judged.report.lines - judged.report.rejected.get("too_long", 0)
     return scanned
+
+
+class Named(io.BytesIO):
+    """An open file that is called what bytes are called in reports."""
+
+    name = "<bytes>"
 
 
 def test_a_line():
@@ -232,6 +243,16 @@ def test_sources_that_are_not(tmp_path: Path):
         qdfast.read_ndjson([])
     with pytest.raises(qdfast.DataError, match="rb"):
         qdfast.read_ndjson(io.StringIO("text"))
+    with pytest.raises(qdfast.DataError, match="empty path"):
+        qdfast.read_ndjson("")
+    with pytest.raises(qdfast.DataError, match="UTF-8"):
+        qdfast.read_ndjson(os.fsdecode(b"n\xff.ndjson"))
+    for name in ("a.ndjson", "a.ndjson.gz"):
+        (tmp_path / name).write_bytes(LINE)
+    with pytest.raises(qdfast.DataError, match=r"a\.ndjson and a\.ndjson\.gz"):
+        qdfast.read_ndjson(tmp_path)
+    with pytest.raises(qdfast.DataError, match="threads"):
+        qdfast.read_ndjson(tmp_path / "a.ndjson", threads=0)
     whole = gzip.compress(LINE * 1000)
     for name, data in {
         "cut": whole[:-20],
@@ -244,11 +265,57 @@ def test_sources_that_are_not(tmp_path: Path):
             qdfast.read_ndjson(path)
 
 
-def test_a_file_without_lines_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.blocks.MAX_LINE", 1 << 20)
-    monkeypatch.setattr(FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "block": 1 << 16})
-    with pytest.raises(qdfast.DataError, match="not ndjson"):
-        qdfast.read_ndjson(io.BytesIO(b"x" * (4 << 20)))
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize(("newline", "after"), [(b"", 0), (b"\n", 0), (b"\n", 1), (b"\n", 40)])
+def test_a_line_too_long_costs_itself_only(extra: int, newline: bytes, after: int, monkeypatch: pytest.MonkeyPatch):
+    limit = 1 << 16
+    monkeypatch.setattr("qdfast.blocks.MAX_LINE", limit)
+    monkeypatch.setattr(FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "block": 1 << 10})
+    monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", 1 << 10))
+    long = b"x" * (limit + extra)
+    for before in (0, 1, 40):
+        data = LINE * before + long + newline + LINE * after
+        d = both_routes(data)
+        assert len(d) == before + after
+        assert d.report.rejected == {"too_long" if extra else "not_json": 1}
+        assert (d.report.examples[0].line, d.report.examples[0].offset) == (before + 1, len(LINE) * before)
+
+
+class Dripping(io.RawIOBase):
+    """A file that gives a byte or nothing at a time, as pipes may."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        n = min(1, len(self.data))
+        buffer[:n], self.data = self.data[:n], self.data[n:]
+        return n
+
+
+def test_a_file_that_drips(tmp_path: Path):
+    for data in (LINE * 3, gzip.compress(LINE * 3), b"", b"\x1f"):
+        assert qdfast.read_ndjson(Dripping(data)).equals(qdfast.read_ndjson(io.BytesIO(data)))
+
+
+def test_a_pipe_that_does_not_block():
+    receive, send = os.pipe()
+    os.set_blocking(receive, False)
+
+    def write_slowly() -> None:
+        for _ in range(5):
+            time.sleep(0.05)
+            os.write(send, LINE * 3)
+        os.close(send)
+
+    thread = threading.Thread(target=write_slowly)
+    thread.start()
+    with open(receive, "rb", buffering=0) as file:  # noqa: PTH123
+        assert len(qdfast.read_ndjson(file)) == 15
+    thread.join()
 
 
 # ---- both routes on everything ----

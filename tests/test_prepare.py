@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import mmap
 import os
 import shutil
 import signal
@@ -100,8 +101,11 @@ def test_rows_gather_what_drawings_give(prepared: qdfast.Prepared):
 def test_shards_are_mapped(prepared: qdfast.Prepared):
     drawings, split = read_shard(prepared.shard_paths[0])
     assert len(drawings) == len(split) > 0
-    assert not drawings.x.flags.owndata
-    assert not drawings.x.flags.writeable
+    for column in (drawings.x, drawings.stroke_offsets, drawings.countrycode, drawings.timestamp):
+        owner = column
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        assert isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "header", "offsets", "text"])
@@ -123,7 +127,8 @@ def test_not_prepared(tmp_path: Path):
     for path, what in ((tmp_path, "no manifest"), (tmp_path / "nowhere", "no such")):
         with pytest.raises(DataError, match=what):
             qdfast.open_prepared(path)
-    for text in (b"{", b"[]", b'{"format": 99}', b"{}"):
+    sound = {"format": 1, "classes": {}, "sources": [], "options": {}, "drawings": 0}
+    for text in (b"{", b"[]", b'{"format": 99}', b"{}", b'{"format": 1}', b"\xff", orjson.dumps(sound)):
         (tmp_path / "manifest.json").write_bytes(text)
         with pytest.raises(DataError, match=r"manifest\.json"):
             qdfast.open_prepared(tmp_path)
@@ -140,6 +145,11 @@ def test_label_by_word(doodles: Path, tmp_path: Path, prepared: qdfast.Prepared)
     assert data.manifest["rejected"] == prepared.manifest["rejected"] | {"field_missing": 1}
     for name in data.classes:
         assert data.manifest["classes"][name] == prepared.manifest["classes"][name]
+    rows = data.rows()
+    assert [rows.classes[c] for c in rows.labels] == rows.drawings(slice(None)).word.tolist()
+    assert set(rows.drawings(slice(None)).words) == set(data.classes)
+    with pytest.raises(DataError, match="label"):
+        prepare(tmp_path / "mixed.ndjson", tmp_path / "out", label="words")
 
 
 # ---- run again ----
@@ -190,9 +200,35 @@ def test_other_options_and_fewer_sources(doodles: Path, tmp_path: Path):
 
 def test_the_same_source_twice_counts_once(doodles: Path, tmp_path: Path):
     said: list[str] = []
-    twice = prepare([doodles / "star.ndjson", doodles], tmp_path / "twice", log=said.append)
-    assert twice.counts() == prepare(doodles, tmp_path / "once").counts()
+    sources = [doodles / "star.ndjson", doodles]
+    twice = prepare(sources, tmp_path / "twice", log=said.append)
     assert any("left out: the same as" in line for line in said)
+    assert twice.counts() == prepare(doodles, tmp_path / "once").counts()
+    before = tree(tmp_path / "twice")
+    prepare(sources, tmp_path / "twice")
+    assert tree(tmp_path / "twice") == before
+
+
+def test_a_damaged_shard_is_made_again(doodles: Path, tmp_path: Path):
+    whole = prepare(doodles, tmp_path)
+    before = tree(tmp_path)
+    records = sorted((tmp_path / SHARDS).glob("*.json"))
+    for path, damage in ((whole.shard_paths[0], b""), (records[1], b"[]"), (records[2], b"{"), (records[3], b"{}")):
+        path.write_bytes(damage)
+    whole.shard_paths[4].unlink()
+    prepare(doodles, tmp_path)
+    assert tree(tmp_path) == before
+
+
+def test_files_of_others_are_left_alone(doodles: Path, tmp_path: Path):
+    others = [tmp_path / SHARDS / "model.safetensors", tmp_path / SHARDS / "config.json", tmp_path / ".tmp-mine"]
+    (tmp_path / SHARDS / ".tmp-1-directory").mkdir(parents=True)
+    for path in others:
+        path.write_text("{}")
+    (tmp_path / SHARDS / ".tmp-123-stale").write_text("half")
+    prepare(doodles, tmp_path)
+    assert all(path.read_text() == "{}" for path in others)
+    assert not (tmp_path / SHARDS / ".tmp-123-stale").exists()
 
 
 @pytest.fixture
@@ -208,7 +244,9 @@ def many(doodles: Path, tmp_path: Path) -> Path:
 
 def test_killed(many: Path, tmp_path: Path):
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
-    command = [sys.executable, "-m", "qdfast", "prepare", str(many), "--out"]
+    again = many.with_name("again")
+    shutil.copytree(many, again)
+    command = [sys.executable, "-m", "qdfast", "prepare", str(many), str(again), "--out"]
     kills = 0
     for wanted in (10, 40, 80):
         process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -240,10 +278,11 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path):
     out = tmp_path / "out"
     cases = [
         (tmp_path / "empty.ndjson", DataError, r"empty\.ndjson: no drawings"),
-        (tmp_path / "all bad.ndjson", DataError, "no drawings: 0 drawings .left out: 3 no points"),
+        (tmp_path / "all bad.ndjson", DataError, "no drawings: 0 drawings .left out: 3 no points .first in line 1"),
         (tmp_path / "nowhere.ndjson", OSError, r"nowhere\.ndjson"),
         (tmp_path / "directory", DataError, r"no \.ndjson"),
         (tmp_path / "cut.ndjson.gz", OSError, "corrupt gzip"),
+        (Path(os.devnull), DataError, "not a regular file"),
     ]
     for source, error, message in cases:
         with pytest.raises(error, match=message):

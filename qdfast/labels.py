@@ -1,0 +1,31 @@
+"""The class of a drawing: its file's name, or its line's word."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from .drawings import Drawings
+from .report import ParseReport, add_counts
+
+Label: TypeAlias = Literal["file", "word"]
+LABELS = ("file", "word")
+
+
+def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:
+    """A batch that was read, with its classes as words, and its report.
+
+    With ``label="word"`` the drawings without a word are left out and counted as ``field_missing``.
+    """
+    report = batch.report or ParseReport(kept=len(batch))
+    if label == "file":
+        return batch.with_word(file_label), report
+    named = np.array([word != "" for word in batch.words])[batch.word_codes]
+    if missing := len(batch) - int(named.sum()):
+        batch = batch[named]
+        rejected = add_counts(report.rejected, {"field_missing": missing})
+        report = ParseReport(
+            len(batch), rejected, report.examples, report.unread, report.empty_strokes, report.via_orjson
+        )
+    return batch.with_used_words(), report
