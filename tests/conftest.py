@@ -21,6 +21,10 @@ settings.load_profile("default")
 ROOT = Path(__file__).parent.parent
 
 
+# Who starts a test run in the background may have SIGINT ignored, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def no_big_files() -> None:
     """``preexec_fn`` of a process whose disk is full, as it were: it cannot write past 8 KiB of a file."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

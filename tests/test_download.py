@@ -567,7 +567,6 @@ def test_a_full_disk(site, tmp_path):
     check(tmp_path, "cat")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_keeps_what_has_arrived(site, tmp_path):
     done = threading.Event()
     part = tmp_path / "cat.ndjson.part"
