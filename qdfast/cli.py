@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -103,7 +102,7 @@ def _evaluate(a: argparse.Namespace) -> None:
         recognized=a.recognized,
         label=a.label,
         split=a.split,
-        trained_on=run.info["data"]["digest"],
+        trained_on=run.info["data"],
         log=say,
     )
     print(format_table(evaluate(run, rows, a.out, source=", ".join(map(str, a.sources)))))
@@ -123,13 +122,16 @@ def _serve(a: argparse.Namespace) -> None:
 
 
 def _predict(a: argparse.Namespace) -> None:
+    from .blocks import expand
     from .client import Client
     from .predict import predict
     from .report import explain
 
     with ExitStack() as stack:
         client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
-        sources: list[str | IO[bytes]] = [_stdin() if s == "-" else s for s in a.sources]
+        sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
+        for path in (s for s in sources if isinstance(s, str)):
+            expand(path)  # a missing file is said before a server is waited for
         client.wait_ready(a.wait)
         report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized)
     say(explain(report))
@@ -154,11 +156,11 @@ def _stdin() -> IO[bytes]:
 
 
 def _checked(kind: type, low: float, what: str) -> Callable[[str], Any]:
-    """An argparse type: a finite number that is at least ``low``."""
+    """An argparse type: a number from ``low`` to 2^31."""
 
     def check(text: str) -> Any:
         value = kind(text)
-        if not low <= value < math.inf:
+        if not low <= value <= 2**31:  # also not nan
             raise argparse.ArgumentTypeError(f"{text} is not {what}")
         return value
 
@@ -179,6 +181,18 @@ def _text(text: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
     return text
+
+
+def _version(text: str) -> int | str:
+    """An argparse type: a version's number, or else its label."""
+    return int(text) if text.isascii() and text.isdigit() else _text(text)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the defaults that there are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def _path(text: str) -> Path:
@@ -207,13 +221,11 @@ def _label(p: argparse.ArgumentParser) -> None:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser("qdfast", description="From Quick, Draw! drawings to a served model.")
-    top.add_argument("--version", action="version", version=f"qdfast {_version()}")
+    top.add_argument("--version", action="version", version=f"qdfast {_installed_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
-        p = commands.add_parser(
-            name, help=help_, description=help_, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        p = commands.add_parser(name, help=help_, description=help_, formatter_class=_Help)
         p.set_defaults(run=run)
         return p
 
@@ -287,7 +299,7 @@ def parser() -> argparse.ArgumentParser:
     _sources(p, "any", f"{either}; - for standard input", _text)
     p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
     p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
-    p.add_argument("--version", type=_text, metavar="V", help="a version's number or label; not given: the newest")
+    p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
     p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
     p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
     p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
@@ -297,7 +309,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _version() -> str:
+def _installed_version() -> str:
     from importlib.metadata import version
 
     return version("qdfast")

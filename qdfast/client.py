@@ -11,7 +11,6 @@ Needs grpcio and protobuf (``pip install qdfast[client]``), not TensorFlow.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from types import TracebackType
@@ -61,6 +60,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 POLL_SECONDS = 0.05
+LONGEST = 1_000_000  # seconds (gRPC takes a far longer timeout for none at all), and anything else that is counted
+NOT_FOUND_SECONDS = 1.0  # a server that is up knows its models, or will not
 
 
 class Client:
@@ -86,8 +87,12 @@ class Client:
         in_flight: int = 4,
     ) -> None:
         for name, value in (("timeout", timeout), ("max_batch", max_batch), ("in_flight", in_flight)):
-            if not 0 < value < math.inf:
-                raise DataError(f"{name} is {value}: it must be positive and finite")
+            if not 0 < value <= LONGEST:
+                raise DataError(f"{name} is {value}: it must be positive, and not above {LONGEST:,}")
+        if not target or "://" in target.removeprefix("dns://"):
+            raise DataError(f"target is {target!r}: it must be HOST:PORT of the gRPC API")
+        if isinstance(version, int) and not 0 <= version < 1 << 63:
+            raise DataError(f"version is {version}: it must be 0 to 2^63-1, or a label")
         self.asked = Asked(target, model, version)
         self.timeout = timeout
         self.max_batch = max_batch
@@ -136,9 +141,11 @@ class Client:
         """Wait until the server answers and has the model loaded; returns the version that will answer.
 
         Raises:
-            Unavailable, DeadlineExceeded, ModelNotFound: what still hinders after ``timeout`` seconds.
+            Unavailable, DeadlineExceeded: what still hinders after ``timeout`` seconds.
+            ModelNotFound: the server has not known the model for a second.
         """
         deadline = time.monotonic() + timeout
+        unknown_since: float | None = None
         while True:
             hindrance: Exception
             try:
@@ -148,8 +155,14 @@ class Client:
                         return v.version
                 said = ", ".join(f"version {v.version} is {v.state} {v.error}".rstrip() for v in states)
                 hindrance = Unavailable(f"{self.asked} is not loaded: {said}")
-            except (Unavailable, DeadlineExceeded, ModelNotFound) as e:
+                unknown_since = None
+            except ModelNotFound as e:
+                unknown_since = unknown_since or time.monotonic()
+                if time.monotonic() - unknown_since > NOT_FOUND_SECONDS:
+                    raise
                 hindrance = e
+            except (Unavailable, DeadlineExceeded) as e:
+                unknown_since, hindrance = None, e
             if time.monotonic() + POLL_SECONDS >= deadline:
                 raise hindrance
             time.sleep(POLL_SECONDS)

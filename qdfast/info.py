@@ -41,6 +41,8 @@ def _describe(path: Path) -> str:
         return (path / "report.txt").read_text()
     if path.is_dir() and _versions(path):
         return _model(path)
+    if (path / "saved_model.pb").exists():
+        return f"{path}: a version of a model\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     if path.is_dir() and not any(path.glob("*.ndjson*")):
@@ -90,7 +92,9 @@ def _run(path: Path) -> str:
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
-    if log.exists():
+    if not log.exists():
+        lines.append("no epoch is finished")
+    else:
         rows = log.read_text().splitlines()
         lines += ["", *rows[:1], *rows[1:][-10:]]
     return "\n".join(lines)
@@ -104,10 +108,14 @@ def _versions(path: Path) -> list[int]:
 def _model(path: Path) -> str:
     versions = _versions(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
-    about = path / str(versions[-1]) / "assets.extra" / "qdfast.json"
-    if about.exists():
-        lines += [f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, _about(path / str(versions[-1]))]).rstrip()
+
+
+def _about(version: Path) -> str:
+    about = version / "assets.extra" / "qdfast.json"
+    if not about.exists():
+        return ""
+    return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())
 
 
 def _short(value: Any) -> str:
@@ -116,5 +124,5 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{k}={_short(v)}" for k, v in value.items())
+        return "{" + ", ".join(f"{k}: {_short(v)}" for k, v in value.items()) + "}"
     return str(value)

@@ -60,13 +60,13 @@ class BadResponse(ServingError):
 
 _REFUSALS: dict[str, tuple[type[ServingError], str]] = {
     "UNAVAILABLE": (Unavailable, "is the server running? `qdfast serve MODEL_DIR` starts one"),
-    "DEADLINE_EXCEEDED": (DeadlineExceeded, "raise timeout=, or send fewer drawings a request (max_batch=)"),
+    "DEADLINE_EXCEEDED": (DeadlineExceeded, "give it a longer timeout, or fewer drawings a request"),
     "NOT_FOUND": (ModelNotFound, "is this the name, and the version, the server was started with?"),
-    "INVALID_ARGUMENT": (InvalidRequest, "was the model written by `qdfast export`?"),
+    "INVALID_ARGUMENT": (InvalidRequest, "is there such a version, and was the model written by `qdfast export`?"),
     "FAILED_PRECONDITION": (InvalidRequest, "was the model written by `qdfast export`?"),
     "UNIMPLEMENTED": (InvalidRequest, "is this TensorFlow Serving's gRPC port (8500), not its REST port (8501)?"),
-    "CANCELLED": (ServingError, "the connection was closed meanwhile"),
-    "RESOURCE_EXHAUSTED": (Unavailable, "send fewer drawings a request (max_batch=), or fewer requests (in_flight=)"),
+    "CANCELLED": (Unavailable, "the connection was closed meanwhile"),
+    "RESOURCE_EXHAUSTED": (Unavailable, "send fewer drawings a request, or fewer requests at once"),
 }
 
 

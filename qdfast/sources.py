@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
-from .blocks import expand, label_of, name_of
+from .blocks import Source, expand, label_of, name_of
 from .drawings import Drawings
 from .errors import DataError
 from .labels import Label, labelled
@@ -28,15 +29,17 @@ def load_rows(
     recognized: Recognized = "only",
     label: Label = "file",
     split: Split | Literal["auto"] = "auto",
-    trained_on: str | None = None,
+    trained_on: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Rows:
     """Labelled drawings from ndjson files, directories of them, and prepared directories.
 
     Args:
         recognized, label: as in ``prepare``; a prepared directory was filtered and labelled when it was prepared.
-        split: of prepared directories. "auto": "validation" of the one a network was trained on, else "all".
-        trained_on: digest of the prepared directory the network was trained on.
+        split: of prepared directories. "auto": "validation" of the one a network was trained on, also if more was
+            prepared there since (a drawing stays on its side), else "all".
+        trained_on: ``path`` and ``digest`` of the prepared directory the network was trained on; the log says where
+            drawings were trained on.
         log: called with one line per source.
 
     Raises:
@@ -47,9 +50,14 @@ def load_rows(
     for source in sources:
         if _is_prepared(source):
             data = open_prepared(source)
-            chosen = split if split != "auto" else "validation" if data.digest == trained_on else "all"
+            known = trained_on is not None and (
+                data.digest == trained_on["digest"] or data.path.resolve() == Path(trained_on["path"])
+            )
+            chosen = split if split != "auto" else "validation" if known else "all"
             rows = data.rows(chosen)
             log(f"{source}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
+            if known and chosen != "validation":
+                log(f"{source}: the network was trained on some of these")
             parts.append(rows)
             continue
         for path in expand(source):
@@ -57,8 +65,20 @@ def load_rows(
             if not len(drawings):
                 raise DataError(f"{name_of(path)}: no drawings: {explain(report)}")
             log(f"{name_of(path)}: {explain(report)}")
+            if trained_on is not None and _was_trained_on(path, trained_on):
+                log(f"{name_of(path)}: the network was trained on most of these; {trained_on['path']} knows on which")
             parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
+
+
+def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
+    """Whether the file is a source of the prepared directory, as far as that is still there."""
+    if not isinstance(path, Path) or not _is_prepared(trained_on["path"]):
+        return False
+    sources = open_prepared(trained_on["path"]).manifest["sources"]
+    if path.stat().st_size not in [s["size"] for s in sources]:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() in [s["sha256"] for s in sources]
 
 
 def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any") -> Iterator[Drawings]:

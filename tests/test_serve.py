@@ -126,17 +126,27 @@ def test_requests_during_a_change_are_all_answered(server: Server, publish: Call
     by_version = {v: tiny_model.probabilities(*raw, v) for v in (1, 2)}
     changed = threading.Event()
     with ask(server, max_batch=4) as c:
-        publisher = threading.Thread(
-            target=lambda: (publish(2), eventually(lambda: c.wait_ready() == 2), changed.set())
-        )
+
+        def change() -> None:
+            try:
+                publish(2)
+                eventually(lambda: c.wait_ready() == 2)
+            finally:
+                changed.set()
+
+        publisher = threading.Thread(target=change)
         publisher.start()
         rows = []
-        while not changed.is_set() or not rows:
+        while not changed.is_set():
             rows.append(c.probabilities(d))
         publisher.join()
+        rows.append(c.probabilities(d))
+    answered = np.zeros(2, bool)
     for p in rows:
         close = np.stack([np.isclose(p, q, atol=1e-6).all(axis=1) for q in by_version.values()])
         assert close.any(axis=0).all()
+        answered |= close.any(axis=1)
+    assert answered.all()
 
 
 def test_taking_a_version_away_brings_back_the_one_before(publish: Callable[..., Path]) -> None:

@@ -7,6 +7,7 @@ them wrong. Wrong shapes and lengths are refused in the graph, because TensorFlo
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ SIGNATURES = {
     "serving_default": "deltas int16 (B, T, 3), lengths int32 (B,) -> probabilities float32 (B, C), ordered as classes",
     "top_k": "deltas int16 (B, T, 3), lengths int32 (B,) -> labels string, scores float32 (B, k), likeliest first",
 }
+LARGEST = 2**63 - 1  # version that a server takes
 _STEPS = (
     "a step is (dx, dy, pen): raw integer difference to the point before, the first point's to (0, 0); pen is 1 on the "
     "last point of a stroke, else 0; what stands past a drawing's length is ignored, and so is what is past max_len"
@@ -62,15 +64,17 @@ def export(
     """
     if top_k < 1:
         raise DataError(f"top_k is {top_k}: it must be at least 1")
-    if version is not None and version < 1:
-        raise DataError(f"version is {version}: it must be at least 1")
+    if version is not None and not 1 <= version <= LARGEST:
+        raise DataError(f"version is {version}: it must be 1 to {LARGEST}")
     run = run if isinstance(run, Run) else load_run(run)
     _use_tensorflow()
     model_dir = Path(model_dir)
     with only_writer(model_dir, "exporting to"):
-        for stale in model_dir.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(stale)
-        there = [int(d.name) for d in model_dir.iterdir() if d.name.isdecimal()]
+        for stale in model_dir.iterdir():
+            if re.fullmatch(re.escape(TEMPORARY) + r"\d+-\d+", stale.name) and stale.is_dir():
+                shutil.rmtree(stale)
+        names = [d.name for d in model_dir.iterdir() if d.is_dir() and d.name.isascii() and d.name.isdigit()]
+        there = [int(name) for name in names if int(name) < LARGEST]
         version = max(there, default=0) + 1 if version is None else version
         if version in there:
             raise DataError(f"{model_dir / str(version)}: this version exists")
@@ -117,7 +121,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         "signatures": SIGNATURES,
         "deltas": _STEPS,
         "top_k": min(top_k, len(run.classes)),
-        "training": {key: run.info[key] for key in ("data", "parameters", "backend", "versions")},
+        "data": {key: value for key, value in run.info["data"].items() if key != "path"},
+        "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
     (extra / "qdfast.json").write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -163,6 +168,7 @@ def _module(run: Run, top_k: int) -> Any:
             deltas, lengths = tf.ensure_shape(deltas, [None, None, 3]), tf.ensure_shape(lengths, [None])
             batch, steps = tf.shape(deltas)[0], tf.shape(deltas)[1]
             checks = [
+                tf.debugging.assert_positive(batch, "no drawings"),
                 tf.debugging.assert_equal(tf.size(lengths), batch, "deltas and lengths differ in number of drawings"),
                 tf.debugging.assert_positive(lengths, "a length is below 1"),
                 tf.debugging.assert_less_equal(lengths, steps, "a length is above the number of steps in deltas"),

@@ -18,6 +18,7 @@ import csv
 import io
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 
 from ..errors import DataError
-from ..files import remove_temporaries, replacing, write_bytes
+from ..files import TEMPORARY, remove_temporaries, replacing, write_bytes
 from ..stats import DeltaStats
 
 if TYPE_CHECKING:
@@ -101,9 +102,14 @@ class Run:
         """
         from .models import build
 
-        path = self.path / BEST
-        if not path.exists():
+        history = self.history
+        if not history:
             raise DataError(f"{self.path}: no epoch of this run is finished")
+        path = checkpoint_path(self.path, len(history))
+        if best_epoch(history) < len(history) or not path.exists():
+            path = self.path / BEST
+        if not path.exists():
+            raise DataError(f"{path}: missing")
         arguments = self.info["arguments"]
         net = build(
             arguments["model"],
@@ -127,7 +133,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         DataError: there is none at ``path``, or its ``run.json`` is not readable by this version.
     """
     path = Path(path)
-    info = _read_json(path / RUN)
+    info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "backend", "versions"))
     if info is None:
         what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
         raise DataError(f"{path}: {what}")
@@ -142,11 +148,11 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     Raises:
         DataError: the directory holds something else, or a run of other arguments or data: it says which.
     """
+    before = _read_json(path / RUN, ("arguments", "backend", "data"))
+    if before is None and any(not _unfinished(file) for file in path.iterdir()):
+        raise DataError(f"{path}: neither empty nor a run directory")
     remove_temporaries(path)
-    before = _read_json(path / RUN)
     if before is None:
-        if any(path.iterdir()):
-            raise DataError(f"{path}: neither empty nor a run directory")
         write_bytes(path / RUN, _dump({"format": FORMAT, **info}))
         return load_run(path)
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
@@ -157,6 +163,11 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     return Run(path, before)
 
 
+def _unfinished(file: Path) -> bool:
+    """Whether it is a ``run.json`` that was being written when the process was killed."""
+    return file.name.startswith(TEMPORARY) and file.name.endswith(f"-{RUN}")
+
+
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:12] + "…"
@@ -164,8 +175,13 @@ def _short(value: object) -> str:
 
 def read_history(path: Path) -> list[Epoch]:
     """The figures of the finished epochs of the run at ``path``."""
-    found = _read_json(path / HISTORY)
-    return [] if found is None else list(found["epochs"])
+    found = _read_json(path / HISTORY, ("epochs",))
+    if found is None:
+        return []
+    epochs = found["epochs"]
+    if not isinstance(epochs, list) or not all(isinstance(e, dict) and e.keys() >= set(FIGURES) for e in epochs):
+        raise DataError(f"{path / HISTORY}: damaged: figures are missing")
+    return epochs
 
 
 def best_epoch(history: list[Epoch]) -> int:
@@ -222,14 +238,15 @@ def _dump(value: dict[str, Any]) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path, keys: Iterable[str]) -> dict[str, Any] | None:
     try:
         value = orjson.loads(path.read_bytes())
         version = value["format"]
+        _ = [value[key] for key in keys] if version == FORMAT else []
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError) as e:
-        raise DataError(f"{path}: not a file of qdfast, or damaged: {first_line(e)}") from e
+        raise DataError(f"{path}: not a file of qdfast, or damaged: {type(e).__name__}: {first_line(e)}") from e
     if version != FORMAT:
         raise DataError(f"{path}: of format {version}, this version reads {FORMAT}")
     return dict(value)

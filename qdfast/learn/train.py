@@ -155,14 +155,16 @@ def train(
         net = _new_network(arguments, len(prepared.classes))
         run = start_run(Path(out), _info(arguments, prepared, training, validation, stats, net))
         history = read_history(run.path)
-        settle(run.path, history)
         if history:
             net = _load(checkpoint_path(run.path, len(history)))
+        settle(run.path, history)
         log(
             f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
             + (f"; {len(history)} epochs are finished" if history else "")
         )
+        if few := _unjudged(prepared, validation):
+            log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
         slowest = 0.0  # of this call's epochs, seconds
         while True:
             plan = schedule([e["val_loss"] for e in history], learning_rate=learning_rate, patience=patience)
@@ -220,6 +222,11 @@ def _check_rows(prepared: Prepared, training: Rows, validation: Rows) -> None:
         raise DataError(f"{prepared.path}: no drawings to train on of {', '.join(missing)}")
     if not len(validation):
         raise DataError(f"{prepared.path}: no drawings in the validation split")
+
+
+def _unjudged(prepared: Prepared, validation: Rows) -> list[str]:
+    counts = np.bincount(validation.labels, minlength=len(prepared.classes))
+    return [name for name, count in zip(prepared.classes, counts, strict=True) if not count]
 
 
 def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:

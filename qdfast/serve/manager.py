@@ -27,13 +27,13 @@ class Manager:
         self.name = name
         self._serving: Servable | None = None
         self._versions: dict[int, ModelVersion] = {}
-        self._broken: set[int] = set()
+        self._broken: dict[int, object] = {}  # version: what its files looked like
 
     def refresh(self) -> int | None:
         """Look at the directory: load its highest version, if it is another, and only then let go of the old one.
 
-        An empty directory changes nothing, and a version that could not be loaded is not tried again until it has
-        been taken away.
+        An empty directory changes nothing, and a version that could not be loaded is not tried again until its files
+        have changed: it may have been copied into place bit by bit.
 
         Returns:
             The version that has begun to answer, if any.
@@ -42,17 +42,18 @@ class Manager:
             DataError: there is no directory, or the version cannot be loaded; the old one, if there is one, goes on.
         """
         found = find_versions(self.model_dir)
-        self._broken &= found.keys()
-        candidates = found.keys() - self._broken
+        self._broken = {v: seen for v, seen in self._broken.items() if v in found and _look(found[v]) == seen}
+        candidates = found.keys() - self._broken.keys()
         if not candidates or (self._serving and max(candidates) == self._serving.version):
             return None
         version = max(candidates)
         self._set(version, "LOADING")
+        seen = _look(found[version])
         try:
             servable = Servable(found[version], version)
             warm_up(servable)
         except DataError as e:
-            self._broken.add(version)
+            self._broken[version] = seen
             self._set(version, "END", str(e))
             raise
         replaced, self._serving = self._serving, servable
@@ -90,3 +91,9 @@ class Manager:
         if not versions:
             raise RequestError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
         return [versions[v] for v in sorted(versions, reverse=True)]
+
+
+def _look(path: Path) -> object:
+    """What changes when one of the files of a version does."""
+    files = sorted(f for f in path.rglob("*") if f.is_file())
+    return [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in (f.stat(),)]

@@ -120,8 +120,10 @@ class Servable:
             with graph.as_default(), _quiet():
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as e:
-            reason = str(getattr(e, "message", e)).strip().partition("\n")[0]
-            raise DataError(f"{path}: cannot be served: {reason}") from e
+            lines = [
+                line for line in str(getattr(e, "message", e)).splitlines() if line and not line.endswith("error:")
+            ]
+            raise DataError(f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}") from e
         self.signatures = {
             name: Signature(session, definition)
             for name, definition in meta_graph.signature_def.items()

@@ -86,16 +86,14 @@ class Server:
         self._watcher = threading.Thread(target=self._watch, name="versions", daemon=True)
 
     def start(self) -> None:
-        """Load the model, then listen.
+        """Load the highest version that can be loaded, then listen.
 
         Raises:
-            DataError: there is no version of a model, or it cannot be loaded.
+            DataError: there is no version of a model, or none can be loaded.
             ServingError: the port cannot be listened on.
         """
         newest_version(self._manager.model_dir)
-        version = self._manager.refresh()
-        if version is None:
-            raise DataError(f"{self._manager.model_dir}: its versions have just been taken away")
+        version = self._load()
         require_free(self.host, self.port)  # says why not; gRPC says it in its log
         try:
             self.port = self._grpc.add_insecure_port(address(self.host, self.port))
@@ -106,6 +104,20 @@ class Server:
         self._grpc.start()
         self._on_available(version)
         self._watcher.start()
+
+    def _load(self) -> int:
+        broken: list[DataError] = []
+        while True:
+            try:
+                version = self._manager.refresh()
+            except DataError as e:
+                broken.append(e)
+                continue
+            if version is not None:
+                for error in broken:
+                    log.error("%s; version %d is served instead", error, version)
+                return version
+            raise broken[0] if broken else DataError(f"{self._manager.model_dir}: no version of a model in it")
 
     def stop(self, grace: float = 10.0) -> None:
         """Report NOT_SERVING, take no more calls, and finish those under way, for at most ``grace`` seconds."""
