@@ -122,16 +122,15 @@ def _serve(a: argparse.Namespace) -> None:
 
 
 def _predict(a: argparse.Namespace) -> None:
-    from .blocks import expand
     from .client import Client
     from .predict import predict
     from .report import explain
+    from .sources import resolve
 
     with ExitStack() as stack:
         client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
         sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-        for path in (s for s in sources if isinstance(s, str)):
-            expand(path)  # a missing file is said before a server is waited for
+        resolve(sources)  # a missing file is said before a server is waited for
         client.wait_ready(a.wait)
         report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized)
     say(explain(report))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -21,6 +21,21 @@ Path_ = str | os.PathLike[str]
 
 def _is_prepared(source: Path_) -> bool:
     return (Path(source) / MANIFEST).exists()
+
+
+def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
+    """Prepared directories opened, other directories as the ndjson files in them, in order.
+
+    Raises:
+        DataError, OSError: a source that is not there, or a directory without any.
+    """
+    found: list[Prepared | Source] = []
+    for source in sources:
+        if isinstance(source, str | os.PathLike) and _is_prepared(source):
+            found.append(open_prepared(source))
+        else:
+            found += expand(source)
+    return found
 
 
 def load_rows(
@@ -47,27 +62,26 @@ def load_rows(
         OSError: a source that cannot be read.
     """
     parts = []
-    for source in sources:
-        if _is_prepared(source):
-            data = open_prepared(source)
+    for source in resolve(sources):
+        if isinstance(source, Prepared):
             known = trained_on is not None and (
-                data.digest == trained_on["digest"] or data.path.resolve() == Path(trained_on["path"])
+                source.digest == trained_on["digest"] or source.path.resolve() == Path(trained_on["path"])
             )
             chosen = split if split != "auto" else "validation" if known else "all"
-            rows = data.rows(chosen)
-            log(f"{source}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
+            rows = source.rows(chosen)
+            log(f"{source.path}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
             if known and chosen != "validation":
-                log(f"{source}: the network was trained on some of these")
+                log(f"{source.path}: the network was trained on some of these")
             parts.append(rows)
             continue
-        for path in expand(source):
-            drawings, report = labelled(read_ndjson(path, recognized=recognized), label, label_of(path))
-            if not len(drawings):
-                raise DataError(f"{name_of(path)}: no drawings: {explain(report)}")
-            log(f"{name_of(path)}: {explain(report)}")
-            if trained_on is not None and _was_trained_on(path, trained_on):
-                log(f"{name_of(path)}: the network was trained on most of these; {trained_on['path']} knows on which")
-            parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
+        name = name_of(source)
+        drawings, report = labelled(read_ndjson(source, recognized=recognized), label, label_of(source))
+        if not len(drawings):
+            raise DataError(f"{name}: no drawings: {explain(report)}")
+        log(f"{name}: {explain(report)}")
+        if trained_on is not None and _was_trained_on(source, trained_on):
+            log(f"{name}: the network was trained on most of these; {trained_on['path']} knows on which")
+        parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 
 
@@ -86,12 +100,11 @@ def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognize
 
     Each batch of ndjson carries its report. A prepared directory gives all of its splits.
     """
-    for source in sources:
-        if isinstance(source, str | os.PathLike) and _is_prepared(source):
-            yield from _shards(open_prepared(source))
+    for source in resolve(sources):
+        if isinstance(source, Prepared):
+            yield from _shards(source)
         else:
-            for one in expand(source):
-                yield from iter_ndjson(one, recognized=recognized)
+            yield from iter_ndjson(source, recognized=recognized)
 
 
 def _shards(data: Prepared, batch: int = 8192) -> Iterator[Drawings]:

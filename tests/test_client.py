@@ -268,10 +268,22 @@ def test_the_number_of_classes_changes_within_a_question(scripted: Scripted) -> 
         c.probabilities(drawings([3, 4]))
 
 
-@pytest.mark.parametrize("option", [{"timeout": 0}, {"max_batch": 0}, {"in_flight": -1}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"timeout": 0},
+        {"timeout": 1e300},
+        {"timeout": float("nan")},
+        {"max_batch": 0},
+        {"in_flight": -1},
+        {"version": -1},
+        {"version": 2**63},
+        {"target": "http://127.0.0.1:8500"},
+    ],
+)
 def test_impossible_options(option: dict[str, Any]) -> None:
-    with pytest.raises(qdfast.DataError, match="must be positive"):
-        client.Client(model="tiny", **option)
+    with pytest.raises(qdfast.DataError, match=f"^{next(iter(option))}"):
+        client.Client(**{"model": "tiny", **option})
 
 
 # ---- the model's state ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import qdfast
 from qdfast import cli
 from qdfast.client import Client
 from qdfast.learn.runs import load_run
+from qdfast.prepare import prepare
+from qdfast.sources import load_rows
 
 pytest.importorskip("tensorflow")
 
@@ -116,6 +119,47 @@ def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp
     assert wrong.stdout == ""
     assert "nothing" in wrong.stderr.splitlines()[-1]
     assert "Traceback" not in wrong.stderr
+
+
+def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path):
+    command = [sys.executable, "-m", "qdfast", "predict", "--target", target, "--model", "shapes", "--wait", "1"]
+    for version, status, said in (("1", 0, "120 drawings"), ("2", 1, "version 2"), ("canary", 1, "label")):
+        done = subprocess.run(
+            [*command, str(doodles / "star.ndjson"), "--version", version], capture_output=True, text=True
+        )
+        assert done.returncode == status
+        assert len(done.stdout.splitlines()) == (0 if status else 120)
+        assert said in done.stderr.splitlines()[-1]
+
+
+def test_evaluate_knows_what_was_trained_on(
+    job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def judged(*arguments: object) -> tuple[int, str]:
+        """How many drawings, and what was said of them."""
+        capsys.readouterr()
+        command = ["evaluate", job / "run", *arguments, "--recognized", "any", "--out", tmp_path / "report"]
+        assert cli.main(list(map(str, command))) == 0
+        return orjson.loads((tmp_path / "report" / "metrics.json").read_bytes())["n"], capsys.readouterr().err
+
+    held_out = len(qdfast.open_prepared(job / "data").rows("validation"))
+    n, said = judged(job / "data")
+    assert n == held_out
+    assert "trained on" not in said
+    n, said = judged(job / "data", "--split", "all")
+    assert n == 720
+    assert "trained on some of these" in said
+    n, said = judged(doodles / "star.ndjson")
+    assert n == 120
+    assert "trained on most of these" in said
+    shutil.copytree(job / "data", tmp_path / "moved")
+    assert judged(tmp_path / "moved")[0] == held_out
+    known = {"path": str((job / "data").resolve()), "digest": "of before more was prepared there"}
+    assert len(load_rows([job / "data"], trained_on=known)) == held_out
+    other = prepare(doodles / "star.ndjson", tmp_path / "other", recognized="any")
+    n, said = judged(other.path)
+    assert n == 120
+    assert "all splits" in said
 
 
 def test_evaluate_takes_files_and_words(job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

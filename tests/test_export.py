@@ -207,6 +207,15 @@ def test_what_a_killed_export_left_is_removed(written, tiny_run, tmp_path):  # n
     assert names(tmp_path) == ["1"]
 
 
+def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):  # noqa: F811
+    for name in (".tmp-upload", ".tmp-1-1-notes", "99999999999999999999"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").touch()
+    (tmp_path / ".tmp-2-2").touch()
+    assert export(tiny_run, tmp_path).name == "1"
+    assert names(tmp_path) == [".tmp-1-1-notes", ".tmp-2-2", ".tmp-upload", "1", "7", "99999999999999999999"]
+
+
 def test_only_one_process_exports_to_a_directory(written, tiny_run, tmp_path):  # noqa: F811
     with only_writer(tmp_path, "exporting to"), pytest.raises(DataError, match="another process is exporting to it"):
         export(tiny_run, tmp_path)

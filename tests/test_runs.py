@@ -18,7 +18,9 @@ INFO = {
     "classes": ["cat", "dog"],
     "stats": {"n": 2, "sum": [1, 2], "sum_sq": [3, 4]},
     "data": {"path": "/data", "digest": "a" * 64, "train": 10, "validation": 2},
+    "parameters": 1234,
     "backend": "tensorflow",
+    "versions": {"keras": "3"},
 }
 
 
@@ -125,11 +127,26 @@ def test_data_may_move(tmp_path):
     assert start_run(tmp_path, changed(data={"path": "/elsewhere"})).info["data"]["path"] == "/data"
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
+@pytest.mark.parametrize("name", ["thesis.tex", ".tmp-1-thesis.tex"])
+def test_a_directory_of_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("years of work")
     with pytest.raises(DataError, match="neither empty nor a run"):
         start_run(tmp_path, INFO)
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_killed_while_its_first_file_was_written_begins_again(tmp_path):
+    (tmp_path / ".tmp-1-run.json").write_text('{"form')
+    assert start_run(tmp_path, INFO).history == []
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("epochs", [[{"epoch": 1}], [0.5], {}])
+def test_a_history_without_its_figures_is_damaged(tmp_path, epochs):
+    run = start_run(tmp_path, INFO)
+    (tmp_path / "history.json").write_text(json.dumps({"format": 1, "epochs": epochs}))
+    with pytest.raises(DataError, match=r"history\.json: damaged"):
+        _ = run.history
 
 
 def test_load_run_says_what_is_wrong(tmp_path):
@@ -153,6 +170,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
     pytest.importorskip("keras")
     info = changed(arguments={"max_len": 96, "recurrent_dropout": 0.0, "precision": "float32"})
     run = start_run(tmp_path, info)
-    (tmp_path / "best.keras").write_bytes(b"not a zip file")
+    finish_epoch(tmp_path, [0.5])  # whose checkpoint is a line of text
+    finish_epoch(tmp_path, [0.5, 0.6])
     with pytest.raises(DataError, match=r"best\.keras: not the weights of stroke_lstm: "):
+        run.load_model()
+    (tmp_path / "best.keras").unlink()
+    with pytest.raises(DataError, match=r"best\.keras: missing"):
         run.load_model()

@@ -199,6 +199,28 @@ def test_a_mended_version_is_loaded(publish: Callable[..., Path]) -> None:
     ]
 
 
+def test_a_version_copied_into_place_is_loaded_when_complete(
+    server: Server, publish: Callable[..., Path], versions: Path
+) -> None:
+    model_dir = publish()
+    with ask(server) as c:
+        shutil.copytree(versions / "2", model_dir / "2", ignore=shutil.ignore_patterns("variables.*"))
+        eventually(lambda: c.model_status()[0].state == "END")
+        shutil.copytree(versions / "2", model_dir / "2", dirs_exist_ok=True)
+        eventually(lambda: c.predict(drawings([3])).version == 2)
+
+
+def test_a_lower_version_is_served_where_the_highest_is_broken(
+    publish: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    model_dir = publish(1, 2)
+    (model_dir / "10").mkdir()
+    (model_dir / "10" / "saved_model.pb").write_bytes(b"nonsense")
+    with Server(model_dir) as s, ask(s) as c:
+        assert c.predict(drawings([3])).version == 2
+    assert [r.getMessage().endswith("version 2 is served instead") for r in caplog.records] == [True]
+
+
 def test_a_replaced_version_is_freed(publish: Callable[..., Path]) -> None:
     manager = Manager(publish(1), "tiny")
     assert manager.refresh() == 1

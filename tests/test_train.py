@@ -186,6 +186,15 @@ def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):  # noqa: F
     assert {p.name for p in killed.iterdir()} == {p.name for p in undisturbed.iterdir()}
 
 
+def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):  # noqa: F811
+    train(prepared, tmp_path, **ARGUMENTS, epochs=1, log=silent)
+    best = (tmp_path / "best.keras").read_bytes()
+    checkpoint_path(tmp_path, 1).write_bytes(b"")
+    with pytest.raises(DataError, match=r"checkpoint-0001\.keras: not a checkpoint, or damaged"):
+        train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
+    assert (tmp_path / "best.keras").read_bytes() == best
+
+
 def test_only_one_process_trains_in_a_directory(prepared, tmp_path):  # noqa: F811
     with only_writer(tmp_path, "training in"), pytest.raises(DataError, match="another process is training in it"):
         train(prepared, tmp_path, **ARGUMENTS)
@@ -224,6 +233,16 @@ def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):  # 
     with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan after .* a lower learning rate may help"):
         train(prepared, tmp_path, **{**ARGUMENTS, "learning_rate": 3e38}, log=silent)
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
+
+
+def test_classes_that_nothing_can_be_known_of_are_named(tmp_path):
+    write_doodles(tmp_path / "src", classes=["star", "circle"], per_class=60)
+    write_doodles(tmp_path / "src", classes=["house"], per_class=1, seed=1)
+    data = prepare(tmp_path / "src", tmp_path / "data", recognized="any", validation=0.1)
+    assert data.counts("validation")["house"] == 0
+    lines: list[str] = []
+    train(data, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append)
+    assert [line for line in lines if "no drawings in the validation split of house:" in line]
 
 
 # ---- what cannot be trained on ----

@@ -133,7 +133,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         DataError: there is none at ``path``, or its ``run.json`` is not readable by this version.
     """
     path = Path(path)
-    info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "backend", "versions"))
+    info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
     if info is None:
         what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
         raise DataError(f"{path}: {what}")
