@@ -4,6 +4,7 @@ QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (s
 """
 
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -17,9 +18,9 @@ else:
 
 core = Extension(
     "qdfast._core",
-    ["qdfast/_core.pyx", "csrc/scan.c", "csrc/deltas.c"],
+    ["qdfast/_core.pyx", *sorted(map(str, Path("csrc").glob("*.c")))],
     include_dirs=["csrc"],
-    depends=["csrc/qd.h", "qdfast/_qd.pxd"],
+    depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd"],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
 )

@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
     if cpuinfo.exists():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
-    packages = {name: version(name) for name in ("qdfast", "numpy", "orjson", "safetensors")}
+    packages = {name: version(name) for name in ("qdfast", "numpy", "orjson", "xxhash")}
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),

@@ -41,8 +41,12 @@ static inline uint64_t mix(uint64_t h) {
 
 static uint64_t hash_bytes(uint64_t h, const uint8_t *p, int64_t n) {
     for (; n > 0; p += 8, n -= 8) {
-        uint64_t word = 0;
-        for (int i = 0; i < 8 && i < n; i++) word |= (uint64_t)p[i] << (8 * i); /* little-endian everywhere */
+        uint64_t word = 0; /* little-endian everywhere */
+        if (n >= 8) {
+            for (int i = 0; i < 8; i++) word |= (uint64_t)p[i] << (8 * i); /* compilers make it one load */
+        } else {
+            for (int i = 0; i < n; i++) word |= (uint64_t)p[i] << (8 * i);
+        }
         h = mix(h + 0x9e3779b97f4a7c15u + word);
     }
     return h;
@@ -133,23 +137,33 @@ void qd_ragged_i16(const qd_view *v, int64_t max_len, int blank_zero, const int6
     for (int64_t i = 0; i < v->n_drawings; i++) steps_i16(v, i, max_len, blank_zero, NULL, out + 3 * offsets[i]);
 }
 
+/* Adds the sums over points 1..n-1; n is small enough for 32 bits. Vectorized by the compiler. */
+static void add_sums(const uint8_t *x, const uint8_t *y, int n, qd_stats *out) {
+    int32_t sum_x = 0, sum_y = 0, sq_x = 0, sq_y = 0;
+    for (int k = 1; k < n; k++) {
+        const int32_t dx = x[k] - x[k - 1], dy = y[k] - y[k - 1];
+        sum_x += dx, sum_y += dy;
+        sq_x += dx * dx, sq_y += dy * dy;
+    }
+    out->sum[0] += sum_x, out->sum[1] += sum_y;
+    out->sum_sq[0] += sq_x, out->sum_sq[1] += sq_y;
+}
+
 void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out) {
+    enum { CHUNK = 1 << 14 }; /* 2^14 squares of at most 255^2 */
     for (int64_t i = 0; i < v->n_drawings; i++) {
         const int64_t from = v->stroke_offsets[v->drawing_offsets[i]];
         const int64_t n = at_most(v->stroke_offsets[v->drawing_offsets[i + 1]] - from, max_len);
+        if (n == 0) continue;
         const uint8_t *x = v->x + from, *y = v->y + from;
-        int64_t sum_x = 0, sum_y = 0, sq_x = 0, sq_y = 0, steps = n;
-        int px = 0, py = 0;
-        for (int64_t k = 0; k < n; k++) {
-            const int dx = x[k] - px, dy = y[k] - py;
-            px = x[k], py = y[k];
-            sum_x += dx, sum_y += dy;
-            sq_x += dx * dx, sq_y += dy * dy;
-            steps -= blank_zero && dx == 0 && dy == 0; /* adds nothing to the sums */
-        }
         qd_stats *s = out + (group ? group[i] : 0);
-        s->n += steps;
-        s->sum[0] += sum_x, s->sum[1] += sum_y;
-        s->sum_sq[0] += sq_x, s->sum_sq[1] += sq_y;
+        s->n += n;
+        s->sum[0] += x[0], s->sum[1] += y[0];
+        s->sum_sq[0] += x[0] * x[0], s->sum_sq[1] += y[0] * y[0];
+        for (int64_t k = 0; k < n - 1; k += CHUNK) add_sums(x + k, y + k, (int)at_most(n - k, CHUNK + 1), s);
+        if (blank_zero) { /* they add nothing to the sums */
+            s->n -= x[0] == 0 && y[0] == 0;
+            for (int64_t k = 1; k < n; k++) s->n -= x[k] == x[k - 1] && y[k] == y[k - 1];
+        }
     }
 }

@@ -34,6 +34,16 @@ int qd_check(const qd_view *v);
 /* Bytes behind `data + len` that qd_scan may read (their values do not matter). */
 #define QD_PADDING 64
 
+/* Bytes behind x + cap_points and y + cap_points that qd_scan may write (it leaves nothing of use there). */
+#define QD_SLACK 64
+
+/* Instructions that qd_scan may use. qd_level returns the highest that this CPU has. */
+enum { QD_PORTABLE = 0, QD_AVX2 = 1, QD_AVX512 = 2 };
+#if defined(__x86_64__) && defined(__GNUC__)
+#define QD_X86 1
+#endif
+int qd_level(void);
+
 /* Upper bounds for what `len` bytes of ndjson can hold, rejected and half-read lines included. Words need as
    many codes as drawings and len bytes. */
 size_t qd_max_points(size_t len);
@@ -45,7 +55,7 @@ size_t qd_max_drawings(size_t len);
 
 /* The output, filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
 typedef struct {
-    uint8_t *x, *y;            /* cap_points */
+    uint8_t *x, *y;            /* cap_points + QD_SLACK */
     int64_t *stroke_offsets;   /* cap_strokes + 1 */
     int64_t *drawing_offsets;  /* cap_drawings + 1 */
     uint64_t *key_id;          /* cap_drawings, as are the following; 0 where not given */
@@ -56,6 +66,12 @@ typedef struct {
     int64_t n_points, n_strokes, n_drawings;
     int64_t cap_points, cap_strokes, cap_drawings;
 } qd_columns;
+
+/* Copy all drawings of `from` behind those of `to`, their words by way of codes (from's code -> to's). -1 if there is no
+   room, and nothing is copied. Several threads may append to the same arrays at once, each with its own `to` whose
+   n_... say where: they write to different places (but stroke_offsets[n_strokes] and drawing_offsets[n_drawings],
+   which are not written, and must hold n_points and n_strokes when all is done). */
+int qd_append(const qd_columns *from, const int32_t *codes, qd_columns *to);
 
 /* The distinct words of a column, in order of first use: an open-addressing hash table. */
 typedef struct {
@@ -87,7 +103,7 @@ enum {
     QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: ask a JSON parser, go on behind it */
 };
 
-/* Read lines of data[*pos .. len) into columns.
+/* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
 
    data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
    byte: one object a line, no white space, no escapes, ASCII strings; the known keys at most once, in any
@@ -97,7 +113,7 @@ enum {
    *pos is left behind the last line that was dealt with; nothing of a later line stays in the columns.
    Columns and words with the capacities qd_max_...(len) have room for all; with less, a line for which there
    is no room is QD_UNCERTAIN. */
-int qd_scan(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
             qd_tally *tally);
 
 /* ---- columns to columns ------------------------------------------------------------------------------- */

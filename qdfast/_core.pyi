@@ -8,10 +8,14 @@ from typing_extensions import Buffer
 PADDING: int
 EXAMPLES: int
 KINDS: tuple[str, str]
+LEVELS: tuple[str, ...]
+
+def best_level() -> int: ...
 
 class Columns:
     capacity: int
-    def __init__(self, capacity: int) -> None: ...
+    level: int
+    def __init__(self, capacity: int, level: int) -> None: ...
     def scan(self, data: Buffer, size: int, pos: int, keep_any: bool) -> int: ...
     @property
     def lines(self) -> int: ...
@@ -27,13 +31,36 @@ class Columns:
         timestamp: int,
         word: bytes,
     ) -> None: ...
-    def take(self) -> tuple[dict[str, Any], list[bytes], dict[str, tuple[int, list[tuple[int, int]]]]]: ...
+    @property
+    def counts(self) -> tuple[int, int, int]: ...
+    @property
+    def words(self) -> list[bytes]: ...
+    @property
+    def tally(self) -> dict[str, tuple[int, list[tuple[int, int]]]]: ...
+    def copy_to(
+        self,
+        codes: NDArray[np.int32],
+        points: int,
+        strokes: int,
+        drawings: int,
+        x: NDArray[np.uint8],
+        y: NDArray[np.uint8],
+        stroke_offsets: NDArray[np.int64],
+        drawing_offsets: NDArray[np.int64],
+        key_id: NDArray[np.uint64],
+        recognized: NDArray[np.uint8],
+        countrycode: NDArray[np.uint16],
+        timestamp: NDArray[np.int64],
+        word_codes: NDArray[np.int32],
+    ) -> None: ...
+    def clear(self) -> None: ...
 
 class Views:
     n: int
     def __init__(
         self,
         batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]],
+        trusted: bool = False,
     ) -> None: ...
     def deltas(
         self,

@@ -4,7 +4,7 @@ Arguments are checked here as far as memory safety needs it; meaning and default
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -14,33 +14,43 @@ from qdfast cimport _qd as qd
 PADDING = qd.QD_PADDING
 EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
+LEVELS = ("portable", "avx2", "avx512")  # of qd_level, by its value
+
+
+def best_level():
+    """The highest of ``LEVELS`` that this CPU has, as an index."""
+    return qd.qd_level()
 
 
 cdef class Columns:
     """Scratch columns for one block of at most ``capacity`` bytes of ndjson, reused from block to block.
 
-    ``scan`` and ``append`` fill them; ``take`` copies what was found into arrays of its exact size and empties them.
-    Not to be shared by threads.
+    ``scan`` and ``append`` fill them, ``copy_to`` copies what was found behind other columns, ``clear`` empties them.
+    ``level`` is an index into ``LEVELS``. Not to be shared by threads.
     """
 
     cdef qd.qd_columns c
     cdef qd.qd_words w
-    cdef qd.qd_tally tally
+    cdef qd.qd_tally t
     cdef readonly size_t capacity
+    cdef readonly int level
     cdef list _owners
 
-    def __cinit__(self, size_t capacity):
+    def __cinit__(self, size_t capacity, int level):
         cdef size_t points = qd.qd_max_points(capacity)
         cdef size_t strokes = qd.qd_max_strokes(capacity)
         cdef size_t drawings = qd.qd_max_drawings(capacity)
         cdef size_t slots = 16
         while slots < 2 * drawings:
             slots *= 2
+        if not 0 <= level <= qd.qd_level():
+            raise ValueError(f"level {level}: this CPU has {qd.qd_level()}")
         self.capacity = capacity
+        self.level = level
         self._owners = []
         # Sized for the worst case and never touched beyond what is found: untouched pages cost nothing.
-        self.c.x = <uint8_t *>self._own(points)
-        self.c.y = <uint8_t *>self._own(points)
+        self.c.x = <uint8_t *>self._own(points + qd.QD_SLACK)
+        self.c.y = <uint8_t *>self._own(points + qd.QD_SLACK)
         self.c.stroke_offsets = <int64_t *>self._own(8 * (strokes + 1))
         self.c.drawing_offsets = <int64_t *>self._own(8 * (drawings + 1))
         self.c.key_id = <uint64_t *>self._own(8 * drawings)
@@ -73,17 +83,17 @@ cdef class Columns:
         if <size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity:
             raise ValueError("block without newline or padding, or larger than the columns' capacity")
         with nogil:
-            qd.qd_scan(&data[0], size, &pos, keep_any, &self.c, &self.w, &self.tally)
+            qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
         return pos
 
     @property
     def lines(self):
         """Line ends passed so far, those counted by ``skip_line`` included."""
-        return self.tally.lines
+        return self.t.lines
 
     def skip_line(self):
         """Count a line that was dealt with outside of ``scan``."""
-        self.tally.lines += 1
+        self.t.lines += 1
 
     def append(self, const uint8_t[::1] x, const uint8_t[::1] y, list stroke_lengths, uint64_t key_id, int recognized,
                bytes countrycode, int64_t timestamp, bytes word):
@@ -115,75 +125,92 @@ cdef class Columns:
         self.c.n_drawings = i + 1
         self.c.drawing_offsets[i + 1] = self.c.n_strokes
 
-    def take(self):
-        """The drawings found, as ``(columns, words, tally)``, and start afresh.
+    @property
+    def counts(self):
+        """Points, strokes and drawings found."""
+        return self.c.n_points, self.c.n_strokes, self.c.n_drawings
 
-        ``columns``: dict of new arrays by column name; ``words``: list of bytes; ``tally``: dict kind ->
-        ``(count, [(line, offset), ...])`` with 0-based lines.
-        """
-        cdef int64_t n = self.c.n_drawings
-        columns = {
-            "x": _copy(self.c.x, self.c.n_points, np.uint8),
-            "y": _copy(self.c.y, self.c.n_points, np.uint8),
-            "stroke_offsets": _copy(self.c.stroke_offsets, self.c.n_strokes + 1, np.int64),
-            "drawing_offsets": _copy(self.c.drawing_offsets, n + 1, np.int64),
-            "key_id": _copy(self.c.key_id, n, np.uint64),
-            "recognized": _copy(self.c.recognized, n, np.uint8),
-            "countrycode": _copy(self.c.countrycode, 2 * n, np.uint8).view("S2"),
-            "timestamp": _copy(self.c.timestamp, n, np.int64),
-            "word_codes": _copy(self.c.word, n, np.int32),
+    @property
+    def words(self):
+        """The distinct words found, in order of first use, as bytes."""
+        return [(<const char *>self.w.bytes)[self.w.offsets[i]:self.w.offsets[i + 1]] for i in range(self.w.n_words)]
+
+    @property
+    def tally(self):
+        """Valid lines that were not wanted: dict kind -> ``(count, [(line, offset), ...])`` with 0-based lines."""
+        return {
+            KINDS[kind]: (
+                self.t.count[kind],
+                [
+                    (self.t.example_line[kind][e], self.t.example_offset[kind][e])
+                    for e in range(min(<int64_t>qd.QD_EXAMPLES, self.t.count[kind]))
+                ],
+            )
+            for kind in range(qd.QD_KINDS)
         }
-        words = [
-            (<const char *>self.w.bytes)[self.w.offsets[i]:self.w.offsets[i + 1]] for i in range(self.w.n_words)
-        ]
-        tally = {}
-        for kind in range(qd.QD_KINDS):
-            tally[KINDS[kind]] = self.tally.count[kind], [
-                (self.tally.example_line[kind][e], self.tally.example_offset[kind][e])
-                for e in range(min(<int64_t>qd.QD_EXAMPLES, self.tally.count[kind]))
-            ]
+
+    def copy_to(self, const int32_t[::1] codes, int64_t points, int64_t strokes, int64_t drawings, uint8_t[::1] x,
+                uint8_t[::1] y, int64_t[::1] stroke_offsets, int64_t[::1] drawing_offsets, uint64_t[::1] key_id,
+                uint8_t[::1] recognized, uint16_t[::1] countrycode, int64_t[::1] timestamp, int32_t[::1] word_codes):
+        """Copy all drawings behind the first ``points``, ``strokes``, ``drawings`` of other columns; see qd_append.
+
+        ``codes`` are the words' codes there. A country code is two bytes.
+        """
+        cdef qd.qd_columns to
+        cdef int full
+        if self.c.n_drawings == 0:
+            return
+        to.cap_points = min(x.shape[0], y.shape[0])
+        to.cap_strokes = stroke_offsets.shape[0] - 1
+        to.cap_drawings = min(drawing_offsets.shape[0] - 1, key_id.shape[0], recognized.shape[0], timestamp.shape[0],
+                              countrycode.shape[0], word_codes.shape[0])
+        if codes.shape[0] < self.w.n_words or min(points, strokes, drawings) < 0:
+            raise ValueError("a code for each word is needed, and a place")
+        if to.cap_points == 0 or to.cap_strokes <= 0 or to.cap_drawings <= 0:
+            raise ValueError("no room")
+        to.x, to.y, to.stroke_offsets, to.drawing_offsets = &x[0], &y[0], &stroke_offsets[0], &drawing_offsets[0]
+        to.key_id, to.recognized, to.countrycode = &key_id[0], &recognized[0], <uint8_t *>&countrycode[0]
+        to.timestamp, to.word = &timestamp[0], &word_codes[0]
+        to.n_points, to.n_strokes, to.n_drawings = points, strokes, drawings
+        with nogil:
+            full = qd.qd_append(&self.c, &codes[0], &to)
+        if full:
+            raise ValueError("no room")
+
+    def clear(self):
+        """Forget all drawings, words, lines."""
         self.c.n_points = self.c.n_strokes = self.c.n_drawings = 0
         qd.qd_words_clear(&self.w)
-        memset(&self.tally, 0, sizeof(self.tally))
-        return columns, words, tally
-
-
-cdef object _copy(const void *source, int64_t n, dtype):
-    array = np.empty(n, dtype)
-    cdef uint8_t[::1] raw
-    if n:
-        raw = array.view(np.uint8)
-        memcpy(&raw[0], source, raw.shape[0])
-    array.flags.writeable = False
-    return array
+        memset(&self.t, 0, sizeof(self.t))
 
 
 cdef class Views:
     """The columns of one or several batches, as the kernels read them; keeps the arrays alive.
 
-    Raises ValueError where offsets are not those of a sound batch (every stroke has a point, every drawing a stroke).
+    Raises ValueError where offsets are not those of a sound batch (every stroke has a point, every drawing a stroke);
+    with ``trusted``, they are not looked at.
     """
 
     cdef qd.qd_view *v
     cdef readonly int n
     cdef list _owners
 
-    def __cinit__(self, batches):
+    def __cinit__(self, batches, bint trusted=False):
         self.n = len(batches)
         self._owners = []
         self.v = <qd.qd_view *>PyMem_Malloc(max(self.n, 1) * sizeof(qd.qd_view))
         if self.v == NULL:
             raise MemoryError
         for i, (x, y, stroke_offsets, drawing_offsets) in enumerate(batches):
-            self._add(i, x, y, stroke_offsets, drawing_offsets)
+            self._add(i, x, y, stroke_offsets, drawing_offsets, trusted)
 
     def __dealloc__(self):
         PyMem_Free(self.v)
 
     cdef _add(self, int i, const uint8_t[::1] x, const uint8_t[::1] y, const int64_t[::1] stroke_offsets,
-              const int64_t[::1] drawing_offsets):
+              const int64_t[::1] drawing_offsets, bint trusted):
         cdef qd.qd_view *v = self.v + i
-        cdef int bad
+        cdef int bad = 0
         if x.shape[0] != y.shape[0] or not stroke_offsets.shape[0] or not drawing_offsets.shape[0]:
             raise ValueError("x and y differ in length, or offsets are empty")
         v.n_points = x.shape[0]
@@ -193,8 +220,9 @@ cdef class Views:
         v.y = &y[0] if v.n_points else NULL
         v.stroke_offsets = &stroke_offsets[0]
         v.drawing_offsets = &drawing_offsets[0]
-        with nogil:
-            bad = qd.qd_check(v)
+        if not trusted:
+            with nogil:
+                bad = qd.qd_check(v)
         if bad:
             raise ValueError("offsets do not rise from 0 to the number of strokes and points")
         self._owners.append((x, y, stroke_offsets, drawing_offsets))

@@ -15,6 +15,11 @@ cdef extern from "qd.h" nogil:
     int qd_check(const qd_view *v)
 
     enum: QD_PADDING
+    enum: QD_SLACK
+    enum: QD_PORTABLE
+    enum: QD_AVX2
+    enum: QD_AVX512
+    int qd_level()
     size_t qd_max_points(size_t len)
     size_t qd_max_strokes(size_t len)
     size_t qd_max_drawings(size_t len)
@@ -35,6 +40,8 @@ cdef extern from "qd.h" nogil:
         int64_t cap_points
         int64_t cap_strokes
         int64_t cap_drawings
+
+    int qd_append(const qd_columns *source, const int32_t *codes, qd_columns *to)
 
     ctypedef struct qd_words:
         uint8_t *bytes
@@ -59,8 +66,8 @@ cdef extern from "qd.h" nogil:
 
     enum: QD_END
     enum: QD_UNCERTAIN
-    int qd_scan(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
-                qd_tally *tally)
+    int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out,
+                qd_words *words, qd_tally *tally)
 
     void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8_t *y, int64_t *stroke_offsets,
                  int64_t *drawing_offsets)

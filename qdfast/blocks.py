@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
 import select
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
+
+import xxhash
 
 from ._core import PADDING
 from .errors import DataError
@@ -98,6 +100,15 @@ def label_of(source: Source) -> str:
     return Path(name).stem
 
 
+def digest_of(path: Path) -> str:
+    """XXH3 (128 bits, hex) of a file: tells whether it is still the same. SHA-256 takes longer than all of parsing."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 class _Watched(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
@@ -139,7 +150,7 @@ class FileBlocks:
 
     Args:
         source: a path, or an object with ``readinto`` (it is not closed).
-        digest: also compute ``sha256`` of the file's bytes (of the compressed ones of a gzip file).
+        digest: also compute ``xxh3`` of the file's bytes (of the compressed ones of a gzip file).
         seen: called with the number of bytes after each read of the file.
 
     Raises on iteration:
@@ -151,12 +162,20 @@ class FileBlocks:
     ) -> None:
         self.source, self.name, self.block, self.seen = source, name_of(source), block, seen
         self.size = 0  # bytes of the file, once all blocks were read
-        self._digest = hashlib.sha256() if digest else None
+        self._digest = xxhash.xxh3_128() if digest else None
         self._free: list[bytearray] = []
 
     @property
-    def sha256(self) -> str:
-        """Of the whole file, once all blocks were read."""
+    def expected(self) -> int:
+        """Bytes of ndjson to expect; 0 where that is not known."""
+        if isinstance(self.source, str | os.PathLike):
+            with suppress(OSError):
+                return Path(self.source).stat().st_size
+        return 0
+
+    @property
+    def xxh3(self) -> str:
+        """XXH3 (128 bits, hex) of the whole file, once all blocks were read."""
         assert self._digest is not None
         return self._digest.hexdigest()
 
@@ -175,15 +194,14 @@ class FileBlocks:
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
         watched = _Watched(file, self._digest, self.seen)
         zipped = watched.head(2) == b"\x1f\x8b"
-        raw = io.BufferedReader(watched, self.block)
         if zipped:
             try:
-                with gzip.GzipFile(fileobj=raw) as unpacked:
+                with gzip.GzipFile(fileobj=io.BufferedReader(watched, self.block)) as unpacked:
                     yield from self._cut(unpacked.readinto)
             except (gzip.BadGzipFile, EOFError, zlib.error) as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
-            yield from self._cut(raw.readinto)
+            yield from self._cut(watched.readinto)
         self.size = watched.size
 
     def _cut(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
@@ -242,6 +260,7 @@ class MemoryBlocks:
 
     def __init__(self, data: Any, name: str = "<bytes>", block: int = BLOCK) -> None:
         self.data, self.name, self.block = memoryview(data).cast("B"), name, block
+        self.expected = len(self.data)
 
     def recycle(self, block: Block) -> None:
         """Nothing to give back: the caller's bytes."""

@@ -139,8 +139,10 @@ def _predict(a: argparse.Namespace) -> None:
 
 
 def _info(a: argparse.Namespace) -> None:
-    from .info import describe
+    from .info import describe, installation
 
+    if not a.paths:
+        print(installation())
     for i, path in enumerate(a.paths):
         print("\n" * bool(i) + describe(path), flush=True)
 
@@ -304,7 +306,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
 
     p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
-    p.add_argument("paths", nargs="+", type=_path, metavar="PATH")
+    p.add_argument("paths", nargs="*", type=_path, metavar="PATH", help="none: this installation")
     return top
 
 

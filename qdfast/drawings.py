@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias, overload
@@ -104,6 +104,20 @@ class Drawings:
             raise DataError(f"word_codes are not all in 0..{len(self.words) - 1}")
         _ = self._views  # checks the offsets
 
+    @classmethod
+    def _made(
+        cls, columns: Mapping[str, NDArray[Any]], words: Sequence[str], report: ParseReport | None = None
+    ) -> Drawings:
+        """From columns that nobody can write to, and that are sound because of how they were made: not checked."""
+        self = cls.__new__(cls)
+        for name in (*_OFFSET_COLUMNS, *COLUMNS):
+            columns[name].flags.writeable = False
+            setattr(self, name, columns[name])
+        self.words = tuple(words)
+        self.report = report
+        self._views = _core.Views([(self.x, self.y, self.stroke_offsets, self.drawing_offsets)], trusted=True)
+        return self
+
     @cached_property
     def _views(self) -> _core.Views:
         try:
@@ -156,30 +170,29 @@ class Drawings:
     def _slice(self, start: int, stop: int) -> Drawings:
         first, last = self.drawing_offsets[start], self.drawing_offsets[stop]
         stroke_offsets = self.stroke_offsets[first : last + 1]
-        return Drawings(
-            self.x[stroke_offsets[0] : stroke_offsets[-1]],
-            self.y[stroke_offsets[0] : stroke_offsets[-1]],
-            stroke_offsets - stroke_offsets[0],
-            self.drawing_offsets[start : stop + 1] - first,
+        columns: dict[str, NDArray[Any]] = {
+            "x": self.x[stroke_offsets[0] : stroke_offsets[-1]],
+            "y": self.y[stroke_offsets[0] : stroke_offsets[-1]],
+            "stroke_offsets": stroke_offsets - stroke_offsets[0],
+            "drawing_offsets": self.drawing_offsets[start : stop + 1] - first,
             **{name: getattr(self, name)[start:stop] for name in COLUMNS},
-            words=self.words,
-        )
+        }
+        return Drawings._made(columns, self.words)
 
     def _take(self, rows: NDArray[np.int64]) -> Drawings:
         rows = np.where(rows < 0, rows + len(self), rows)
-        return Drawings(
-            *self._views.take(rows),
-            **{name: getattr(self, name)[rows] for name in COLUMNS},
-            words=self.words,
-        )
+        columns: dict[str, NDArray[Any]] = {name: getattr(self, name)[rows] for name in COLUMNS}
+        columns["x"], columns["y"], columns["stroke_offsets"], columns["drawing_offsets"] = self._views.take(rows)
+        return Drawings._made(columns, self.words)
 
     def __iter__(self) -> Iterator[Strokes]:
         return (self[i] for i in range(len(self)))
 
     def with_word(self, word: str) -> Drawings:
         """The same drawings, all of class ``word``."""
-        columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS) if name != "word_codes"}
-        return Drawings(**columns, words=(word,), report=self.report)
+        columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS)}
+        columns["word_codes"] = np.zeros(len(self), np.int32)
+        return Drawings._made(columns, (word,), self.report)
 
     def with_used_words(self) -> Drawings:
         """The same drawings with only those ``words`` that one of them has; ("",) if there are no drawings."""
@@ -189,9 +202,8 @@ class Drawings:
         if len(used) == len(self.words):
             return self
         columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS)}
-        columns["word_codes"] = codes
-        words = [self.words[code] for code in used] or [""]
-        return Drawings(**columns, words=words, report=self.report)
+        columns["word_codes"] = codes.astype(np.int32)
+        return Drawings._made(columns, [self.words[code] for code in used] or [""], self.report)
 
     def equals(self, other: Drawings) -> bool:
         """Whether all columns are equal, words compared by name; the report is not looked at."""
@@ -296,20 +308,15 @@ def concat(parts: Sequence[Drawings]) -> Drawings:
     for p in parts:
         new = np.array([code_of.setdefault(w, len(code_of)) for w in p.words], np.int32)
         codes.append(new[p.word_codes])
-    return Drawings(
-        _join([p.x for p in parts], np.uint8),
-        _join([p.y for p in parts], np.uint8),
-        _join_offsets([p.stroke_offsets for p in parts]),
-        _join_offsets([p.drawing_offsets for p in parts]),
-        **{
-            name: _join([getattr(p, name) for p in parts], dtype)
-            for name, (dtype, _) in COLUMNS.items()
-            if name != "word_codes"
-        },
-        word_codes=_join(codes, np.int32),
-        words=tuple(code_of) or ("",),
-        report=merge_reports(reports) if reports else None,
-    )
+    columns = {
+        "x": _join([p.x for p in parts], np.uint8),
+        "y": _join([p.y for p in parts], np.uint8),
+        "stroke_offsets": _join_offsets([p.stroke_offsets for p in parts]),
+        "drawing_offsets": _join_offsets([p.drawing_offsets for p in parts]),
+        **{name: _join([getattr(p, name) for p in parts], dtype) for name, (dtype, _) in COLUMNS.items()},
+        "word_codes": _join(codes, np.int32),
+    }
+    return Drawings._made(columns, tuple(code_of) or ("",), merge_reports(reports) if reports else None)
 
 
 def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
@@ -318,9 +325,7 @@ def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
 
 def _join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     starts = np.cumsum([0] + [o[-1] for o in offsets])
-    joined = np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
-    joined.flags.writeable = False
-    return joined
+    return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
 
 
 def _column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from . import simd
+from ._core import LEVELS, best_level
 from .drawings import NOT_GIVEN
 from .errors import DataError
 from .ndjson import read_ndjson
 from .report import explain
 from .shards import MANIFEST, Prepared
 from .stats import DeltaStats
+
+PACKAGES = ("numpy", "orjson", "xxhash", "tensorflow", "keras", "grpcio", "protobuf", "tensorflow-serving-api")
+
+
+def installation() -> str:
+    """What is installed, and what parsing runs on.
+
+    Raises:
+        DataError: ``$QDFAST_SIMD`` asks for what there is not.
+    """
+    here = ", ".join(LEVELS[: best_level() + 1])
+    out = {
+        "qdfast": version("qdfast"),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}, {os.cpu_count()} cores",
+        "scanner": f"{LEVELS[simd.level()]} (this CPU has {here}; ${simd.VARIABLE} chooses)",
+    }
+    for name in PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            out[name] = "not installed"
+    return "\n".join(f"{name:<11} {value}" for name, value in out.items())
 
 
 def describe(path: str | os.PathLike[str]) -> str:

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
+from qdfast import simd
+from qdfast._core import LEVELS, best_level
 from qdfast.blocks import FileBlocks, MemoryBlocks
 from qdfast.drawings import NO_TIMESTAMP
 
@@ -27,19 +30,30 @@ LINE = (
 )
 
 
+LEVELS_HERE = LEVELS[: best_level() + 1]
+
+
 def both_routes(data: bytes) -> qdfast.Drawings:
-    """Parse by both routes and with both filters; everything must be the same. Returns the one that keeps all."""
+    """Parse by both routes, at every SIMD level, with both filters; everything must be the same.
+
+    Returns the one that keeps all.
+    """
     for recognized in ("only", "any"):
         judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson")
-        scanned = qdfast.parse_ndjson(data, recognized=recognized, threads=1)
+        assert judged.report.via_orjson == judged.report.lines - judged.report.rejected.get("too_long", 0)
         one_block = qdfast.read_ndjson(Named(data), recognized=recognized, threads=1)
-        for d in (scanned, one_block):
+        scanned = []
+        for level in LEVELS_HERE:
+            with pytest.MonkeyPatch.context() as m:
+                m.setenv(simd.VARIABLE, level)
+                scanned.append(qdfast.parse_ndjson(data, recognized=recognized, threads=1))
+        for d in (*scanned, one_block):
             assert d.report == judged.report
             assert d.words == judged.words
             assert d.equals(judged)
             assert d.report.kept == len(d)
-        assert judged.report.via_orjson == judged.report.lines - judged.report.rejected.get("too_long", 0)
-    return scanned
+            assert d.report.via_orjson == scanned[0].report.via_orjson
+    return scanned[0]
 
 
 class Named(io.BytesIO):
@@ -61,6 +75,35 @@ def test_a_line():
         [([130, 113, 99], [72, 40, 0]), ([76, 255], [136, 7])]
     ]
     assert qdfast.format_ndjson(d) == LINE
+
+
+@pytest.mark.parametrize("n", [*range(1, 80), 127, 128, 129, 500])
+def test_lists_of_all_lengths(n: int):
+    """Lists that end before, at and behind each border of what is read at once, of numbers of each width."""
+    for numbers in ([7], [45], [255], [0, 10, 100], [9, 99, 199, 0], [200, 3]):
+        x = [numbers[i % len(numbers)] for i in range(n)]
+        y = [(7 * i) % 256 for i in range(n)]
+        d = both_routes(b'{"drawing":[[%b,%b],[[1],[2]]]}\n' % (orjson.dumps(x), orjson.dumps(y)) + LINE)
+        assert (d.x[:n].tolist(), d.y[:n].tolist()) == (x, y)
+        assert d.report.via_orjson == 0
+
+
+@pytest.mark.parametrize(
+    "bad", ["256", "260", "300", "999", "1000", "00", "07", "012", "", "1.0", "-1", "1e1", "a", "/", ":", " 1"]
+)
+@pytest.mark.parametrize("before", [0, 1, 14, 15, 16, 17, 30, 31, 32, 33, 63, 64, 65])
+def test_no_number_but_of_json_from_0_to_255(bad: str, before: int):
+    for text in (
+        ["1"] * before + [bad],
+        ["200"] * before + [bad],
+        ["1"] * before + [bad, "2"],
+        [bad] + ["34"] * before,
+    ):
+        good = ["5"] * len(text)
+        for x, y in ((text, good), (good, text)):
+            assert len(both_routes(f'{{"drawing":[[[{",".join(x)}],[{",".join(y)}]],[[1],[2]]]}}\n'.encode())) == (
+                bad == " 1"
+            )
 
 
 def test_missing_fields():
@@ -223,7 +266,7 @@ def test_ways_to_write_a_file(tmp_path: Path):
     assert len(qdfast.read_ndjson([tmp_path / "plain.ndjson", str(tmp_path / "gz.ndjson")])) == 6
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\n", gzip.compress(b"", mtime=0)])
 def test_nothing(data: bytes, tmp_path: Path):
     (tmp_path / "empty.ndjson").write_bytes(data)
     for d in (qdfast.parse_ndjson(data), qdfast.read_ndjson(tmp_path / "empty.ndjson")):
