@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from .blocks import FileBlocks, expand, label_of
+from .blocks import FileBlocks, digest_of, expand, label_of
 from .drawings import Drawings, concat
 from .errors import DataError
 from .files import TEMPORARY, only_writer, remove_temporaries, write_bytes
 from .labels import LABELS, Label, labelled
-from .ndjson import ParserPool, Recognized, iter_ndjson
+from .ndjson import Recognized, iter_ndjson
+from .parser import ParserPool
 from .progress import Progress
 from .report import ParseReport, add_counts, explain, merge
 from .shards import FORMAT, MANIFEST, SHARDS, SPLITS, Prepared, write_shard
@@ -119,9 +122,9 @@ def prepare(
     return Prepared(out)
 
 
-def _key(sha256: str, label: str, options: Options) -> str:
+def _key(xxh3: str, label: str, options: Options) -> str:
     of_file = label if options.label == "file" else ""
-    text = orjson.dumps([FORMAT, sha256, of_file, options.to_dict()], option=orjson.OPT_SORT_KEYS)
+    text = orjson.dumps([FORMAT, xxh3, of_file, options.to_dict()], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -150,16 +153,38 @@ def _known_record(path: Path, options: Options, known: list[Record], progress: P
     candidates = [r for r in known if r["size"] == path.stat().st_size and r["options"] == options.to_dict()]
     if not candidates:
         return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    key = _key(digest.hexdigest(), label_of(path), options)
+    key = _key(digest_of(path), label_of(path), options)
     for record in candidates:
         if record["key"] == key:
             progress.update(record["size"])
             return record
     return None
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What is to be known of a written shard: its entry in the manifest, and drawings and sums by class and split."""
+
+    about: Record
+    classes: dict[tuple[str, str], tuple[int, DeltaStats]]
+
+
+def _write(path: Path, batches: list[Drawings], options: Options) -> _Shard:
+    """Write batches as one shard."""
+    shard = concat(batches).with_used_words()
+    split = options.split(shard)
+    group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
+    stats = shard._group_stats(group, len(shard.words) * len(SPLITS))
+    counts = np.bincount(group, minlength=len(stats)).tolist()
+    size = write_shard(path, shard, split)
+    return _Shard(
+        {"drawings": len(shard), "points": len(shard.x), "bytes": size},
+        {
+            (shard.words[g // len(SPLITS)], SPLITS[g % len(SPLITS)]): (n, deltas)
+            for g, (n, deltas) in enumerate(zip(counts, stats, strict=True))
+            if n
+        },
+    )
 
 
 class _Writer:
@@ -169,7 +194,9 @@ class _Writer:
         self.path, self.options, self.shards = path, options, shards
         self.label = label_of(path)
         self.pending: list[Drawings] = []
-        self.written: list[tuple[Path, Record]] = []  # where the shard is, and what the manifest says of it
+        self.writing: deque[Future[_Shard]] = deque()
+        self.paths: list[Path] = []  # of the shards, under temporary names until all are complete
+        self.written: list[Record] = []  # what the manifest says of them
         self.classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
 
     def run(self, pool: ParserPool, progress: Progress, log: Callable[[str], None]) -> Record:
@@ -179,10 +206,10 @@ class _Writer:
             for batch in iter_ndjson(blocks, recognized=self.options.recognized, pool=pool):
                 batch, report = labelled(batch, self.options.label, self.label)
                 reports.append(report)
-                self.pending.append(batch)
-                while sum(map(len, self.pending)) >= SHARD_DRAWINGS:
-                    self._write(SHARD_DRAWINGS)
-            self._write(SHARD_DRAWINGS)
+                self._add(batch, pool)
+            self._write(pool)
+            while self.writing:
+                self._note(self.writing.popleft().result())
             report = merge(reports)
             if not report.kept:
                 raise DataError(f"{self.path}: no drawings: {explain(report)}")
@@ -190,41 +217,47 @@ class _Writer:
             log(f"{self.path}: {explain(report)}")
             return record
         except BaseException:
-            for path, _ in self.written:
+            wait(self.writing)
+            for path in self.paths:
                 path.unlink(missing_ok=True)
             raise
 
-    def _write(self, limit: int) -> None:
-        pending = concat(self.pending)
-        shard, rest = pending[:limit].with_used_words(), pending[limit:]
-        self.pending = [rest] if len(rest) else []
-        if not len(shard):
+    def _add(self, batch: Drawings, pool: ParserPool) -> None:
+        """Keep a batch for the next shard, and begin to write each that is full."""
+        while len(batch):
+            room = SHARD_DRAWINGS - sum(map(len, self.pending))
+            self.pending.append(batch[:room] if len(batch) > room else batch)
+            batch = batch[room:]
+            if sum(map(len, self.pending)) == SHARD_DRAWINGS:
+                self._write(pool)
+
+    def _write(self, pool: ParserPool) -> None:
+        if not self.pending:
             return
-        split = self.options.split(shard)
-        group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
-        stats = shard._group_stats(group, len(shard.words) * len(SPLITS))
-        counts = np.bincount(group, minlength=len(stats))
-        for g, (n, deltas) in enumerate(zip(counts.tolist(), stats, strict=True)):
-            name, side = shard.words[g // len(SPLITS)], SPLITS[g % len(SPLITS)]
-            if n:
-                by_split = self.classes.setdefault(name, dict.fromkeys(SPLITS, (0, DeltaStats())))
-                by_split[side] = (by_split[side][0] + n, by_split[side][1] + deltas)
-        path = self.shards / f"{TEMPORARY}{os.getpid()}-shard-{len(self.written):05d}"
-        self.written.append((path, {}))
-        size = write_shard(path, shard, split)
-        self.written[-1] = path, {"drawings": len(shard), "points": len(shard.x), "bytes": size}
+        path = self.shards / f"{TEMPORARY}{os.getpid()}-shard-{len(self.paths):05d}"
+        self.paths.append(path)
+        self.writing.append(pool.submit(_write, path, self.pending, self.options))
+        self.pending = []
+        if len(self.writing) > pool.threads:
+            self._note(self.writing.popleft().result())
+
+    def _note(self, shard: _Shard) -> None:
+        self.written.append(shard.about)
+        for (name, side), (n, deltas) in shard.classes.items():
+            by_split = self.classes.setdefault(name, dict.fromkeys(SPLITS, (0, DeltaStats())))
+            by_split[side] = (by_split[side][0] + n, by_split[side][1] + deltas)
 
     def _commit(self, blocks: FileBlocks, report: ParseReport) -> Record:
-        key = _key(blocks.sha256, self.label, self.options)
+        key = _key(blocks.xxh3, self.label, self.options)
         stem = _stem(self.label, key)
         names = [f"{stem}-{i:05d}.safetensors" for i in range(len(self.written))]
         record = {
             "label": self.label,
             "size": blocks.size,
-            "sha256": blocks.sha256,
+            "xxh3": blocks.xxh3,
             "key": key,
             "options": self.options.to_dict(),
-            "shards": [{"file": name, **about} for name, (_, about) in zip(names, self.written, strict=True)],
+            "shards": [{"file": name, **about} for name, about in zip(names, self.written, strict=True)],
             "lines": report.to_dict(),
             "classes": {
                 name: {side: {"drawings": n, "deltas": d.to_dict()} for side, (n, d) in by_split.items()}
@@ -232,8 +265,7 @@ class _Writer:
             },
         }
         for i, name in enumerate(names):
-            path, about = self.written[i]
-            self.written[i] = path.replace(self.shards / name), about
+            self.paths[i] = self.paths[i].replace(self.shards / name)
         write_bytes(self.shards / f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
         return record
 

@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import orjson
 from numpy.typing import DTypeLike, NDArray
-from safetensors.numpy import save
 
 from . import _core
 from .drawings import COLUMNS, Drawings, _delta_arguments, _join, concat
 from .errors import DataError
+from .files import naming
 from .stats import DeltaStats
 
 FORMAT = 1
@@ -26,7 +26,8 @@ SHARDS = "shards"
 SPLITS = ("train", "validation")
 Split: TypeAlias = Literal["train", "validation", "all"]
 
-_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "U64": np.uint64}
+_DTYPES = {name: np.dtype(t) for name, t in {"U8": "u1", "I32": "<i4", "I64": "<i8", "U64": "<u8"}.items()}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> int:
@@ -36,9 +37,22 @@ def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> int
     tensors["split"] = split
     if len(drawings.words) == 1:
         del tensors["word_codes"]
-    # One metadata key: the library writes several in no fixed order.
-    metadata = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
-    return path.write_bytes(save(tensors, {"qdfast": metadata}))
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
+    about = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
+    header: dict[str, Any] = {"__metadata__": {"qdfast": about}}
+    end = 0
+    for name in names:
+        array = tensors[name]
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": array.shape, "data_offsets": [start, end]}
+    text = orjson.dumps(header)
+    text += b" " * (-len(text) % 8)
+    # The library's own writer copies everything twice before it writes.
+    with naming(path), path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            file.write(memoryview(tensors[name]).cast("B") if tensors[name].size else b"")
+    return 8 + len(text) + end
 
 
 def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
@@ -61,7 +75,7 @@ def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
         arrays: dict[str, Any] = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
-            dtype = np.dtype(_DTYPES[entry["dtype"]])
+            dtype = _DTYPES[entry["dtype"]]
             array = np.frombuffer(data, dtype, (stop - start) // dtype.itemsize, 8 + size + start)
             arrays[name] = array.reshape(entry["shape"])
         split = arrays.pop("split")

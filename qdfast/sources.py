@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from .blocks import Source, expand, label_of, name_of
+from .blocks import Source, digest_of, expand, label_of, name_of
 from .drawings import Drawings
 from .errors import DataError
 from .labels import Label, labelled
@@ -92,7 +91,7 @@ def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
     sources = open_prepared(trained_on["path"]).manifest["sources"]
     if path.stat().st_size not in [s["size"] for s in sources]:
         return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() in [s["sha256"] for s in sources]
+    return digest_of(path) in [s["xxh3"] for s in sources]
 
 
 def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any") -> Iterator[Drawings]:

@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+import safetensors.numpy
+import xxhash
 from conftest import no_big_files
 
 import qdfast
 from qdfast import DataError
+from qdfast.drawings import COLUMNS
 from qdfast.files import only_writer
 from qdfast.prepare import prepare
 from qdfast.shards import SHARDS, read_shard
@@ -53,7 +56,7 @@ def test_everything_is_there(doodles: Path, prepared: qdfast.Prepared):
     assert prepared.manifest["rejected"] == whole.report.rejected
     for source in prepared.manifest["sources"]:
         data = Path(source["source"]).read_bytes()
-        assert (source["size"], source["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert (source["size"], source["xxh3"]) == (len(data), xxhash.xxh3_128_hexdigest(data))
 
 
 def test_the_split(doodles: Path, prepared: qdfast.Prepared):
@@ -106,6 +109,18 @@ def test_shards_are_mapped(prepared: qdfast.Prepared):
         while isinstance(owner, np.ndarray):
             owner = owner.base
         assert isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
+
+
+def test_shards_are_safetensors(prepared: qdfast.Prepared):
+    path = prepared.shard_paths[0]
+    drawings, split = read_shard(path)
+    tensors = safetensors.numpy.load_file(path)
+    assert np.array_equal(tensors["split"], split)
+    assert np.array_equal(tensors["countrycode"].view("S2")[:, 0], drawings.countrycode)
+    for name in tensors.keys() - {"split", "countrycode"}:
+        assert tensors[name].dtype == getattr(drawings, name).dtype
+        assert np.array_equal(tensors[name], getattr(drawings, name))
+    assert tensors.keys() == {"x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS, "split"} - {"word_codes"}
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "header", "offsets", "text"])
