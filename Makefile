@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize bench clean
+.PHONY: quickstart test check sanitize fuzz bench clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -31,9 +31,22 @@ sanitize: $(VENV)/installed
 	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(abspath $(SANITIZED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(SANITIZED)) $(BIN)/pytest $(TESTS)
 
-bench: $(VENV)/installed
+# Coverage-guided fuzzing of the scanner; DATA= adds real lines to the seeds.
+SECONDS ?= 60
+fuzz: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris || true
+	PYTHON=$(BIN)/python tests/fuzz/run $(SECONDS) $(DATA)
+
+# The libraries that people use today, to be measured side by side.
+$(VENV)/peers: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_parse.py $(DATA)
+	$(BIN)/python benchmarks/bench_batches.py $(DATA)
 	$(BIN)/python benchmarks/bench_prepare.py $(DATA)
+	$(BIN)/python benchmarks/bench_instructions.py
 
 clean:
 	rm -rf build dist quickstart quickstart-data qdfast/_core.c qdfast/*.so *.egg-info

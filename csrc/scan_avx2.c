@@ -3,13 +3,20 @@
 
 #if QD_X86
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
+#pragma GCC target("avx2,bmi,bmi2,popcnt")
 #endif
 #include <immintrin.h>
 
-#include "coordinates.h"
+#define QD_BLOCK 32
+
+typedef struct {
+    uint64_t ends, others, bad;
+    __m128i values; /* of the numbers that end, one behind the other: 16 at most, for they have two bytes and more */
+} block;
+
+#include "scan_blocks.h"
 
 /* For each set of eight bytes, a shuffle that brings them to the front. */
 static const uint8_t qd_front[256][8] = {
@@ -79,78 +86,58 @@ static const uint8_t qd_front[256][8] = {
     {2,3,4,5,6,7,128,128}, {0,2,3,4,5,6,7,128}, {1,2,3,4,5,6,7,128}, {0,1,2,3,4,5,6,7},
 };
 
-/* 32 bytes of a window. `ends` is where a ',' or ']' ends a number; `value` is that number's, c1 + 10 c2 + 100 c3 of
-   the characters in front; `large`, whether it is above 255. In front of the window there is '[' or ',', which the
-   tables take for 0. */
-typedef struct {
-    __m256i digit, comma, bracket, naught, large, value, ends;
-} half;
+/* Shuffles that move by k bytes, up from qd_move + 16 - k, down from qd_move + 16 + k; zeros come in. */
+static const uint8_t qd_move[48] = {128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+                                    0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,  15,
+                                    128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128};
 
-static inline half classify(const uint8_t *p) {
-    const __m256i tens = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)qd_tens));
-    const __m256i hundreds = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)qd_hundreds));
-    const __m256i most = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)qd_most));
-    const __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
-    const __m256i c0 = _mm256_loadu_si256((const __m256i *)p);
-    const __m256i c1 = _mm256_loadu_si256((const __m256i *)(p - 1));
-    const __m256i c2 = _mm256_loadu_si256((const __m256i *)(p - 2));
-    const __m256i c3 = _mm256_loadu_si256((const __m256i *)(p - 3));
-    const __m256i d0 = _mm256_sub_epi8(c0, zero), d2 = _mm256_sub_epi8(c2, zero);
-    const __m256i below = _mm256_add_epi8(_mm256_sub_epi8(c1, zero), _mm256_shuffle_epi8(tens, c2));
-    const __m256i h = _mm256_and_si256(c3, _mm256_cmpeq_epi8(_mm256_min_epu8(d2, nine), d2));
-    half v;
-    v.digit = _mm256_cmpeq_epi8(_mm256_min_epu8(d0, nine), d0);
-    v.comma = _mm256_cmpeq_epi8(c0, _mm256_set1_epi8(','));
-    v.bracket = _mm256_cmpeq_epi8(c0, _mm256_set1_epi8(']'));
-    v.naught = _mm256_cmpeq_epi8(c0, zero);
-    v.large = _mm256_cmpgt_epi8(below, _mm256_shuffle_epi8(most, h));
-    v.value = _mm256_add_epi8(below, _mm256_shuffle_epi8(hundreds, h));
-    v.ends = _mm256_andnot_si256(_mm256_cmpeq_epi8(c1, _mm256_set1_epi8(']')), _mm256_or_si256(v.comma, v.bracket));
-    return v;
+static inline __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline __m128i load16(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+static inline __m256i table(const void *t) { return _mm256_broadcastsi128_si256(load16(t)); }
+static inline uint64_t mask(__m256i v) { return (uint32_t)_mm256_movemask_epi8(v); }
+static inline __m256i below_ten(__m256i d) { return _mm256_cmpeq_epi8(_mm256_min_epu8(d, _mm256_set1_epi8(9)), d); }
+
+/* The bytes of eight that are in `keep`, to the front, then zeros. */
+static inline __m128i front(__m128i eight, unsigned keep) {
+    return _mm_move_epi64(_mm_shuffle_epi8(eight, _mm_loadl_epi64((const __m128i *)qd_front[keep])));
 }
 
-static inline uint64_t mask(__m256i low, __m256i high) {
-    return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
+/* The values where `ends` is set, to the front. Of each pair of bytes, one is at most. */
+static inline __m128i compact(__m256i values, __m256i ends) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(values, ends), _mm256_set1_epi8(1));
+    const __m256i none = _mm256_cmpeq_epi16(ends, _mm256_setzero_si256());
+    const __m128i found = _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    const __m128i gaps = _mm_packs_epi16(_mm256_castsi256_si128(none), _mm256_extracti128_si256(none, 1));
+    const unsigned keep = ~(unsigned)_mm_movemask_epi8(gaps), low = keep & 0xff, high = keep >> 8 & 0xff;
+    const __m128i up = load16(qd_move + 16 - __builtin_popcount(low));
+    return _mm_or_si128(front(found, low), _mm_shuffle_epi8(front(_mm_unpackhi_epi64(found, found), high), up));
 }
 
-/* Those of the first eight bytes that are in `keep`, to the front. */
-static inline uint8_t *append(uint8_t *out, __m128i eight, unsigned keep) {
-    _mm_storel_epi64((__m128i *)out, _mm_shuffle_epi8(eight, _mm_loadl_epi64((const __m128i *)qd_front[keep])));
-    return out + __builtin_popcount(keep);
+static inline block classify(const uint8_t *p) {
+    const __m256i zero = _mm256_set1_epi8('0'), comma = _mm256_set1_epi8(',');
+    const __m256i c0 = load(p), c1 = load(p - 1), c2 = load(p - 2), c3 = load(p - 3), d1 = _mm256_sub_epi8(c1, zero);
+    const __m256i is0 = below_ten(_mm256_sub_epi8(c0, zero)), is1 = below_ten(d1);
+    const __m256i is2 = below_ten(_mm256_sub_epi8(c2, zero)), is3 = below_ten(_mm256_sub_epi8(c3, zero));
+    const __m256i comma0 = _mm256_cmpeq_epi8(c0, comma), ends = _mm256_andnot_si256(is0, is1);
+    /* The number in front: c1 + 10 c2 + 100 c3, as far as these are digits. */
+    const __m256i low = _mm256_add_epi8(d1, _mm256_shuffle_epi8(table(qd_tens), c2));
+    const __m256i hundreds = _mm256_and_si256(is2, c3);
+    const __m256i values = _mm256_add_epi8(low, _mm256_shuffle_epi8(table(qd_hundreds), hundreds));
+    const __m256i large = _mm256_cmpgt_epi8(low, _mm256_shuffle_epi8(table(qd_most), hundreds));
+    const __m256i four = _mm256_and_si256(_mm256_and_si256(is0, is1), _mm256_and_si256(is2, is3));
+    const __m256i zeros = _mm256_and_si256(is0, _mm256_andnot_si256(is2, _mm256_cmpeq_epi8(c1, zero)));
+    const __m256i commas = _mm256_and_si256(comma0, _mm256_cmpeq_epi8(c1, comma));
+    const __m256i number = _mm256_or_si256(_mm256_or_si256(four, zeros), _mm256_and_si256(ends, large));
+    const block b = {.ends = mask(ends),
+                     .others = ~mask(_mm256_or_si256(is0, comma0)) & 0xffffffff,
+                     .bad = mask(_mm256_or_si256(number, commas)),
+                     .values = compact(values, ends)};
+    return b;
 }
 
-/* The values at `ends`. These are never side by side, so each pair of bytes has one at most. */
-static inline void compact(uint8_t *out, const half *a, const half *b) {
-    const __m256i ones = _mm256_set1_epi8(1), none = _mm256_setzero_si256();
-    const __m256i packed = _mm256_packus_epi16(_mm256_maddubs_epi16(_mm256_and_si256(a->value, a->ends), ones),
-                                               _mm256_maddubs_epi16(_mm256_and_si256(b->value, b->ends), ones));
-    const __m256i empty = _mm256_packs_epi16(_mm256_cmpeq_epi16(a->ends, none), _mm256_cmpeq_epi16(b->ends, none));
-    const uint32_t keep = ~(uint32_t)_mm256_movemask_epi8(empty);
-    const __m128i low = _mm256_castsi256_si128(packed), high = _mm256_extracti128_si256(packed, 1);
-    /* Packing went by halves of 128 bits: a, b, a, b. */
-    out = append(out, low, keep & 0xff);
-    out = append(out, high, keep >> 16 & 0xff);
-    out = append(out, _mm_unpackhi_epi64(low, low), keep >> 8 & 0xff);
-    append(out, _mm_unpackhi_epi64(high, high), keep >> 24);
-}
-
-/* A list is read by windows of 64 bytes, each beginning with a number. */
-static inline const uint8_t *coordinates(const uint8_t *p, uint8_t *out, int64_t cap, int64_t *n) {
-    int64_t filled = 0;
-    for (;;) {
-        const half a = classify(p), b = classify(p + 32);
-        const window w = qd_window(mask(a.digit, b.digit), mask(a.comma, b.comma), mask(a.bracket, b.bracket),
-                                   mask(a.naught, b.naught), mask(a.large, b.large) >> 1);
-        const int64_t k = __builtin_popcountll(w.last);
-        if (w.bad || filled + k > cap) return NULL;
-        compact(out + filled, &a, &b);
-        filled += k;
-        p += w.size;
-        if (w.end) {
-            *n = filled;
-            return p;
-        }
-    }
+static inline void put(uint8_t *to, const block *b, uint64_t segment, int before) {
+    (void)segment;
+    _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(b->values, load16(qd_move + 16 + before)));
 }
 
 #define QD_SCAN qd_scan_avx2

@@ -1,23 +1,14 @@
 /* The grammar of a line, for every SIMD level. A scan_*.c defines QD_SCAN, its function's name, and
 
-       static inline const uint8_t *coordinates(const uint8_t *p, uint8_t *out, int64_t cap, int64_t *n);
+       static inline const uint8_t *drawing(const uint8_t *p, qd_columns *out, int64_t *n_points, int64_t *n_strokes);
 
-   which reads "n,n,...]": at least one, at most `cap` integers 0..255, as JSON writes them. `p` stands behind the
-   '['. It returns the byte behind the ']', or NULL, and may write QD_SLACK bytes behind out + cap.
+   which reads "[[[x,...],[y,...]],...]": strokes behind what the columns hold; *n_points and *n_strokes are the columns'
+   new fill. It returns the byte behind the last ']', or NULL if it is not certain, and may write QD_SLACK bytes behind the
+   columns' capacity.
 
    Every line ends with '\n', which no token of the grammar contains, so a cursor that checks each byte before
    it steps over it cannot leave the line. What reads ahead stays within QD_PADDING. */
-#include "qd.h"
-
-#include <string.h>
-
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LITTLE_ENDIAN_WORDS 1
-#else
-#define LITTLE_ENDIAN_WORDS 0
-#endif
-
-static inline int is_digit(uint8_t c) { return (uint8_t)(c - '0') < 10; }
+#include "scan_bytes.h"
 
 /* ---- values: each returns the byte behind the value, or NULL if it is not certain of it ---- */
 
@@ -65,35 +56,6 @@ static inline int moment(const int field[6], int64_t fraction, int64_t *us) {
 }
 
 #if LITTLE_ENDIAN_WORDS
-
-/* ---- eight bytes at a time ---- */
-
-static inline uint64_t load8(const uint8_t *p) {
-    uint64_t w;
-    memcpy(&w, p, 8);
-    return w;
-}
-
-/* Eight characters as a word, and whether `p` begins with `n` of them. */
-#define EIGHT(a, b, c, d, e, f, g, h)                                                                              \
-    ((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 |        \
-     (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
-#define BEGINS(p, n, word) ((load8(p) ^ (word)) << (64 - 8 * (n)) == 0)
-
-/* The high bit of each byte that is no digit. */
-static inline uint64_t no_digits(uint64_t w) {
-    const uint64_t high = 0x8080808080808080u;
-    const uint64_t above = (w & ~high) + 0x4646464646464646u; /* '9' + 0x46 == 0x7f */
-    const uint64_t at_least = (w | high) - 0x3030303030303030u; /* keeps the high bit from '0' on */
-    return (w | above | ~at_least) & high;
-}
-
-/* Eight digits, the first in the lowest byte, as a number. */
-static inline uint64_t eight_digits(uint64_t w) {
-    w = (w & 0x0f0f0f0f0f0f0f0fu) * 2561 >> 8;
-    w = (w & 0x00ff00ff00ff00ffu) * 6553601 >> 16;
-    return (w & 0x0000ffff0000ffffu) * 42949672960001u >> 32;
-}
 
 /* A timestamp with a fraction; `p` stands behind its opening quote. NULL says nothing. */
 static inline const uint8_t *usual_timestamp(const uint8_t *p, int64_t *us) {
@@ -155,30 +117,6 @@ static const uint8_t *any_timestamp(const uint8_t *p, int64_t *us) {
     for (const char *tail = " UTC\""; *tail; tail++)
         if (*p++ != (uint8_t)*tail) return NULL;
     return moment(field, fraction, us) ? p : NULL;
-}
-
-/* [[[x,...],[y,...]],...]: strokes to the columns, behind what they hold; *n_points and *n_strokes are the
-   columns' new fill. */
-static inline const uint8_t *drawing(const uint8_t *p, qd_columns *out, int64_t *n_points, int64_t *n_strokes) {
-    int64_t points = out->n_points, strokes = out->n_strokes;
-    if (*p++ != '[') return NULL;
-    for (;;) {
-        int64_t nx, ny;
-        if (p[0] != '[' || p[1] != '[') return NULL;
-        if (!(p = coordinates(p + 2, out->x + points, out->cap_points - points, &nx))) return NULL;
-        if (p[0] != ',' || p[1] != '[') return NULL;
-        if (!(p = coordinates(p + 2, out->y + points, nx, &ny)) || nx != ny) return NULL;
-        if (*p++ != ']' || strokes == out->cap_strokes) return NULL;
-        points += nx;
-        out->stroke_offsets[++strokes] = points;
-        if (*p == ',') {
-            p++;
-            continue;
-        }
-        *n_points = points;
-        *n_strokes = strokes;
-        return *p == ']' && points - out->n_points >= 2 ? p + 1 : NULL;
-    }
 }
 
 static const uint8_t *literal(const uint8_t *p, const char *word) {

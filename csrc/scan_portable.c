@@ -1,6 +1,7 @@
 /* The line scanner in portable C. See qd.h. */
-#include "qd.h"
+#include "scan_bytes.h"
 
+/* [n,n,...]: at least one, at most `cap` integers 0..255 to out. `p` stands behind the '['. */
 static inline const uint8_t *coordinates(const uint8_t *p, uint8_t *out, int64_t cap, int64_t *n) {
     int64_t i = 0;
     for (;;) {
@@ -26,6 +27,28 @@ static inline const uint8_t *coordinates(const uint8_t *p, uint8_t *out, int64_t
             *n = i;
             return *p == ']' ? p + 1 : NULL; /* a fourth digit ends here, too */
         }
+    }
+}
+
+static inline const uint8_t *drawing(const uint8_t *p, qd_columns *out, int64_t *n_points, int64_t *n_strokes) {
+    int64_t points = out->n_points, strokes = out->n_strokes;
+    if (*p++ != '[') return NULL;
+    for (;;) {
+        int64_t nx, ny;
+        if (p[0] != '[' || p[1] != '[') return NULL;
+        if (!(p = coordinates(p + 2, out->x + points, out->cap_points - points, &nx))) return NULL;
+        if (p[0] != ',' || p[1] != '[') return NULL;
+        if (!(p = coordinates(p + 2, out->y + points, nx, &ny)) || nx != ny) return NULL;
+        if (*p++ != ']' || strokes == out->cap_strokes) return NULL;
+        points += nx;
+        out->stroke_offsets[++strokes] = points;
+        if (*p == ',') {
+            p++;
+            continue;
+        }
+        *n_points = points;
+        *n_strokes = strokes;
+        return *p == ']' && points - out->n_points >= 2 ? p + 1 : NULL;
     }
 }
 
