@@ -1,49 +1,72 @@
-"""How long from bytes of ndjson to standardized float32 deltas (N, 196, 3), against what people do today?
+"""How fast do bytes of ndjson become columns, and standardized float32 batches, against what people do today?
 
     python benchmarks/bench_parse.py [DATA_DIR]
 
-Contestants, on one thread each: the notebook's way (json.loads and Python loops), orjson with NumPy per drawing, and
-qdfast into a reused output array. All get the same bytes in memory; their arrays are compared before anything is timed.
-Rounds alternate between contestants; the table gives medians.
+Everybody gets the same bytes in memory and gives the same arrays, which is checked before anything is timed; rounds
+alternate, the table gives medians. "1 thread" is pinned to one core. The output is warm: malloc is told to keep what
+was freed, as in a process that has run for a while; --cold lets it be, so that each result is written to fresh pages.
+
+    columns   bytes -> x, y, stroke and drawing offsets; qdfast: all columns of `Drawings`
+    batches   bytes -> float32 (1024, 196, 3), standardized, into a batch buffer that is used again
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import orjson
-from common import write_result
+import peers
+from chart import bars
+from common import cores, repeat_lines, seconds, write_result
 
 import qdfast
+from qdfast import simd
+from qdfast._core import LEVELS, best_level
 from qdfast.doodles import write_doodles
 
-MAX_LEN = 196
+MAX_LEN, BATCH = 196, 1024
+ENOUGH = 8  # seconds of a contestant's rounds after which it begins no other
+CHUNK = 8 << 20  # bytes of ndjson that become batches at once
+WARM = {  # glibc: one heap for all threads, that keeps what was freed
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
 
 
-def standardize(batch: np.ndarray) -> np.ndarray:
-    """As the notebook does: over the steps that are not (0, 0), all others blank."""
-    real = (batch[:, :, 0] != 0) | (batch[:, :, 1] != 0)
-    for axis in (0, 1):
-        steps = batch[:, :, axis][real].astype(np.float64)
-        batch[:, :, axis][real] = (steps - steps.mean()) / steps.std()
-    batch[~real] = 0
-    return batch
+@contextmanager
+def level(name: str) -> Iterator[None]:
+    before = os.environ.get(simd.VARIABLE)
+    os.environ[simd.VARIABLE] = name
+    try:
+        yield
+    finally:
+        del os.environ[simd.VARIABLE]
+        if before is not None:
+            os.environ[simd.VARIABLE] = before
 
 
-def notebook(data: bytes) -> np.ndarray:
+# ---- batches ----
+
+
+def notebook_batches(data: bytes) -> tuple[np.ndarray, tuple[Any, Any]]:
+    """The notebook's preprocessing: float32 (N, 196, 3), and mean and standard deviation of dx and dy."""
+    import json
+
     sequences = []
     for line in data.decode().splitlines():
-        drawing = json.loads(line)["drawing"]
         steps, last_x, last_y = [], 0, 0
-        for stroke in drawing:
+        for stroke in json.loads(line)["drawing"]:
             xs, ys = stroke[0], stroke[1]
             for i in range(len(xs)):
                 steps.append([xs[i] - last_x, ys[i] - last_y, 1 if i == len(xs) - 1 else 0])
@@ -52,70 +75,192 @@ def notebook(data: bytes) -> np.ndarray:
     out = np.zeros((len(sequences), MAX_LEN, 3), np.float32)
     for i, steps in enumerate(sequences):
         out[i, : len(steps)] = steps
-    return standardize(out)
+    return out, standardize(out)
 
 
-def orjson_numpy(data: bytes) -> np.ndarray:
+def standardize(batch: np.ndarray) -> tuple[Any, Any]:
+    real = (batch[:, :, 0] != 0) | (batch[:, :, 1] != 0)
+    steps = batch[:, :, :2][real].astype(np.float64)
+    mean, std = steps.mean(axis=0), steps.std(axis=0)
+    batch[:, :, :2][real] = (steps - mean) / std
+    batch[~real] = 0
+    return mean, std
+
+
+def orjson_batches(data: bytes) -> np.ndarray:
     lines = data.splitlines()
     out = np.zeros((len(lines), MAX_LEN, 3), np.float32)
     for i, line in enumerate(lines):
-        drawing = orjson.loads(line)["drawing"]
+        drawing = peers.orjson.loads(line)["drawing"]
         points = np.array([[p for s in drawing for p in s[0]], [p for s in drawing for p in s[1]]])
         steps = np.diff(points, axis=1, prepend=0).T[:MAX_LEN]
         ends = np.cumsum([len(s[0]) for s in drawing]) - 1
         out[i, : len(steps), :2] = steps
         out[i, ends[ends < MAX_LEN], 2] = 1
-    return standardize(out)
+    standardize(out)
+    return out
 
 
-def with_qdfast() -> Callable[[bytes], np.ndarray]:
-    buffer = np.empty((0, MAX_LEN, 3), np.float32)
+def chunks(data: bytes) -> list[memoryview]:
+    """Whole lines of about CHUNK bytes."""
+    out, view, start = [], memoryview(data), 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + CHUNK) + 1
+        out.append(view[start:end])
+        start = end
+    return out
 
-    def run(data: bytes) -> np.ndarray:
-        nonlocal buffer
-        drawings = qdfast.parse_ndjson(data, recognized="any", threads=1)
-        if len(buffer) != len(drawings):
-            buffer = np.empty((len(drawings), MAX_LEN, 3), np.float32)
-        stats = drawings.delta_stats(MAX_LEN, blank_zero_steps=True)
-        return drawings.deltas(MAX_LEN, stats=stats, blank_zero_steps=True, out=buffer)[0]
 
-    return run
+class Batches:
+    """qdfast from chunks of bytes to batches; each thread has one buffer, which every batch overwrites."""
+
+    def __init__(self, parts: list[memoryview], stats: qdfast.DeltaStats) -> None:
+        self.parts, self.stats = parts, stats
+        self.buffers = [np.empty((BATCH, MAX_LEN, 3), np.float32) for _ in range(2)]
+
+    def work(self, parts: list[memoryview], buffer: np.ndarray, see: Callable[[np.ndarray], None] | None = None) -> int:
+        done = 0
+        for part in parts:
+            drawings = qdfast.parse_ndjson(part, recognized="any", threads=1)
+            for start in range(0, len(drawings), BATCH):
+                batch = slice(start, min(start + BATCH, len(drawings)))
+                to = buffer[: batch.stop - start]
+                out, _ = drawings.deltas(MAX_LEN, stats=self.stats, blank_zero_steps=True, index=batch, out=to)
+                done += len(out)
+                if see:
+                    see(out)
+        return done
+
+    def are(self, padded: np.ndarray) -> bool:
+        """Whether these are its rows."""
+        found: list[bool] = []
+        at = 0
+
+        def see(out: np.ndarray) -> None:
+            nonlocal at
+            found.append(np.allclose(out, padded[at : at + len(out)], rtol=1e-5, atol=1e-6))
+            at += len(out)
+
+        return self.work(self.parts, self.buffers[0], see) == len(padded) and all(found)
+
+    def run(self, threads: int) -> None:
+        if threads == 1:
+            self.work(self.parts, self.buffers[0])
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(self.work, [self.parts[i::threads] for i in range(threads)], self.buffers))
+
+
+# ---- rounds ----
+
+
+class Row:
+    """A contestant: a function to time, or one that says its seconds itself."""
+
+    def __init__(
+        self, name: str, run: Callable[[], object], threads: int = 1, simd: str = "", says: bool = False
+    ) -> None:
+        self.name, self.run, self.threads, self.simd, self.says = name, run, threads, simd, says
+        self.times: list[float] = []
+
+    def round(self) -> None:
+        if sum(self.times) > ENOUGH:
+            return
+        with cores(self.threads), level(self.simd or LEVELS[best_level()]):
+            self.times.append(float(self.run()) if self.says else seconds(self.run))  # type: ignore[arg-type]
+
+
+def report(title: str, rows: list[Row], size: int, drawings: int, baseline: Row) -> list[dict[str, Any]]:
+    slow = statistics.median(baseline.times)
+    print(f"\n{title:46} {'threads':>7} {'MB/s':>7} {'drawings/s':>12} {'ratio':>8}")
+    out = []
+    for row in rows:
+        median = statistics.median(row.times)
+        found = {"name": row.name, "threads": row.threads, "mb_per_s": round(size / median / 1e6, 1)}
+        found |= {"drawings_per_s": round(drawings / median), "ratio": round(slow / median, 1)}
+        out.append({**found, "seconds": [round(t, 4) for t in row.times]})
+        print(
+            f"{row.name:46} {row.threads:7} {found['mb_per_s']:7,.0f} {drawings / median:12,.0f} {slow / median:7.1f}x"
+        )
+    return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
+    parser.add_argument("--megabytes", type=int, default=128, help="the lines are repeated or cut to so many")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cold", action="store_true", help="results go to fresh memory")
     options = parser.parse_args()
+    if not options.cold and any(os.environ.get(k) != v for k, v in WARM.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | WARM)  # malloc reads them when it starts
+
     with tempfile.TemporaryDirectory() as tmp:
-        files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(tmp)
-        data = b"".join(f.read_bytes() for f in files)
-    lines = data.count(b"\n")
-    contestants: dict[str, Callable[[bytes], np.ndarray]] = {
-        "notebook: json.loads, Python loops": notebook,
-        "orjson, NumPy per drawing": orjson_numpy,
-        "qdfast": with_qdfast(),
-    }
-    expected = notebook(data)
-    for name, run in contestants.items():
-        if not np.allclose(run(data), expected, rtol=1e-5, atol=1e-6):
-            sys.exit(f"{name}: not the notebook's arrays")
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+        files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(Path(tmp, "doodles"))
+        if not files:
+            sys.exit(f"{options.data}: no .ndjson files")
+        repeat_lines(files, Path(tmp, "data"), options.megabytes * 10**6)
+        data = Path(tmp, "data").read_bytes()
+    levels = LEVELS[: best_level() + 1]
+
+    # Equal first.
+    expected = qdfast.parse_ndjson(data, recognized="any", route="orjson")
+    libraries: dict[str, Callable[[bytes], Any]] = {
+        "json.loads": peers.with_json, "orjson": peers.with_orjson, **peers.libraries(),
+    }  # fmt: skip
+    for name, run in libraries.items():
+        if not run(data).equals(expected):
+            sys.exit(f"{name}: other columns")
+    left_to_orjson = {}
+    for name in levels:
+        with level(name):
+            found = qdfast.parse_ndjson(data, recognized="any")
+            assert found.report is not None
+            left_to_orjson[name] = found.report.via_orjson
+            if not found.equals(expected):
+                sys.exit(f"qdfast {name}: other columns")
+    padded, _ = notebook_batches(data)
+    if not np.allclose(orjson_batches(data), padded, rtol=1e-5, atol=1e-6):
+        sys.exit("orjson, NumPy: other batches")
+    batches = Batches(chunks(data), expected.delta_stats(MAX_LEN, blank_zero_steps=True))
+    if not batches.are(padded):
+        sys.exit("qdfast: other batches")
+    del padded
+
+    columns = [Row(f"{name}, to columns", lambda run=run: run(data)) for name, run in libraries.items()]
+    columns.insert(2, Row("orjson.loads alone, no columns", lambda: peers.orjson_alone(data)))
+    try:
+        on_demand = peers.SimdjsonOnDemand(data)
+        if not on_demand.columns().equals(expected):
+            sys.exit("simdjson: other columns")
+        columns.append(Row(on_demand.name, on_demand.seconds, says=True))
+    except ImportError as e:
+        print(f"simdjson C++ On-Demand: left out: {e}")
+    fed = [
+        Row("the notebook: json.loads, Python loops", lambda: notebook_batches(data)),
+        Row("orjson, NumPy per drawing", lambda: orjson_batches(data)),
+    ]
+    for name in levels:
+        for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
+            parse = lambda threads=threads: qdfast.parse_ndjson(data, recognized="any", threads=threads)  # noqa: E731
+            columns.append(Row(f"qdfast {name}", parse, threads, name))
+            fed.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
     for _ in range(options.rounds):
-        for name, run in contestants.items():
-            begun = time.perf_counter()
-            run(data)
-            seconds[name].append(time.perf_counter() - begun)
-    rows = []
-    print(f"{lines:,} drawings, {len(data) / 1e6:.1f} MB\n{'':36} {'MB/s':>7} {'drawings/s':>11} {'ratio':>7}")
-    slowest = statistics.median(seconds["notebook: json.loads, Python loops"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        row = {"name": name, "mb_per_s": round(len(data) / median / 1e6, 1), "drawings_per_s": round(lines / median)}
-        rows.append({**row, "ratio": round(slowest / median, 1), "seconds": [round(t, 4) for t in times]})
-        print(f"{name:36} {row['mb_per_s']:7} {row['drawings_per_s']:11,} {slowest / median:6.1f}x")
-    result = {"input": options.data.name if options.data else "doodles", "bytes": len(data), "drawings": lines}
-    print(write_result("parse", {**result, "rows": rows}))
+        for row in (*columns, *fed):
+            row.round()
+
+    memory = "cold" if options.cold else "warm"
+    print(f"{len(expected):,} drawings, {len(data) / 1e6:.1f} MB, output {memory}; left to orjson: {left_to_orjson}")
+    result = {
+        "input": options.data.name if options.data else "doodles", "bytes": len(data), "drawings": len(expected),
+        "output": memory, "lines_left_to_orjson": left_to_orjson,
+        "columns": report("bytes to columns", columns, len(data), len(expected), fed[0]),
+        "batches": report("bytes to standardized batches", fed, len(data), len(expected), fed[0]),
+    }  # fmt: skip
+    path = write_result("parse_cold" if options.cold else "parse", result)
+    print(path)
+    if not options.cold:
+        print(bars(path.with_suffix(".svg"), result, "columns"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: input, the machine in words, results as JSON."""
+"""What the benchmarks share: input, clock and cores, the machine in words, results as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import os
 import platform
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,3 +55,23 @@ def repeat_lines(sources: list[Path], path: Path, size: int) -> int:
             file.writelines(part)
             written += len(part)
     return written
+
+
+@contextmanager
+def cores(n: int) -> Iterator[None]:
+    """Bind this process to ``n`` cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:n])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun

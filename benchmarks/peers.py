@@ -113,8 +113,8 @@ def _duckdb() -> Callable[[bytes], Flat]:
     def run(data: bytes) -> Flat:
         if not path.exists() or path.stat().st_size != len(data):  # it reads files only; not timed after the check
             path.write_bytes(data)
-        found = connection.execute(query, [str(path)])
-        table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.fetch_arrow_table()
+        found = connection.sql(query, params=[str(path)])
+        table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()
         return from_arrow(table["drawing"].combine_chunks())
 
     run.folder = folder  # type: ignore[attr-defined]  # lives as long as the function

@@ -145,6 +145,16 @@ class _Watched(io.RawIOBase):
         return int(n)
 
 
+def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
+    """What opens gzip data, and what it raises where they are corrupt: ISA-L, three times as fast, if installed."""
+    errors: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
+    try:
+        from isal import igzip, isal_zlib
+    except ImportError:
+        return gzip.GzipFile, errors
+    return igzip.IGzipFile, (*errors, isal_zlib.error)
+
+
 class FileBlocks:
     """The blocks of one file or open binary file, read into buffers that are used again.
 
@@ -195,10 +205,11 @@ class FileBlocks:
         watched = _Watched(file, self._digest, self.seen)
         zipped = watched.head(2) == b"\x1f\x8b"
         if zipped:
+            open_gzip, errors = _gzip_reader()
             try:
-                with gzip.GzipFile(fileobj=io.BufferedReader(watched, self.block)) as unpacked:
+                with open_gzip(fileobj=io.BufferedReader(watched, self.block), mode="rb") as unpacked:
                     yield from self._cut(unpacked.readinto)
-            except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+            except errors as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
             yield from self._cut(watched.readinto)

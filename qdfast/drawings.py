@@ -229,6 +229,7 @@ class Drawings:
         stats: DeltaStats | None = None,
         dtype: DTypeLike = np.float32,
         blank_zero_steps: bool = False,
+        index: slice | ArrayLike | None = None,
         out: NDArray[Any] | None = None,
         lengths_out: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.int32]]:
@@ -243,6 +244,8 @@ class Drawings:
             dtype: float32, or int16 for raw deltas.
             blank_zero_steps: a step with dx = dy = 0 becomes (0, 0, 0) also with its pen and with ``stats``, as in
                 the notebook this comes from. Default: such steps are steps like all others.
+            index: a slice or integers: only these drawings, in that order, as ``self[index].deltas(...)`` would have
+                them, without a copy of the columns. Default: all N.
             out, lengths_out: arrays to fill and return instead of new ones, C-contiguous.
 
         Returns:
@@ -252,10 +255,17 @@ class Drawings:
         Raises:
             ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, a negative ``max_len``.
         """
+        rows = None
+        if isinstance(index, slice):
+            rows = np.arange(*index.indices(len(self)))
+        elif index is not None:
+            rows = np.asarray(index, np.int64)
+            rows = np.where(rows < 0, rows + len(self), rows)
         if max_len is None:
-            max_len = int(self.lengths.max(initial=0))
-        out, lengths, mean, std = _delta_arguments(len(self), max_len, stats, dtype, out, lengths_out)
-        self._views.deltas(None, None, blank_zero_steps, mean, std, out, lengths)
+            max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
+        n = len(self) if rows is None else len(rows)
+        out, lengths, mean, std = _delta_arguments(n, max_len, stats, dtype, out, lengths_out)
+        self._views.deltas(None, rows, blank_zero_steps, mean, std, out, lengths)
         return out, lengths
 
     def ragged_deltas(

@@ -141,6 +141,27 @@ def test_unsound_columns(change: dict, message: str):
 # ---- deltas ----
 
 
+@pytest.mark.parametrize(
+    "index", [slice(None), slice(3, 90), slice(90, 3, -7), slice(5, 5), [], [4, 4, -1], range(99, 0, -1)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_deltas_of_some(index: object, dtype: type, doodles: Path):
+    d = qdfast.read_ndjson(doodles, recognized="any")[:100]
+    out, lengths = d.deltas(30, dtype=dtype, index=index)
+    expected = d[index if isinstance(index, slice) else np.array(index, np.int64)].deltas(30, dtype=dtype)
+    assert np.array_equal(out, expected[0])
+    assert np.array_equal(lengths, expected[1])
+    rows = np.arange(100)[index if isinstance(index, slice) else np.array(index, np.int64)]
+    assert d.deltas(dtype=dtype, index=index)[0].shape[1] == d.lengths[rows].max(initial=0)
+
+
+def test_deltas_of_what_is_not_there():
+    d = qdfast.from_strokes([[[[1, 2], [3, 4]]]])
+    for index in ([1], [-2], [0, 5]):
+        with pytest.raises(IndexError, match="no drawing"):
+            d.deltas(4, index=index)
+
+
 @given(batch, st.integers(0, 20))
 def test_deltas_are_the_oracles(strokes: list, max_len: int):
     d = qdfast.from_strokes(strokes)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import sys
 import threading
 import time
 from pathlib import Path
@@ -54,6 +55,16 @@ def both_routes(data: bytes) -> qdfast.Drawings:
             assert d.report.kept == len(d)
             assert d.report.via_orjson == scanned[0].report.via_orjson
     return scanned[0]
+
+
+@pytest.fixture(params=["isal", "gzip"])
+def unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What unpacks gzip data: ISA-L, and the standard library where that is not installed."""
+    if request.param == "isal":
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    return request.param
 
 
 class Named(io.BytesIO):
@@ -239,7 +250,7 @@ def test_blocks_do_not_show(block: int, route: str, threads: int, monkeypatch: p
     ]
 
 
-def test_ways_to_write_a_file(tmp_path: Path):
+def test_ways_to_write_a_file(tmp_path: Path, unpacker: str):
     plain = LINE * 3
     expected = both_routes(plain)
     variants = {
@@ -296,6 +307,9 @@ def test_sources_that_are_not(tmp_path: Path):
         qdfast.read_ndjson(tmp_path)
     with pytest.raises(qdfast.DataError, match="threads"):
         qdfast.read_ndjson(tmp_path / "a.ndjson", threads=0)
+
+
+def test_corrupt_gzip_data(tmp_path: Path, unpacker: str):
     whole = gzip.compress(LINE * 1000)
     for name, data in {
         "cut": whole[:-20],
@@ -339,7 +353,7 @@ class Dripping(io.RawIOBase):
         return n
 
 
-def test_a_file_that_drips(tmp_path: Path):
+def test_a_file_that_drips(tmp_path: Path, unpacker: str):
     for data in (LINE * 3, gzip.compress(LINE * 3), b"", b"\x1f"):
         assert qdfast.read_ndjson(Dripping(data)).equals(qdfast.read_ndjson(io.BytesIO(data)))
 

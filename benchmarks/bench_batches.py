@@ -1,0 +1,99 @@
+"""How fast do shuffled training batches come out of prepared data?
+
+    python benchmarks/bench_batches.py [DATA_DIR]
+
+The drawings in DATA_DIR (default: procedural doodles) are prepared, and all of them drawn once in random order, in
+batches of 1,024 standardized float32 (dx, dy, pen), into a buffer that is used again. One thread, pinned to one core;
+shards are memory-mapped and in the page cache; medians of rounds that alternate. Against it: picking rows of the padded
+array that the notebook holds in memory, and per-drawing NumPy. Batches are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import cores, repeat_lines, seconds, write_result
+
+from qdfast.doodles import write_doodles
+from qdfast.prepare import prepare
+from qdfast.shards import Rows
+from qdfast.stats import DeltaStats
+
+MAX_LEN, BATCH = 196, 1024
+
+
+def per_drawing(rows: Rows, stats: DeltaStats, index: np.ndarray, out: np.ndarray) -> None:
+    """As people write it: a slice and a difference for each drawing."""
+    out[:] = 0
+    for to, i in zip(out, index.tolist(), strict=True):
+        strokes = rows.drawings(np.array([i]))[0]
+        x, y = (np.concatenate([s[axis] for s in strokes]).astype(np.int64) for axis in (0, 1))
+        steps = np.stack([np.diff(x, prepend=0), np.diff(y, prepend=0)], axis=1)[: len(to)]
+        to[: len(steps), :2] = (steps - stats.mean) / stats.std
+        ends = np.cumsum([len(s[0]) for s in strokes]) - 1
+        to[ends[ends < len(to)], 2] = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
+    parser.add_argument("--megabytes", type=int, default=128, help="the lines are repeated or cut to so many")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as tmp:
+        files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(Path(tmp, "doodles"))
+        repeat_lines(files, Path(tmp, "drawings.ndjson"), options.megabytes * 10**6)
+        data = prepare(Path(tmp, "drawings.ndjson"), Path(tmp, "data"), recognized="any")
+        rows, stats = data.rows("all"), data.stats("all")
+        order = np.random.default_rng(0).permutation(len(rows))[: len(rows) // BATCH * BATCH]
+        batches = order.reshape(-1, BATCH)
+        padded = rows.deltas(np.arange(len(rows)), MAX_LEN, stats=stats)[0]
+        buffers = {n: np.empty((BATCH, n, 3), np.float32) for n in (64, MAX_LEN)}
+        raw = np.empty((BATCH, MAX_LEN, 3), np.int16)
+        lengths = np.empty(BATCH, np.int32)
+
+        def gather(index: np.ndarray, to: np.ndarray) -> np.ndarray:
+            standard = stats if to.dtype == np.float32 else None
+            return rows.deltas(index, to.shape[1], stats=standard, out=to, lengths_out=lengths)[0]
+
+        few = 2  # batches of the slow one
+        contestants: dict[str, tuple[Callable[[np.ndarray], Any], np.ndarray]] = {
+            "NumPy per drawing, to 196": (lambda i: per_drawing(rows, stats, i, buffers[MAX_LEN]), batches[:few]),
+            "rows of a padded array in memory": (lambda i: np.take(padded, i, axis=0, out=buffers[MAX_LEN]), batches),
+            "qdfast, float32 to 196": (lambda i: gather(i, buffers[MAX_LEN]), batches),
+            "qdfast, float32 to 64": (lambda i: gather(i, buffers[64]), batches),
+            "qdfast, raw int16 to 196": (lambda i: gather(i, raw), batches),
+        }
+        for index in batches[:few]:
+            for name in ("NumPy per drawing, to 196", "rows of a padded array in memory", "qdfast, float32 to 196"):
+                contestants[name][0](index)
+                if not np.allclose(buffers[MAX_LEN], padded[index], rtol=1e-6, atol=1e-6):
+                    sys.exit(f"{name}: other batches")
+            if not np.array_equal(gather(index, buffers[64]), padded[index, :64]):
+                sys.exit("to 64: other batches")
+
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        for _ in range(options.rounds):
+            for name, (run, indices) in contestants.items():
+                with cores(1):
+                    times[name].append(seconds(lambda run=run, indices=indices: [run(i) for i in indices]))
+        out = []
+        print(f"{len(rows):,} drawings, batches of {BATCH:,}, shuffled\n{'':36} {'drawings/s':>12} {'batches/s':>10}")
+        for name, (_, indices) in contestants.items():
+            rate = indices.size / statistics.median(times[name])
+            out.append({"name": name, "drawings_per_s": round(rate), "seconds": [round(t, 4) for t in times[name]]})
+            print(f"{name:36} {rate:12,.0f} {rate / BATCH:10,.0f}")
+    source = options.data.name if options.data else "doodles"
+    result = {"input": source, "drawings": len(rows), "padded_array_bytes": padded.nbytes, "rows": out}
+    print(write_result("batches", result))
+
+
+if __name__ == "__main__":
+    main()
