@@ -152,7 +152,7 @@ def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         from isal import igzip, isal_zlib
     except ImportError:
         return gzip.GzipFile, errors
-    return igzip.IGzipFile, (*errors, isal_zlib.error)
+    return igzip.IGzipFile, (*errors, cast("type[Exception]", isal_zlib.error))
 
 
 class FileBlocks:

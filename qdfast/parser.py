@@ -22,6 +22,8 @@ from .errors import DataError
 from .general import BadDrawing, Line, read_line
 from .report import REASONS, add_counts
 
+SPARE = 4  # blocks: with fewer, threads wait for the one that hands out work
+
 T = TypeVar("T")
 
 Sink: TypeAlias = Callable[[Columns, int], "Drawings | None"]
@@ -178,7 +180,7 @@ class ParserPool:
         recycle: Callable[[Block], None],
         next_sink: Callable[[], Sink],
     ) -> Iterator[tuple[Block, Parsed]]:
-        """Each block with what it holds, in order; at most ``2 * threads`` blocks are under way.
+        """Each block with what it holds, in order; at most ``2 * threads + SPARE`` blocks are under way.
 
         ``next_sink`` is called for each block, in order.
         """
@@ -190,7 +192,7 @@ class ParserPool:
         waiting: deque[tuple[Block, Future[Parsed]]] = deque()
         for block in blocks:
             waiting.append((block, self._executor.submit(self._parse, block, keep_any, scan, next_sink())))
-            if len(waiting) == 2 * self.threads:
+            if len(waiting) == 2 * self.threads + SPARE:
                 done = waiting.popleft()
                 yield done[0], done[1].result()
                 recycle(done[0])
