@@ -1,0 +1,73 @@
+"""Columns that grow: order, room, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import qdfast
+from qdfast._core import PADDING, Columns
+from qdfast.collect import Collector, take
+
+
+@pytest.fixture(scope="module")
+def blocks(doodles: Path) -> list[Columns]:
+    """Scratch columns of parts of the files, of very different sizes, some of them empty."""
+    out = []
+    for i, file in enumerate(sorted(doodles.iterdir())):
+        lines = file.read_bytes().splitlines(keepends=True)
+        for part in (lines[:1], [], lines[1 : 3 + 20 * i], [b"\n"]):
+            data = b"".join(part)
+            columns = Columns(len(data) + 1, 0)
+            columns.scan(data + bytes(PADDING), len(data), 0, True)
+            out.append(columns)
+    return out
+
+
+@pytest.fixture(scope="module")
+def expected(blocks: list[Columns]) -> qdfast.Drawings:
+    return qdfast.concat([take(columns) for columns in blocks])
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000, 10**9])
+def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast.Drawings):
+    """Whatever was expected: nothing, too little, too much."""
+    collector = Collector(size)
+    for columns in blocks:
+        collector.add(collector.ticket(), columns, 5000)
+    found = collector.drawings()
+    assert len(found) > 200
+    assert found.equals(expected)
+    assert set(found.words) == set(expected.words)
+    for column in (found.x, found.stroke_offsets, found.key_id):
+        assert not column.flags.writeable
+
+
+def test_the_ticket_decides_not_the_thread(blocks: list[Columns], expected: qdfast.Drawings):
+    collector = Collector()
+    tickets = [collector.ticket() for _ in blocks]
+    threads = [threading.Thread(target=collector.add, args=pair) for pair in zip(tickets, blocks, strict=True)]
+    for thread in reversed(threads):
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert collector.drawings().equals(expected)
+
+
+def test_giving_up_ends_the_waiting(blocks: list[Columns]):
+    collector = Collector()
+    collector.ticket()  # of a block that does not come
+    waiting = threading.Thread(target=collector.add, args=(collector.ticket(), blocks[0]), daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    collector.give_up()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
+def test_nothing():
+    assert len(Collector().drawings()) == 0
+    assert len(take(Columns(10, 0))) == 0
