@@ -157,15 +157,19 @@ class Drawings:
             start, stop, step = index.indices(len(self))
             if step == 1:
                 return self._slice(start, max(stop, start))
-            index = np.arange(start, stop, step)
-        rows = np.asarray(index)
+        return self._take(self._rows(index))
+
+    def _rows(self, index: slice | ArrayLike) -> NDArray[np.int64]:
+        """The drawings that a slice, mask or index array means, counted from the first."""
+        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
         if rows.dtype == bool:
             if rows.shape != (len(self),):
                 raise IndexError(f"mask of shape {rows.shape} for {len(self)} drawings")
             rows = np.flatnonzero(rows)
         elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
-        return self._take(rows.astype(np.int64))
+        rows = rows.astype(np.int64)
+        return np.where(rows < 0, rows + len(self), rows)
 
     def _slice(self, start: int, stop: int) -> Drawings:
         first, last = self.drawing_offsets[start], self.drawing_offsets[stop]
@@ -180,7 +184,6 @@ class Drawings:
         return Drawings._made(columns, self.words)
 
     def _take(self, rows: NDArray[np.int64]) -> Drawings:
-        rows = np.where(rows < 0, rows + len(self), rows)
         columns: dict[str, NDArray[Any]] = {name: getattr(self, name)[rows] for name in COLUMNS}
         columns["x"], columns["y"], columns["stroke_offsets"], columns["drawing_offsets"] = self._views.take(rows)
         return Drawings._made(columns, self.words)
@@ -244,8 +247,8 @@ class Drawings:
             dtype: float32, or int16 for raw deltas.
             blank_zero_steps: a step with dx = dy = 0 becomes (0, 0, 0) also with its pen and with ``stats``, as in
                 the notebook this comes from. Default: such steps are steps like all others.
-            index: a slice or integers: only these drawings, in that order, as ``self[index].deltas(...)`` would have
-                them, without a copy of the columns. Default: all N.
+            index: a slice, mask or index array: only these drawings, in that order, as ``self[index].deltas(...)``
+                would have them, without a copy of the columns. Default: all N.
             out, lengths_out: arrays to fill and return instead of new ones, C-contiguous.
 
         Returns:
@@ -255,12 +258,7 @@ class Drawings:
         Raises:
             ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, a negative ``max_len``.
         """
-        rows = None
-        if isinstance(index, slice):
-            rows = np.arange(*index.indices(len(self)))
-        elif index is not None:
-            rows = np.asarray(index, np.int64)
-            rows = np.where(rows < 0, rows + len(self), rows)
+        rows = None if index is None else self._rows(index)
         if max_len is None:
             max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
         n = len(self) if rows is None else len(rows)

@@ -160,6 +160,16 @@ def test_deltas_of_what_is_not_there():
     for index in ([1], [-2], [0, 5]):
         with pytest.raises(IndexError, match="no drawing"):
             d.deltas(4, index=index)
+    for index, said in (([0.5], "picked by"), ([True, False], "mask of shape")):
+        with pytest.raises(IndexError, match=said):
+            d.deltas(4, index=index)
+
+
+def test_deltas_of_a_mask(doodles: Path):
+    d = qdfast.read_ndjson(doodles, recognized="any")[:100]
+    mask = d.lengths > np.median(d.lengths)
+    assert 0 < mask.sum() < 100
+    assert np.array_equal(d.deltas(30, index=mask)[0], d[mask].deltas(30)[0])
 
 
 @given(batch, st.integers(0, 20))
