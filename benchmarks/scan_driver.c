@@ -6,7 +6,7 @@
    Scans the file's bytes ROUNDS times into the same columns. Prints drawings, points, lines left to orjson, a digest of
    the points, and the best round's MB/s. */
 #define _POSIX_C_SOURCE 200809L
-#include "qd.h"
+#include "columns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,27 +30,9 @@ int main(int argc, char **argv) {
     rewind(file);
     if (len == 0 || fread(data, 1, len, file) != len || data[len - 1] != '\n') return fprintf(stderr, "no lines\n"), 1;
 
-    const size_t points = qd_max_points(len), strokes = qd_max_strokes(len), drawings = qd_max_drawings(len);
-    size_t slots = 16;
-    while (slots < 2 * drawings) slots *= 2;
-    qd_columns c = {.x = room(points + QD_SLACK),
-                    .y = room(points + QD_SLACK),
-                    .stroke_offsets = room(8 * (strokes + 1)),
-                    .drawing_offsets = room(8 * (drawings + 1)),
-                    .key_id = room(8 * drawings),
-                    .timestamp = room(8 * drawings),
-                    .word = room(4 * drawings),
-                    .recognized = room(drawings),
-                    .countrycode = room(2 * drawings),
-                    .cap_points = (int64_t)points,
-                    .cap_strokes = (int64_t)strokes,
-                    .cap_drawings = (int64_t)drawings};
-    qd_words w = {.bytes = room(len + 1),
-                  .offsets = room(8 * (drawings + 1)),
-                  .slots = room(4 * slots),
-                  .cap_bytes = (int64_t)len,
-                  .cap_words = (int64_t)drawings,
-                  .n_slots = (int64_t)slots};
+    columns k = make_columns(len, 1, room);
+    qd_columns c = k.c;
+    qd_words w = k.w;
     double best = 1e9;
     long uncertain = 0;
     for (int round = 0; round < rounds; round++) {

@@ -2,7 +2,7 @@
 
    Same accepted lines, same columns, same words, same tally; whatever stands in the padding; with all the room there can
    be, and with less. AddressSanitizer sees a byte read or written too far. (Against orjson: fuzz_routes.py.) */
-#include "qd.h"
+#include "../../benchmarks/columns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,29 +23,8 @@ static void *room(size_t bytes) { /* exact, so that the byte behind it is poison
 }
 
 static result scan(int level, const uint8_t *data, size_t len, int keep_any, size_t share) {
-    const size_t points = qd_max_points(len) / share, strokes = qd_max_strokes(len) / share;
-    const size_t drawings = qd_max_drawings(len) / share;
-    size_t slots = 2;
-    while (slots < 2 * drawings) slots *= 2;
-    result r = {.c = {.x = room(points + QD_SLACK),
-                      .y = room(points + QD_SLACK),
-                      .stroke_offsets = room(8 * (strokes + 1)),
-                      .drawing_offsets = room(8 * (drawings + 1)),
-                      .key_id = room(8 * drawings),
-                      .timestamp = room(8 * drawings),
-                      .word = room(4 * drawings),
-                      .recognized = room(drawings),
-                      .countrycode = room(2 * drawings),
-                      .cap_points = (int64_t)points,
-                      .cap_strokes = (int64_t)strokes,
-                      .cap_drawings = (int64_t)drawings},
-                .w = {.bytes = room(len),
-                      .offsets = room(8 * (drawings + 1)),
-                      .slots = calloc(slots, 4),
-                      .cap_bytes = (int64_t)len,
-                      .cap_words = (int64_t)drawings,
-                      .n_slots = (int64_t)slots}};
-    r.c.stroke_offsets[0] = r.c.drawing_offsets[0] = r.w.offsets[0] = 0;
+    const columns k = make_columns(len, share, room);
+    result r = {.c = k.c, .w = k.w};
     size_t pos = 0;
     while (qd_scan(level, data, len, &pos, keep_any, &r.c, &r.w, &r.tally) == QD_UNCERTAIN) {
         pos = (size_t)((const uint8_t *)memchr(data + pos, '\n', len - pos) - data) + 1;
