@@ -4,35 +4,49 @@
 #include <string.h>
 
 size_t qd_bitmap_scratch(int64_t longest) {
-    const size_t n = (size_t)longest;
-    return 2 * n * sizeof(int32_t) + 2 * MAX_EDGES(n) * sizeof(edge) + (4 * MAX_EDGES(n) + SIDE * SUBROWS) * sizeof(int32_t);
+    const size_t points = (size_t)longest, chain_points = CHAIN_POINTS(points);
+    return WORKSPACE + (2 * points + 4 * chain_points + LIST_SCRATCH(2 * chain_points)) * sizeof(int32_t);
 }
 
 static int32_t largest(const uint8_t *p, int64_t n) {
-    int32_t max = 0;
+    uint8_t max = 0;
     for (int64_t k = 0; k < n; k++) max = p[k] > max ? p[k] : max;
     return max;
 }
 
+/* v / 2 units as cairo has them: 256 (v / 2 + 24) * 28 / 304, rounded; it is never half way between two integers. */
+static inline int32_t fixed(int32_t v) { return (int32_t)(((uint32_t)(v + 48) * 224 + 9) / 19); }
+
 void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
                 uint8_t *out) {
+    int (*const draw)(const outline *, void *, uint8_t[SIDE][WIDTH]) =
+#if QD_X86
+        level >= QD_AVX2 ? qd_draw_avx2 :
+#endif
+        qd_draw_portable;
     (void)level;
-    edge *const edges = scratch;
-    int32_t *const a = (int32_t *)(edges + 2 * MAX_EDGES(longest)), *const b = a + longest, *const rest = b + longest;
+    const int64_t room = CHAIN_POINTS(longest);
+    int32_t *const x = (int32_t *)((char *)scratch + WORKSPACE), *const y = x + longest, *const chains = y + longest, *const rest = chains + 4 * room;
     for (int64_t i = 0; i < n; i++, out += SIDE * SIDE) {
         const int64_t row = rows ? rows[i] : i, first = v->drawing_offsets[row], last = v->drawing_offsets[row + 1];
         const int64_t from = v->stroke_offsets[first], points = v->stroke_offsets[last] - from;
         const int32_t shift_x = 256 - largest(v->x + from, points), shift_y = 256 - largest(v->y + from, points);
-        memset(out, 0, SIDE * SIDE);
+        uint8_t image[SIDE][WIDTH] = {{0}};
         for (int64_t s = first; s < last; s++) {
             const int64_t at = v->stroke_offsets[s], count = v->stroke_offsets[s + 1] - at;
             for (int64_t k = 0; k < count; k++) {
-                a[k] = 2 * v->x[at + k] + shift_x;
-                b[k] = 2 * v->y[at + k] + shift_y;
+                x[k] = fixed(2 * v->x[at + k] + shift_x);
+                y[k] = fixed(2 * v->y[at + k] + shift_y);
             }
-            outline o = {edges, 0, 0, 0};
-            qd_outline(a, b, count, &o);
-            qd_draw_list(&o, rest, out);
+            outline o = {{chains, chains + room, 0}, {chains + 2 * room, chains + 3 * room, 0}, 0};
+            qd_outline(x, y, count, &o);
+            if (draw(&o, scratch, image)) {
+                uint8_t alpha[SIDE][WIDTH];
+                int32_t range[2];
+                qd_cover_by_list(&o, rest, alpha, range);
+                blend(alpha, range, image);
+            }
         }
+        for (int r = 0; r < SIDE; r++) memcpy(out + r * SIDE, image[r], SIDE);
     }
 }

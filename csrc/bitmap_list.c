@@ -5,6 +5,13 @@
 
 #include <string.h>
 
+/* Where the edge crosses the middle of a subrow, rounded to 1/256 pixel. */
+static int32_t edge_x(const edge *e, int32_t subrow) {
+    const int64_t d = 30 * (int64_t)e->dy;
+    const int64_t n = (int64_t)e->dx * ((2 * subrow + 1) * 256 - 30 * e->y) + d / 2;
+    return e->x + (int32_t)((n >= 0 ? n : n - d + 1) / d);
+}
+
 typedef struct {
     const edge *edges;
     int32_t *x;      /* of every edge, where it crosses the subrow */
@@ -58,12 +65,13 @@ static void begin(list *l, int32_t first, const int32_t *next, int32_t subrow) {
 static void step(list *l, int32_t subrow) {
     int64_t n = 0;
     for (int64_t k = 0; k < l->n; k++) {
-        const int32_t e = l->active[k];
-        if (l->edges[e].bottom <= subrow) continue;
-        const int32_t x = l->x[e] = edge_x(l->edges + e, subrow);
+        const int32_t number = l->active[k];
+        const edge *e = l->edges + number;
+        if (e->bottom <= subrow) continue;
+        const int32_t x = l->x[number] = edge_x(e, subrow);
         int64_t at = n++;
         for (; at && l->x[l->active[at - 1]] > x; at--) l->active[at] = l->active[at - 1];
-        l->active[at] = e;
+        l->active[at] = number;
     }
     l->n = n;
 }
@@ -80,49 +88,66 @@ static int is_plain(const list *l, int32_t subrow) {
     return 1;
 }
 
-static void cover_plain_row(const list *l, coverage *c, int32_t row) {
-    for (int64_t k = 0; k < l->n;) {
+static void cover_plain(const list *l, coverage *c, int32_t row) {
+    for (int64_t k = 0; k < l->n; k++) {
         const edge *const left = l->edges + l->active[k];
-        int winding = left->dir;
-        for (k++;; k++) {
-            winding += l->edges[l->active[k]].dir;
+        for (int winding = left->dir;;) {
+            winding += l->edges[l->active[++k]].dir;
             if (!winding && (k + 1 == l->n || l->x[l->active[k + 1]] != l->x[l->active[k]])) break;
         }
-        qd_cover_row(c, left, l->edges + l->active[k++], row);
+        qd_cover_row(c, left, l->edges + l->active[k], row);
     }
 }
 
 static void cover_subrow(const list *l, coverage *c) {
     int winding = 0;
     for (int64_t k = 0; k < l->n; k++) {
-        const edge *e = l->edges + l->active[k];
-        const int32_t x = l->x[l->active[k]], column = x >> 8;
-        const int sign = (winding + e->dir != 0) - (winding != 0);
-        winding += e->dir;
-        c->height[column] += sign;
-        c->area[column] += sign * 2 * (x & 255);
+        const int dir = l->edges[l->active[k]].dir, sign = (winding + dir != 0) - (winding != 0);
+        const int32_t x = l->x[l->active[k]];
+        winding += dir;
+        qd_cover(c, x >> 8, sign, sign * 2 * (x & 255));
     }
 }
 
-void qd_draw_list(const outline *o, int32_t *scratch, uint8_t *pixels) {
-    int32_t *const next = scratch, *const first = scratch + 4 * o->n;
-    list l = {o->edges, scratch + o->n, scratch + 2 * o->n, scratch + 3 * o->n, 0};
-    coverage c = {{0}, {0}};
-    int32_t top = SIDE * SUBROWS, bottom = 0;
-    memset(first, -1, SIDE * SUBROWS * sizeof *first);
-    for (int64_t e = o->n; e--;) {
-        const int32_t at = o->edges[e].top;
-        next[e] = first[at], first[at] = (int32_t)e;
-        top = at < top ? at : top;
-        bottom = o->edges[e].bottom > bottom ? o->edges[e].bottom : bottom;
+void qd_columns_of(const outline *o, int32_t columns[2]) {
+    int32_t left = INT32_MAX, right = INT32_MIN;
+    for (int side = 0; side < 2; side++) {
+        const chain *c = side ? &o->right : &o->left;
+        const int32_t *restrict const x = c->x, *restrict const y = c->y;
+        for (int32_t k = 0; k < c->n - 1; k++) {
+            const int32_t flat = y[k] == y[k + 1], a = x[k], b = x[k + 1]; /* which is no edge to cairo */
+            const int32_t low = flat ? INT32_MAX : a < b ? a : b, high = flat ? INT32_MIN : a < b ? b : a;
+            left = low < left ? low : left;
+            right = high > right ? high : right;
+        }
     }
-    for (int32_t row = top / SUBROWS; row * SUBROWS < bottom; row++) {
+    columns[0] = left >> 8, columns[1] = (right + 255) >> 8;
+}
+
+void qd_cover_by_list(const outline *o, int32_t *scratch, uint8_t alpha[SIDE][WIDTH], int32_t rows[2]) {
+    const int32_t n = edges_of(o);
+    int32_t *const next = scratch, *const first = scratch + 4 * n;
+    edge *const edges = (edge *)(first + SIDE * SUBROWS);
+    list l = {edges, scratch + n, scratch + 2 * n, scratch + 3 * n, 0};
+    int32_t top = SIDE * SUBROWS, bottom = 0, columns[2];
+    qd_columns_of(o, columns);
+    memset(first, -1, SIDE * SUBROWS * sizeof *first);
+    for (int32_t k = n; k--;) {
+        const edge e = edges[k] = edge_of(o, k);
+        if (e.top == e.bottom) continue;
+        next[k] = first[e.top], first[e.top] = k;
+        top = e.top < top ? e.top : top;
+        bottom = e.bottom > bottom ? e.bottom : bottom;
+    }
+    rows[0] = top / SUBROWS, rows[1] = (bottom + SUBROWS - 1) / SUBROWS;
+    for (int32_t row = rows[0]; row < rows[1]; row++) {
         const int32_t begins = row * SUBROWS, ends = begins + SUBROWS;
+        coverage c = NO_COVERAGE;
         int32_t later = begins + 1;
         while (later < ends && first[later] < 0) later++;
         begin(&l, first[begins], next, begins);
         if (later == ends && is_plain(&l, begins)) {
-            cover_plain_row(&l, &c, row);
+            cover_plain(&l, &c, row);
             step(&l, ends);
         } else {
             for (int32_t subrow = begins; subrow < ends; subrow++) {
@@ -131,6 +156,7 @@ void qd_draw_list(const outline *o, int32_t *scratch, uint8_t *pixels) {
                 step(&l, subrow + 1);
             }
         }
-        qd_blend(&c, o->left, o->right, pixels + SIDE * row);
+        memset(alpha[row], 0, WIDTH);
+        qd_alpha(&c, columns, alpha[row]);
     }
 }

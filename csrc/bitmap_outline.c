@@ -13,20 +13,21 @@ static inline point subtract(point a, point b) { return (point){a.x - b.x, a.y -
 static inline point minus(point a) { return (point){-a.x, -a.y}; }
 static inline int same(point a, point b) { return a.x == b.x && a.y == b.y; }
 
-/* 256 (v / 2 + 24) * 28 / 304, rounded; it is never half way between two integers. */
-static inline int32_t fixed(int32_t v) { return ((v + 48) * 448 + 19) / 38; }
-
 /* Half the line's width: 256 * 8 * 28 / 304. */
 #define RADIUS (3584.0 / 19)
 
-/* The round pen: a polygon, as many corners as keep it within cairo's tolerance of 0.1 pixels. */
+#define PEN 12
+/* The round pen: a polygon with as many corners as keep it within cairo's tolerance of 0.1 pixels. */
 static const point pen[PEN] = {{189, 0},  {163, 94},   {94, 163},   {0, 189},  {-94, 163}, {-163, 94},
                                {-189, 0}, {-163, -94}, {-94, -163}, {0, -189}, {94, -163}, {163, -94}};
 
-static inline point pen_edge(int i) { return subtract(pen[i % PEN], pen[(i + PEN - 1) % PEN]); } /* to corner i */
+static inline int wrapped(int i) { return i < 0 ? i + PEN : i >= PEN ? i - PEN : i; }
 
-/* Negative if a turns into b with growing angle (which is clockwise, y grows downwards), positive if b into a. Of two
-   opposite directions, the one to the right (or straight down) comes first. */
+/* The pen's edge that ends at corner i. */
+static inline point pen_edge(int i) { return subtract(pen[wrapped(i)], pen[wrapped(wrapped(i) - 1)]); }
+
+/* -1 if b is reached from a by growing the angle (clockwise, for y grows downwards) by less than half a turn, 1 if by
+   shrinking it. Of opposite directions, the one to the right or straight down comes first. */
 static inline int turn(point a, point b) {
     const int64_t c = (int64_t)a.y * b.x - (int64_t)b.y * a.x;
     if (c) return c < 0 ? -1 : 1;
@@ -34,138 +35,134 @@ static inline int turn(point a, point b) {
     return 0;
 }
 
-/* One side of the outline, drawn from point to point. */
+/* A straight part of the stroke. */
 typedef struct {
-    edge *next;
-    point first, last;
-    int dir, begun;
-} contour;
+    point along, side; /* from its beginning to its end; from its middle to its left side */
+    int corner, exact; /* of the pen: its edges to corner and corner + 1 enclose the direction; it is that of an edge */
+} segment;
 
-typedef struct {
-    contour ccw, cw;
-    int32_t min_x, max_x;
-} stroker;
+static inline int32_t rounded(double v) { return (int32_t)(v < 0 ? v - 0.5 : v + 0.5); }
 
-static inline int32_t subrow_of(int32_t y) { return (SUBROWS * y + 128) >> 8; }
-
-static void draw(stroker *s, contour *c, point to) {
-    const point from = c->last;
-    c->last = to;
-    if (!c->begun) {
-        c->first = to;
-        c->begun = 1;
-        return;
-    }
-    if (from.y == to.y) return;
-    const int down = to.y > from.y;
-    const point a = down ? from : to, b = down ? to : from;
-    s->min_x = a.x < s->min_x ? a.x : s->min_x;
-    s->min_x = b.x < s->min_x ? b.x : s->min_x;
-    s->max_x = a.x > s->max_x ? a.x : s->max_x;
-    s->max_x = b.x > s->max_x ? b.x : s->max_x;
-    const int32_t top = subrow_of(a.y), bottom = subrow_of(b.y);
-    if (top == bottom) return;
-    *c->next++ = (edge){a.x, a.y, b.x - a.x, b.y - a.y, (int16_t)top, (int16_t)bottom, (int16_t)(down ? c->dir : -c->dir)};
+static inline segment segment_of(point along) {
+    const double scale = RADIUS / sqrt((double)along.x * along.x + (double)along.y * along.y);
+    segment s = {along, {rounded(-along.y * scale), rounded(along.x * scale)}, 0, 0};
+    /* turned by half a turn, and by a quarter, until it goes right and down */
+    const int back = along.y < 0 || (along.y == 0 && along.x < 0);
+    int32_t x = back ? -along.x : along.x, y = back ? -along.y : along.y;
+    const int left = x <= 0;
+    const int32_t t = x;
+    x = left ? y : x, y = left ? -t : y;
+    const int32_t low = 94 * y - 26 * x, middle = y - x, high = 26 * y - 94 * x;
+    s.corner = wrapped(6 * back + 3 * left + (low >= 0) + (middle >= 0) + (high >= 0) - 3);
+    s.exact = (low == 0) | (middle == 0) | (high == 0);
+    return s;
 }
 
-/* The corners of the pen, put on `at`, from direction `in` to direction `out`. */
-static void fan(stroker *s, contour *c, point in, point out, point at, int clockwise) {
-    int low = 0, high = PEN, start, i;
-    while (high - low > 1) {
-        i = (low + high) / 2;
+static inline segment reversed(segment s) {
+    return (segment){minus(s.along), minus(s.side), wrapped(s.corner - PEN / 2), s.exact};
+}
+
+static inline void draw(chain *c, point to) { c->x[c->n] = to.x, c->y[c->n++] = to.y; }
+
+/* The corners of the pen between two directions: *first and how many, from there clockwise or counterclockwise. In
+   general, the corners between the two edges that enclose them; for counterclockwise fans, with those edges' corners. */
+static inline int corners(const segment *in, const segment *out, int clockwise, int *first) {
+    const int from = wrapped(in->corner + 1), cw = wrapped(out->corner - from), ccw = wrapped(in->corner - out->corner);
+    *first = clockwise ? from : wrapped(in->corner - PEN / 2);
+    return clockwise ? (cw == PEN - 1 ? 0 : cw) : ccw + (ccw != 0);
+}
+
+/* The same by cairo's search, whose comparisons decide where a direction is that of an edge. */
+static int searched_corners(point in, point out, int clockwise, int *first) {
+    int low = 0, high = PEN, i = PEN / 2;
+    for (; high - low > 1; i = (low + high) / 2)
         if (clockwise ? turn(pen_edge(i), in) < 0 : turn(in, pen_edge(i + 1)) < 0)
             low = i;
         else
             high = i;
+    if (clockwise ? turn(pen_edge(i), in) < 0 : turn(in, pen_edge(i + 1)) < 0) i = wrapped(i + 1);
+    *first = i;
+    if (clockwise ? turn(out, pen_edge(i + 1)) < 0 : turn(pen_edge(i), out) > 0) return 0;
+    low = i, high = i + PEN;
+    while (high - low > 1) {
+        i = (low + high) / 2;
+        if (clockwise ? turn(pen_edge(i), out) > 0 : turn(out, pen_edge(i + 1)) > 0)
+            high = i;
+        else
+            low = i;
     }
-    i = low;
-    if (clockwise ? turn(pen_edge(i), in) < 0 : turn(in, pen_edge(i + 1)) < 0) i = (i + 1) % PEN;
-    start = i;
-    if (clockwise ? turn(out, pen_edge(i + 1)) >= 0 : turn(pen_edge(i), out) <= 0) {
-        low = i, high = i + PEN;
-        while (high - low > 1) {
-            i = (low + high) / 2;
-            if (clockwise ? turn(pen_edge(i), out) > 0 : turn(out, pen_edge(i + 1)) > 0)
-                high = i;
-            else
-                low = i;
-        }
-        i = low % PEN;
+    return wrapped(clockwise ? low - *first : *first + PEN - low);
+}
+
+static inline void fan(chain *c, point at, const segment *in, const segment *out, int clockwise) {
+    int i, n = in->exact | out->exact ? searched_corners(in->along, out->along, clockwise, &i)
+                                      : corners(in, out, clockwise, &i);
+    const int step = clockwise ? 1 : -1, end = c->n + n;
+    draw(c, add(at, pen[i])); /* there is room for two, and most fans have no more: so no branch depends on n */
+    draw(c, add(at, pen[i = wrapped(i + step)]));
+    while (c->n < end) draw(c, add(at, pen[i = wrapped(i + step)]));
+    c->n = end;
+}
+
+/* Around the end of a line, from its left side to its right. */
+static void cap(chain *c, point at, segment end) {
+    const segment back = reversed(end);
+    fan(c, at, &end, &back, 0);
+    draw(c, subtract(at, end.side));
+}
+
+static inline void join(outline *o, point at, const segment *in, const segment *out) {
+    const int turned = turn(in->along, out->along), clockwise = turned < 0;
+    chain *const outer = clockwise ? &o->right : &o->left, *const inner = clockwise ? &o->left : &o->right;
+    const point side = clockwise ? minus(out->side) : out->side;
+    if (turned == 0) return;
+    if (!same(in->side, out->side)) {
+        fan(outer, at, in, out, clockwise);
+        draw(outer, add(at, side));
     }
-    for (int k = start; k != i; k = (k + (clockwise ? 1 : PEN - 1)) % PEN) draw(s, c, add(at, pen[k]));
+    draw(inner, at);
+    draw(inner, subtract(at, side));
 }
 
-static inline int32_t rounded(double v) { return (int32_t)(v < 0 ? v - 0.5 : v + 0.5); }
-
-/* From the middle of the line to its left side, for a line in this direction. */
-static inline point half_width(point along) {
-    const double length = sqrt((double)along.x * along.x + (double)along.y * along.y);
-    return (point){rounded(-along.y * RADIUS / length), rounded(along.x * RADIUS / length)};
-}
-
-static void cap(stroker *s, contour *c, point at, point along, point side) {
-    fan(s, c, along, minus(along), at, 0);
-    draw(s, c, subtract(at, side));
-}
-
-static void dot(stroker *s, point at) {
-    const point along = {256, 0}, side = half_width(along);
-    contour *c = &s->ccw;
-    cap(s, c, at, minus(along), minus(side));
-    cap(s, c, at, along, side);
-    draw(s, c, c->first);
-}
-
-void qd_outline(const int32_t *v, const int32_t *w, int64_t n, outline *out) {
-    edge *const other = out->edges + MAX_EDGES(n);
-    stroker s = {{out->edges, {0, 0}, {0, 0}, -1, 0}, {other, {0, 0}, {0, 0}, 1, 0}, INT32_MAX, INT32_MIN};
-    point at = {fixed(v[0]), fixed(w[0])}, along = {0, 0}, side = {0, 0}, first = at, first_along = along, first_side = side;
-    int drawn = 0;
+void qd_outline(const int32_t *x, const int32_t *y, int64_t n, outline *o) {
+    const point begin = {x[0], y[0]};
+    point at = begin;
+    segment last = {{0, 0}, {0, 0}, 0, 0}, first = last;
+    o->left.n = o->right.n = 0;
     for (int64_t k = 1; k < n;) {
-        point to = {fixed(v[k]), fixed(w[k])};
+        point to = {x[k], y[k]}, along = subtract(to, at);
         k++;
         if (same(at, to)) continue;
-        point next = subtract(to, at);
-        /* points on a straight line are left out */
-        while (k < n) {
-            const point further = {fixed(v[k]), fixed(w[k])}, step = subtract(further, to);
-            const int64_t cross = (int64_t)next.y * step.x - (int64_t)step.y * next.x;
-            const int64_t forward = (int64_t)next.x * step.x + (int64_t)next.y * step.y;
-            if (cross || forward < 0) break;
-            to = further, next = subtract(to, at);
-            k++;
+        for (; k < n; k++) { /* on, as long as it goes straight on */
+            const point step = {x[k] - to.x, y[k] - to.y};
+            if ((int64_t)along.y * step.x != (int64_t)step.y * along.x) break;
+            if ((int64_t)along.x * step.x + (int64_t)along.y * step.y < 0) break;
+            to = add(to, step);
+            along = subtract(to, at);
         }
-        const point side_next = half_width(next);
-        if (!drawn) {
-            first_along = next, first_side = side_next, drawn = 1;
-            draw(&s, &s.cw, subtract(at, side_next));
-            draw(&s, &s.ccw, add(at, side_next));
-        } else {
-            const int turned = turn(along, next);
-            contour *outer = turned < 0 ? &s.cw : &s.ccw, *inner = turned < 0 ? &s.ccw : &s.cw;
-            const int sign = turned < 0 ? -1 : 1;
-            if (turned) {
-                if (!same(side, side_next)) {
-                    fan(&s, outer, along, next, at, turned < 0);
-                    draw(&s, outer, sign < 0 ? subtract(at, side_next) : add(at, side_next));
-                }
-                draw(&s, inner, at);
-                draw(&s, inner, sign < 0 ? add(at, side_next) : subtract(at, side_next));
-            }
+        const segment next = segment_of(along);
+        if (o->right.n)
+            join(o, at, &last, &next);
+        else {
+            first = next;
+            draw(&o->right, subtract(at, next.side));
+            draw(&o->left, add(at, next.side));
         }
-        draw(&s, &s.cw, subtract(to, side_next));
-        draw(&s, &s.ccw, add(to, side_next));
-        at = to, along = next, side = side_next;
+        draw(&o->right, subtract(to, next.side));
+        draw(&o->left, add(to, next.side));
+        at = to, last = next;
     }
-    if (drawn) {
-        cap(&s, &s.ccw, at, along, side);
-        s.ccw.last = subtract(first, first_side);
-        cap(&s, &s.ccw, first, minus(first_along), minus(first_side));
-    } else
-        dot(&s, at);
-    out->n = s.ccw.next - out->edges;
-    memcpy(s.ccw.next, other, (size_t)(s.cw.next - other) * sizeof(edge));
-    out->n += s.cw.next - other;
-    out->left = s.min_x >> 8;
-    out->right = (s.max_x + 255) >> 8;
+    o->gap = -1;
+    if (o->right.n) {
+        cap(&o->left, at, last);
+        o->gap = o->left.n - 1;
+        draw(&o->left, subtract(begin, first.side));
+        cap(&o->left, begin, reversed(first));
+    } else { /* a dot is a line to the right, of no length */
+        const segment right = segment_of((point){256, 0});
+        cap(&o->left, at, reversed(right));
+        cap(&o->left, at, right);
+        draw(&o->left, (point){o->left.x[0], o->left.y[0]});
+        draw(&o->right, at);
+    }
 }
