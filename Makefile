@@ -49,4 +49,4 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_instructions.py
 
 clean:
-	rm -rf build dist quickstart quickstart-data qdfast/_core.c qdfast/*.so *.egg-info
+	rm -rf build dist quickstart quickstart-data qdfast/*.c qdfast/*.so *.egg-info
