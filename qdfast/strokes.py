@@ -115,9 +115,12 @@ def _from_lists(
 
 def _listed(part: Any) -> list[Any]:
     """A list of Python's own numbers, if of numbers."""
-    if isinstance(part, np.ndarray):
-        return list(part.tolist())
-    return [value.item() if isinstance(value, np.generic) else value for value in part]
+    if not isinstance(part, np.ndarray):
+        part = list(part)
+        if not (part and isinstance(part[0], np.generic)):
+            return part
+        part = np.array(part)
+    return list(part.tolist())
 
 
 def _offsets(lengths: list[int]) -> NDArray[np.int64]:
