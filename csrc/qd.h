@@ -135,14 +135,16 @@ size_t qd_simplify_scratch(int64_t longest);
 
 /* Every drawing as in Google's simplified files: moved to minimum 0, scaled to maximum 255 (the larger of width and
    height), each stroke sampled at arc lengths 0, 1, 2, ... and at its end, reduced by Ramer-Douglas-Peucker with
-   epsilon 2, rounded half to even. Every stroke keeps its first and last point, so a dot has its point twice. The strokes
-   stay as many: their offsets go to stroke_offsets (n_strokes + 1), their points to x and y (QD_SIMPLIFIED * n_points).
-   The raw offsets must be sound as qd_check tells it; the coordinates may be anything.
-   Returns n_drawings, or the number of the first drawing with a coordinate that is not finite: what stands in the
-   output is then of no use. Results are the same on every platform if the compiler is told not to fuse products and
-   sums (-ffp-contract=off). Time: proportional to points * log(points) in what people draw; quadratic in the points of a
-   stroke at worst. */
-int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y, int64_t *stroke_offsets);
+   epsilon 2, rounded half to even. Every stroke keeps its first and last point, so a dot has its point twice. There are
+   as many strokes as before: their offsets go to stroke_offsets (n_strokes + 1), their points to x and y
+   (QD_SIMPLIFIED * n_points). `longest`: at least the points of the longest stroke. The raw offsets must be sound, as
+   qd_check says; the coordinates may be anything.
+   Returns n_drawings, or the number of the first drawing with a coordinate that is not finite: the output is then of
+   no use. Results are the same on every platform if the compiler is told not to fuse products and sums
+   (-ffp-contract=off). Time: about points * log(points) for what people draw; quadratic in the points of a stroke at
+   worst. */
+int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
+                    int64_t *stroke_offsets);
 
 /* ---- columns to columns ------------------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /* Raw strokes to the simplified form. See qd.h.
 
-   Between two points of a stroke all samples lie on a line and a pixel apart. So the sample farthest from a chord is the
+   Between two points of a stroke all samples lie on a line, a pixel apart. So the sample farthest from a chord is the
    first or the last of its line, unless the line is parallel to the chord: then rounding errors decide between all of
-   them, as they did for Google. Only there are the samples inside a line looked at, and none are stored. */
+   them, as they did for Google. Only there are the samples inside a line looked at, and none is stored. */
 #include "qd.h"
 
 #include <float.h>
@@ -88,7 +88,7 @@ static inline double distance(const chord *c, double x, double y) {
     return c->length > 0 ? off_line(c, x, y) / c->length : off_point(c, x, y);
 }
 
-/* The distances of all ends in [from, to), not yet divided by the chord's length; returns the largest. */
+/* The distances of the ends [from, to), not yet divided by the chord's length; returns the largest. */
 static double measure(const stroke *s, const chord *c, int64_t from, int64_t to) {
     enum { LANES = 4 };
     const chord k = *c;
@@ -103,7 +103,8 @@ static double measure(const stroke *s, const chord *c, int64_t from, int64_t to)
             }
     }
     for (; e < to; e++) {
-        const double d = k.length > 0 ? off_line(&k, s->end_x[e], s->end_y[e]) : off_point(&k, s->end_x[e], s->end_y[e]);
+        const double x = s->end_x[e], y = s->end_y[e];
+        const double d = k.length > 0 ? off_line(&k, x, y) : off_point(&k, x, y);
         s->distance[e] = d;
         largest[0] = d > largest[0] ? d : largest[0];
     }
@@ -156,45 +157,57 @@ static int64_t simplify(stroke *s, int64_t n, cut *stack, uint8_t *x, uint8_t *y
     return out;
 }
 
+/* From a drawing's units to pixels, in Google's order: (v * unit - low) * 255 / range, v * unit being exact. */
 typedef struct {
-    double min, unit, range;
-} scale;
+    double unit, left, top, range;
+} frame;
 
 /* The smallest and largest of v[0..n); 0 if one of them is not finite. */
-static int bounds(const double *v, int64_t n, double *min, double *max) {
+static int bounds(const double *v, int64_t n, double *low, double *high) {
     int finite = 1;
-    *min = *max = v[0];
+    *low = *high = v[0];
     for (int64_t i = 0; i < n; i++) {
         finite &= fabs(v[i]) <= DBL_MAX;
-        *min = v[i] < *min ? v[i] : *min;
-        *max = v[i] > *max ? v[i] : *max;
+        *low = v[i] < *low ? v[i] : *low;
+        *high = v[i] > *high ? v[i] : *high;
     }
     return finite;
 }
 
-int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y, int64_t *stroke_offsets) {
+/* 0 if a coordinate is not finite. */
+static int frame_of(const double *x, const double *y, int64_t n, frame *f) {
+    double right, bottom;
+    if (!bounds(x, n, &f->left, &right) || !bounds(y, n, &f->top, &bottom)) return 0;
+    f->unit = fmax(right - f->left, bottom - f->top) < 0x1p1000 ? 1 : 0x1p-16; /* 255 times it must not overflow */
+    f->left *= f->unit, f->top *= f->unit;
+    f->range = fmax(right * f->unit - f->left, bottom * f->unit - f->top);
+    if (f->range == 0) f->range = 1; /* all points are one, and become (0, 0) */
+    return 1;
+}
+
+int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
+                    int64_t *stroke_offsets) {
     double *d = scratch;
-    stroke s = {d, d + longest, d + 2 * longest, d + 3 * longest, d + 4 * longest, d + 6 * longest, d + 8 * longest, 0, 0, 0};
-    s.end_sample = (int64_t *)(d + DOUBLES * longest), s.end_line = s.end_sample + 2 * longest;
-    cut *stack = (cut *)(s.end_line + 2 * longest);
+    int64_t *e = (int64_t *)(d + DOUBLES * longest);
+    cut *stack = (cut *)(e + INTS * longest);
+    stroke s = {.x = d, .y = d + longest, .length = d + 2 * longest, .arc = d + 3 * longest,
+                .end_x = d + 4 * longest, .end_y = d + 6 * longest, .distance = d + 8 * longest,
+                .end_sample = e, .end_line = e + 2 * longest};
     int64_t points = 0;
     stroke_offsets[0] = 0;
     for (int64_t i = 0; i < raw->n_drawings; i++) {
         const int64_t first = raw->drawing_offsets[i], last = raw->drawing_offsets[i + 1];
-        const int64_t from = raw->stroke_offsets[first], n = raw->stroke_offsets[last] - from;
-        double left, right, top, bottom;
-        if (!(bounds(raw->x + from, n, &left, &right) & bounds(raw->y + from, n, &top, &bottom))) return i;
-        /* Google's order of operations; halves of halves of what would overflow on the way. */
-        const double unit = fmax(right - left, bottom - top) < 0x1p1000 ? 1 : 0x1p-16;
-        left *= unit, right *= unit, top *= unit, bottom *= unit;
-        const double range = fmax(right - left, bottom - top), divisor = range > 0 ? range : 1;
+        const int64_t from = raw->stroke_offsets[first];
+        frame f;
+        if (!frame_of(raw->x + from, raw->y + from, raw->stroke_offsets[last] - from, &f)) return i;
         for (int64_t k = first; k < last; k++) {
-            const int64_t begin = raw->stroke_offsets[k], count = raw->stroke_offsets[k + 1] - begin;
-            for (int64_t p = 0; p < count; p++) {
-                s.x[p] = (raw->x[begin + p] * unit - left) * 255 / divisor;
-                s.y[p] = (raw->y[begin + p] * unit - top) * 255 / divisor;
+            const double *raw_x = raw->x + raw->stroke_offsets[k], *raw_y = raw->y + raw->stroke_offsets[k];
+            const int64_t n = raw->stroke_offsets[k + 1] - raw->stroke_offsets[k];
+            for (int64_t p = 0; p < n; p++) {
+                s.x[p] = (raw_x[p] * f.unit - f.left) * 255 / f.range;
+                s.y[p] = (raw_y[p] * f.unit - f.top) * 255 / f.range;
             }
-            points += simplify(&s, count, stack, x + points, y + points);
+            points += simplify(&s, n, stack, x + points, y + points);
             stroke_offsets[k + 1] = points;
         }
     }

@@ -77,7 +77,8 @@ def simplify_columns(
 
 
 def _flat(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
-    return np.ascontiguousarray(np.asarray(values).astype(dtype, casting="same_kind", copy=False))
+    """A copy: the kernel trusts what was checked, so nobody may change it meanwhile."""
+    return np.asarray(values).astype(dtype, order="C", casting="same_kind")
 
 
 def _from_lists(
@@ -115,12 +116,10 @@ def _from_lists(
 
 def _listed(part: Any) -> list[Any]:
     """A list of Python's own numbers, if of numbers."""
-    if not isinstance(part, np.ndarray):
-        part = list(part)
-        if not (part and isinstance(part[0], np.generic)):
-            return part
-        part = np.array(part)
-    return list(part.tolist())
+    if isinstance(part, np.ndarray):
+        return list(part.tolist())
+    values = list(part)
+    return list(np.array(values).tolist()) if values and isinstance(values[0], np.generic) else values
 
 
 def _offsets(lengths: list[int]) -> NDArray[np.int64]:
