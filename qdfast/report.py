@@ -111,10 +111,8 @@ def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
 
 def explain(report: ParseReport) -> str:
     """Kept and left out in one line, with reasons and, for what is wrong with lines, the first of them."""
-    first = {
-        e.reason: f" (first in line {e.line}" + (f": {e.detail}" if e.detail else "") + ")"
-        for e in reversed(report.examples)
-    }
+    details = {e: f": {e.detail}" for e in report.examples if e.detail and e.reason != "not_json"}
+    first = {e.reason: f" (first in line {e.line}{details.get(e, '')})" for e in reversed(report.examples)}
     first |= dict.fromkeys(("not_recognized", "field_missing"), "")
     left_out = ", ".join(f"{n:,} {REASONS[r]}{first.get(r, '')}" for r, n in report.rejected.items())
     return f"{report.kept:,} drawings" + (f" (left out: {left_out})" if left_out else "")
