@@ -46,7 +46,8 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_parse.py $(DATA)
 	$(BIN)/python benchmarks/bench_batches.py $(DATA)
 	$(BIN)/python benchmarks/bench_prepare.py $(DATA)
+	$(BIN)/python benchmarks/bench_simplify.py $(RAW)
 	$(BIN)/python benchmarks/bench_instructions.py
 
 clean:
-	rm -rf build dist quickstart quickstart-data qdfast/_core.c qdfast/*.so *.egg-info
+	rm -rf build dist quickstart quickstart-data qdfast/*.c qdfast/*.so *.egg-info

@@ -1,4 +1,4 @@
-"""The C extension. Everything else is in pyproject.toml.
+"""The C extensions. Everything else is in pyproject.toml.
 
 QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
 """
@@ -15,15 +15,28 @@ if os.environ.get("QDFAST_SANITIZE"):
     link_args = ["-fsanitize=address,undefined"]
 else:
     compile_args, link_args = ["-std=c11", "-O3", "-fvisibility=hidden"], []
+compile_args += ["-ffp-contract=off"]  # a fused product and sum rounds otherwise: no result may depend on the CPU
 
-core = Extension(
-    "qdfast._core",
-    ["qdfast/_core.pyx", *sorted(map(str, Path("csrc").glob("*.c")))],
-    include_dirs=["csrc"],
-    depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd"],
-    extra_compile_args=compile_args,
-    extra_link_args=link_args,
-)
+
+def extension(name: str, kernels: list[str]) -> Extension:
+    """The binding ``qdfast/<name>.pyx`` with the C files that it binds."""
+    return Extension(
+        f"qdfast.{name}",
+        [f"qdfast/{name}.pyx", *kernels],
+        include_dirs=["csrc"],
+        depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd"],
+        libraries=["m"],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+kernels = sorted(map(str, Path("csrc").glob("*.c")))
+simplifying = ["csrc/simplify.c"]
+extensions = [
+    extension("_core", [c for c in kernels if c not in simplifying]),
+    extension("_simplify", [*simplifying, "csrc/deltas.c"]),  # for qd_check
+]
 
 directives = {
     "language_level": 3,
@@ -33,4 +46,4 @@ directives = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-setup(ext_modules=cythonize([core], compiler_directives=directives))
+setup(ext_modules=cythonize(extensions, compiler_directives=directives))

@@ -4,8 +4,8 @@
    - The caller owns every buffer. Nothing here allocates, prints, keeps state between calls or calls
      Python, so all functions may run on any number of threads at once on buffers of their own.
    - Offsets are int64 and count elements, not bytes. n drawings have n + 1 offsets, the first 0.
-   - Only qd_scan and qd_check accept untrusted input. Every other function trusts its arguments: a view
-     must have passed qd_check (or come from qd_scan), row numbers must lie in range. */
+   - Only qd_scan and qd_check accept untrusted input (and qd_simplify, untrusted coordinates). Every other function
+     trusts its arguments: a view must have passed qd_check (or come from qd_scan), row numbers must lie in range. */
 #ifndef QD_H
 #define QD_H
 
@@ -115,6 +115,36 @@ enum {
    is no room is QD_UNCERTAIN. */
 int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
             qd_tally *tally);
+
+/* ---- raw strokes to columns ----------------------------------------------------------------------------- */
+
+/* A batch of drawings as they were drawn: coordinates in any unit, y growing in any direction. */
+typedef struct {
+    const double *x, *y;             /* n_points */
+    const int64_t *stroke_offsets;   /* n_strokes + 1 */
+    const int64_t *drawing_offsets;  /* n_drawings + 1 */
+    int64_t n_points, n_strokes, n_drawings;
+} qd_raw;
+
+/* Points that become of a raw one at most. (A straight line keeps at most three of its samples: where it is cut from
+   outside, there once, and then its first and last.) */
+#define QD_SIMPLIFIED 3
+
+/* Bytes of scratch, aligned as malloc aligns, for drawings whose longest stroke has `longest` points. */
+size_t qd_simplify_scratch(int64_t longest);
+
+/* Every drawing as in Google's simplified files: moved to minimum 0, scaled to maximum 255 (the larger of width and
+   height), each stroke sampled at arc lengths 0, 1, 2, ... and at its end, reduced by Ramer-Douglas-Peucker with
+   epsilon 2, rounded half to even. Every stroke keeps its first and last point, so a dot has its point twice. There are
+   as many strokes as before: their offsets go to stroke_offsets (n_strokes + 1), their points to x and y
+   (QD_SIMPLIFIED * n_points). `longest`: at least the points of the longest stroke. The raw offsets must be sound, as
+   qd_check says; the coordinates may be anything.
+   Returns n_drawings, or the number of the first drawing with a coordinate that is not finite: the output is then of
+   no use. Results are the same on every platform if the compiler is told not to fuse products and sums
+   (-ffp-contract=off). Time: about points * log(points) for what people draw; quadratic in the points of a stroke at
+   worst. */
+int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
+                    int64_t *stroke_offsets);
 
 /* ---- columns to columns ------------------------------------------------------------------------------- */
 

@@ -2,10 +2,11 @@
 
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
-from .ndjson import format_ndjson, from_strokes, iter_ndjson, parse_ndjson, read_ndjson
+from .ndjson import format_ndjson, iter_ndjson, parse_ndjson, read_ndjson
 from .report import ParseReport
 from .shards import Prepared, Rows, open_prepared
 from .stats import DeltaStats
+from .strokes import from_strokes, simplify
 
 __all__ = [
     "DataError",
@@ -24,4 +25,5 @@ __all__ = [
     "open_prepared",
     "parse_ndjson",
     "read_ndjson",
+    "simplify",
 ]

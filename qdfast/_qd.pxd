@@ -69,6 +69,20 @@ cdef extern from "qd.h" nogil:
     int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out,
                 qd_words *words, qd_tally *tally)
 
+    ctypedef struct qd_raw:
+        const double *x
+        const double *y
+        const int64_t *stroke_offsets
+        const int64_t *drawing_offsets
+        int64_t n_points
+        int64_t n_strokes
+        int64_t n_drawings
+
+    enum: QD_SIMPLIFIED
+    size_t qd_simplify_scratch(int64_t longest)
+    int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
+                        int64_t *stroke_offsets)
+
     void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8_t *y, int64_t *stroke_offsets,
                  int64_t *drawing_offsets)
     void qd_hash(const qd_view *v, uint64_t *out)

@@ -62,6 +62,7 @@ def _prepare(a: argparse.Namespace) -> None:
         recognized=a.recognized,
         label=a.label,
         validation=a.validation,
+        raw=a.raw,
         threads=a.threads,
         log=say,
     )
@@ -101,6 +102,7 @@ def _evaluate(a: argparse.Namespace) -> None:
         a.sources,
         recognized=a.recognized,
         label=a.label,
+        raw=a.raw,
         split=a.split,
         trained_on=run.info["data"],
         log=say,
@@ -132,7 +134,7 @@ def _predict(a: argparse.Namespace) -> None:
         sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
         resolve(sources)  # a missing file is said before a server is waited for
         client.wait_ready(a.wait)
-        report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized)
+        report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized, raw=a.raw)
     say(explain(report))
     if not report.kept:
         raise DataError("no drawings to predict")
@@ -211,6 +213,7 @@ def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Ca
         default=recognized,
         help="keep drawings that Google's game recognized, or any (default: %(default)s)",
     )
+    p.add_argument("--raw", action="store_true", help="the strokes are raw, as in Google's raw files: simplify them")
 
 
 def _label(p: argparse.ArgumentParser) -> None:

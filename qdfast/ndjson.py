@@ -12,15 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import orjson
 
 from .blocks import FileBlocks, MemoryBlocks, Source, expand
 from .collect import Collector
 from .drawings import NO_TIMESTAMP, NOT_GIVEN, Drawings
 from .errors import DataError, ParseError
-from .general import BadDrawing, read_strokes
-from .parser import ParserPool, Sink, as_batch, into
+from .parser import ParserPool, Reading, Sink, as_batch, into
 from .report import REASONS, Example, ParseReport, first_examples, merge
 
 Recognized: TypeAlias = Literal["only", "any"]
@@ -34,9 +32,10 @@ def read_ndjson(
     recognized: Recognized = "only",
     on_error: OnError = "count",
     route: Route = "auto",
+    raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings of Google's simplified form.
+    """Read drawings of Google's simplified form, or raw ones.
 
     Args:
         source: a path (.ndjson or .ndjson.gz, told by content), a directory of such files, an open binary file, or a
@@ -45,6 +44,8 @@ def read_ndjson(
         on_error: "count" counts bad lines in ``.report`` and goes on; "raise" raises ParseError at the first (lines
             that are merely not recognized are no error).
         route: "auto", or "orjson" for the general route alone (slow; the result is the same).
+        raw: the strokes are raw, with or without a third list of times, as in Google's raw files: each drawing is
+            simplified (see ``simplify``). By the general route only.
         threads: parsing threads; default: one per core this process may use.
 
     Raises:
@@ -52,7 +53,7 @@ def read_ndjson(
         DataError: a directory without files, an argument out of range.
         OSError: a file that cannot be read, corrupt gzip data.
     """
-    return _whole([FileBlocks(one) for one in expand(source)], threads, recognized, on_error, route)
+    return _whole([FileBlocks(one) for one in expand(source)], threads, recognized, on_error, route, raw)
 
 
 def parse_ndjson(
@@ -61,10 +62,11 @@ def parse_ndjson(
     recognized: Recognized = "only",
     on_error: OnError = "count",
     route: Route = "auto",
+    raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
     """``read_ndjson`` for bytes in memory (plain or gzip). Arguments and errors are the same."""
-    return _whole([MemoryBlocks(data)], threads, recognized, on_error, route)
+    return _whole([MemoryBlocks(data)], threads, recognized, on_error, route, raw)
 
 
 def iter_ndjson(
@@ -73,6 +75,7 @@ def iter_ndjson(
     recognized: Recognized = "only",
     on_error: OnError = "count",
     route: Route = "auto",
+    raw: bool = False,
     threads: int | None = None,
     pool: ParserPool | None = None,
 ) -> Iterator[Drawings]:
@@ -83,50 +86,10 @@ def iter_ndjson(
     """
     blocks = source if isinstance(source, FileBlocks) else FileBlocks(source)
     if pool is not None:
-        yield from _batches(blocks, pool, recognized, on_error, route)
+        yield from _batches(blocks, pool, recognized, on_error, route, raw)
         return
     with ParserPool(threads) as pool:
-        yield from _batches(blocks, pool, recognized, on_error, route)
-
-
-def from_strokes(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
-    """Drawings from nested lists or arrays in simplified form: ``[[[xs, ys], [xs, ys]], ...]``, integers 0..255.
-
-    Args:
-        drawings: for each drawing its strokes, each a pair of equally long lists. Empty strokes are skipped.
-        words: the class of each drawing.
-
-    Raises:
-        DataError: a drawing that ``read_ndjson`` would leave out; the message says which and why.
-    """
-    if words is not None and len(words) != len(drawings):
-        raise DataError(f"{len(words)} words for {len(drawings)} drawings")
-    x, y, stroke_lengths, strokes = bytearray(), bytearray(), [], []
-    for i, drawing in enumerate(drawings):
-        try:
-            xs, ys, lengths, _ = read_strokes([[_listed(part) for part in stroke] for stroke in drawing])
-        except BadDrawing as e:
-            raise DataError(f"drawing {i}: {REASONS[e.reason]}" + (f": {e.detail}" if e.detail else "")) from None
-        except TypeError:
-            raise DataError(f"drawing {i}: {REASONS['wrong_shape']}") from None
-        x += xs
-        y += ys
-        stroke_lengths += lengths
-        strokes.append(len(lengths))
-    code_of: dict[str, int] = {}
-    codes = [code_of.setdefault(w, len(code_of)) for w in words or [""] * len(strokes)]
-    return Drawings(
-        np.frombuffer(bytes(x), np.uint8),
-        np.frombuffer(bytes(y), np.uint8),
-        np.cumsum([0, *stroke_lengths]),
-        np.cumsum([0, *strokes]),
-        word_codes=np.array(codes, np.int32),
-        words=tuple(code_of) or ("",),
-    )
-
-
-def _listed(part: Any) -> list[Any]:
-    return part.tolist() if isinstance(part, np.ndarray) else list(part)
+        yield from _batches(blocks, pool, recognized, on_error, route, raw)
 
 
 def format_ndjson(drawings: Drawings) -> bytes:
@@ -170,6 +133,7 @@ def _iterate(
     recognized: Recognized,
     on_error: OnError,
     route: Route,
+    raw: bool,
     next_sink: Callable[[], Sink] = lambda: as_batch,
 ) -> Iterator[tuple[Drawings | None, ParseReport]]:
     """What each block holds, as a batch if it is not collected, and its report."""
@@ -181,7 +145,8 @@ def _iterate(
         if value not in allowed:
             raise DataError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, allowed))}")
     line0 = 1
-    for block, parsed in pool.map(iter(blocks), recognized == "any", route == "auto", blocks.recycle, next_sink):
+    how = Reading(keep_any=recognized == "any", scan=route == "auto" and not raw, raw=raw)
+    for block, parsed in pool.map(iter(blocks), how, blocks.recycle, next_sink):
         examples = first_examples(
             Example(reason, blocks.name, line0 + line, block.offset + offset, detail)
             for line, offset, reason, detail in parsed.examples
@@ -210,6 +175,7 @@ def _whole(
     recognized: Recognized,
     on_error: OnError,
     route: Route,
+    raw: bool,
 ) -> Drawings:
     """All drawings of the sources as one batch."""
     collector = Collector(sum(s.expected for s in sources))
@@ -217,7 +183,7 @@ def _whole(
     with ParserPool(threads) as pool:
         try:
             for blocks in sources:
-                parts = _iterate(blocks, pool, recognized, on_error, route, lambda: into(collector))
+                parts = _iterate(blocks, pool, recognized, on_error, route, raw, lambda: into(collector))
                 reports += [report for _, report in parts]
         except BaseException:
             collector.give_up()

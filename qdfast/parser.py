@@ -45,6 +45,15 @@ def into(collector: Collector) -> Sink:
     return sink
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How lines are read: which are kept, whether the scanner comes first, and whether the drawings are raw."""
+
+    keep_any: bool
+    scan: bool
+    raw: bool = False
+
+
 @dataclass
 class Parsed:
     """What a block held; lines are counted from its first."""
@@ -65,22 +74,23 @@ class _Parser:
     def __init__(self, level: int) -> None:
         self.columns = Columns(0, level)
 
-    def parse(self, block: Block, keep_any: bool, scan: bool, sink: Sink) -> Parsed:
+    def parse(self, block: Block, how: Reading, sink: Sink) -> Parsed:
         columns = self.columns
         if block.too_long:
             return Parsed(sink(columns, 0), 0, 1, {"too_long": 1}, [(0, 0, "too_long", "")])
-        if columns.capacity < block.size:
-            columns = self.columns = Columns(max(block.size, 2 * columns.capacity), columns.level)
+        room = 2 * block.size if how.raw else block.size  # simplified strokes may have more points than raw ones
+        if columns.capacity < room:
+            columns = self.columns = Columns(max(room, 2 * columns.capacity), columns.level)
         data, size = block.data, block.size
         rejected = dict.fromkeys(REASONS, 0)
         examples: list[tuple[int, int, str, str]] = []
         unread: dict[str, int] = {}
         empty_strokes = via_orjson = 0
-        for start, text in self._uncertain(data, size, keep_any) if scan else _lines(data, size, columns):
+        for start, text in self._uncertain(data, size, how.keep_any) if how.scan else _lines(data, size, columns):
             via_orjson += 1
             try:
-                line = read_line(text)
-                if not keep_any and line.recognized != 1:
+                line = read_line(text, how.raw)
+                if not how.keep_any and line.recognized != 1:
                     raise BadDrawing("not_recognized" if line.recognized == 0 else "field_missing")
                 _append(columns, line)
                 empty_strokes += line.empty_strokes
@@ -160,7 +170,7 @@ class ParserPool:
         except IndexError:
             parser = _Parser(self._level)
         parsed = parser.parse(*arguments)
-        if parser.columns.capacity <= 2 * BLOCK and len(_idle[self._level]) < _cores():
+        if parser.columns.capacity <= 4 * BLOCK and len(_idle[self._level]) < _cores():
             _idle[self._level].append(parser)
         return parsed
 
@@ -175,8 +185,7 @@ class ParserPool:
     def map(
         self,
         blocks: Iterator[Block],
-        keep_any: bool,
-        scan: bool,
+        how: Reading,
         recycle: Callable[[Block], None],
         next_sink: Callable[[], Sink],
     ) -> Iterator[tuple[Block, Parsed]]:
@@ -186,12 +195,12 @@ class ParserPool:
         """
         if not self._executor:
             for block in blocks:
-                yield block, self._parse(block, keep_any, scan, next_sink())
+                yield block, self._parse(block, how, next_sink())
                 recycle(block)
             return
         waiting: deque[tuple[Block, Future[Parsed]]] = deque()
         for block in blocks:
-            waiting.append((block, self._executor.submit(self._parse, block, keep_any, scan, next_sink())))
+            waiting.append((block, self._executor.submit(self._parse, block, how, next_sink())))
             if len(waiting) == 2 * self.threads + SPARE:
                 done = waiting.popleft()
                 yield done[0], done[1].result()

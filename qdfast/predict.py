@@ -23,6 +23,7 @@ def predict(
     *,
     k: int = 3,
     recognized: Recognized = "any",
+    raw: bool = False,
 ) -> ParseReport:
     """Ask ``client`` about every drawing of ``sources``; write a line each, in order.
 
@@ -38,7 +39,7 @@ def predict(
     """
     report = ParseReport()
     with Progress("predict") as progress:
-        for drawings in iter_drawings(sources, recognized=recognized):
+        for drawings in iter_drawings(sources, recognized=recognized, raw=raw):
             out.writelines(_lines(drawings, client, k))
             report += drawings.report or ParseReport(kept=len(drawings))
             progress.update(len(drawings))

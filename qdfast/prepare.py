@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Options:
     recognized: Recognized = "only"
     label: Label = "file"
     validation: float = 0.1
+    raw: bool = False
 
     def __post_init__(self) -> None:
         if self.label not in LABELS:
@@ -55,7 +56,7 @@ class Options:
             raise DataError(f"validation is {self.validation}: it must be a fraction, at least 0 and below 1")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"recognized": self.recognized, "label": self.label, "validation": self.validation}
+        return asdict(self)
 
     def split(self, drawings: Drawings) -> NDArray[np.uint8]:
         """uint8 (N,): the split each drawing belongs to, an index into ``SPLITS``; a function of its strokes alone."""
@@ -69,6 +70,7 @@ def prepare(
     recognized: Recognized = "only",
     label: Label = "file",
     validation: float = 0.1,
+    raw: bool = False,
     threads: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
@@ -82,6 +84,7 @@ def prepare(
         label: the class of a drawing is the "file"'s name, or the line's "word".
         validation: the share of drawings in the validation split. Which ones: a hash of the strokes, so equal
             drawings are on the same side whatever else is added.
+        raw: the sources are raw, and are simplified, as in ``read_ndjson``.
         threads: parsing threads; default: one per core.
         log: called with one line per source.
 
@@ -90,7 +93,7 @@ def prepare(
             process preparing ``out``.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
-    options = Options(recognized, label, validation)
+    options = Options(recognized, label, validation, raw)
     paths = [Path(p) for p in expand(sources)]  # type: ignore[arg-type]
     for path in paths:
         if not path.is_file():
@@ -203,7 +206,8 @@ class _Writer:
         blocks = FileBlocks(self.path, digest=True, seen=progress.update)
         try:
             reports = []
-            for batch in iter_ndjson(blocks, recognized=self.options.recognized, pool=pool):
+            how = self.options
+            for batch in iter_ndjson(blocks, recognized=how.recognized, raw=how.raw, pool=pool):
                 batch, report = labelled(batch, self.options.label, self.label)
                 reports.append(report)
                 self._add(batch, pool)

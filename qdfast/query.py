@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import ndjson, wire
+from . import ndjson, strokes, wire
 from . import tfs_pb2 as pb
 from .drawings import Drawings
 from .errors import DataError, ServingError
@@ -101,7 +101,7 @@ def as_drawings(drawings: DrawingsLike) -> Drawings:
     if isinstance(drawings, bytes | bytearray | memoryview):
         threads = 1 if len(drawings) < WORTH_THREADS else None
         return ndjson.parse_ndjson(drawings, recognized="any", on_error="raise", threads=threads)
-    return ndjson.from_strokes(drawings)
+    return strokes.from_strokes(drawings)
 
 
 def plan(lengths: NDArray[np.integer[Any]], max_batch: int) -> list[NDArray[np.int64]]:

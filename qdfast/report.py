@@ -13,8 +13,9 @@ REASONS = {
     "too_long": "a line of more than 64 MiB",
     "no_drawing": "no drawing",
     "wrong_shape": "drawing of the wrong shape (a list of strokes, each a list of x and a list of y)",
-    "different_lengths": "x and y of different lengths",
+    "different_lengths": "x and y (or the times) of different lengths",
     "bad_coordinate": "coordinate not an integer in 0..255",
+    "not_a_number": "raw coordinate not a finite number",
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
     "not_recognized": "not recognized (recognized=any keeps these)",
@@ -110,7 +111,8 @@ def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
 
 def explain(report: ParseReport) -> str:
     """Kept and left out in one line, with reasons and, for what is wrong with lines, the first of them."""
-    first = {e.reason: f" (first in line {e.line})" for e in reversed(report.examples)}
+    details = {e: f": {e.detail}" for e in report.examples if e.detail and e.reason != "not_json"}
+    first = {e.reason: f" (first in line {e.line}{details.get(e, '')})" for e in reversed(report.examples)}
     first |= dict.fromkeys(("not_recognized", "field_missing"), "")
     left_out = ", ".join(f"{n:,} {REASONS[r]}{first.get(r, '')}" for r, n in report.rejected.items())
     return f"{report.kept:,} drawings" + (f" (left out: {left_out})" if left_out else "")

@@ -42,6 +42,7 @@ def load_rows(
     *,
     recognized: Recognized = "only",
     label: Label = "file",
+    raw: bool = False,
     split: Split | Literal["auto"] = "auto",
     trained_on: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -49,7 +50,7 @@ def load_rows(
     """Labelled drawings from ndjson files, directories of them, and prepared directories.
 
     Args:
-        recognized, label: as in ``prepare``; a prepared directory was filtered and labelled when it was prepared.
+        recognized, label, raw: as in ``prepare``; to a prepared directory this was done when it was prepared.
         split: of prepared directories. "auto": "validation" of the one a network was trained on, also if more was
             prepared there since (a drawing stays on its side), else "all".
         trained_on: ``path`` and ``digest`` of the prepared directory the network was trained on; the log says where
@@ -74,7 +75,7 @@ def load_rows(
             parts.append(rows)
             continue
         name = name_of(source)
-        drawings, report = labelled(read_ndjson(source, recognized=recognized), label, label_of(source))
+        drawings, report = labelled(read_ndjson(source, recognized=recognized, raw=raw), label, label_of(source))
         if not len(drawings):
             raise DataError(f"{name}: no drawings: {explain(report)}")
         log(f"{name}: {explain(report)}")
@@ -94,7 +95,9 @@ def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
     return digest_of(path) in [s["xxh3"] for s in sources]
 
 
-def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any") -> Iterator[Drawings]:
+def iter_drawings(
+    sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any", raw: bool = False
+) -> Iterator[Drawings]:
     """All drawings of the sources, in order, in batches of some thousand; constant memory.
 
     Each batch of ndjson carries its report. A prepared directory gives all of its splits.
@@ -103,7 +106,7 @@ def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognize
         if isinstance(source, Prepared):
             yield from _shards(source)
         else:
-            yield from iter_ndjson(source, recognized=recognized)
+            yield from iter_ndjson(source, recognized=recognized, raw=raw)
 
 
 def _shards(data: Prepared, batch: int = 8192) -> Iterator[Drawings]:

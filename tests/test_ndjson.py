@@ -512,7 +512,7 @@ def test_from_strokes_takes_arrays_and_says_what_is_wrong():
         ([[1, 2]], "shape"),
         ([], "no points"),
     ):
-        with pytest.raises(qdfast.DataError, match=f"drawing 1: .*{reason}"):
+        with pytest.raises(qdfast.DataError, match=f"drawing 1.*: .*{reason}"):
             qdfast.from_strokes([good, bad])
     with pytest.raises(qdfast.DataError, match="words"):
         qdfast.from_strokes([good], words=[])

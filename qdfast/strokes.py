@@ -1,0 +1,131 @@
+"""``Drawings`` from strokes in memory: in simplified form, or raw ones from a canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ._simplify import simplify_columns as _simplify_columns
+from .drawings import Drawings
+from .errors import DataError
+from .general import BadDrawing, read_strokes, simplify_strokes
+from .report import REASONS
+
+
+def from_strokes(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
+    """Drawings from nested lists or arrays in simplified form: ``[[[xs, ys], [xs, ys]], ...]``, integers 0..255.
+
+    Args:
+        drawings: for each drawing its strokes, each a pair of equally long lists. Empty strokes are skipped.
+        words: the class of each drawing.
+
+    Raises:
+        DataError: a drawing that ``read_ndjson`` would leave out; the message says which and why.
+    """
+    return _from_lists(drawings, words, read_strokes)
+
+
+def simplify(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
+    """Drawings from raw strokes, as a canvas or Google's raw files have them, in the form of Google's simplified files.
+
+    A drawing is moved to minimum 0 and scaled to maximum 255 (the larger of width and height); every stroke is sampled
+    a pixel apart, reduced by Ramer-Douglas-Peucker with epsilon 2, and rounded half to even. From Google's raw files
+    this makes Google's simplified ones, point for point. A stroke keeps its first and last point, so a dot has two.
+
+    Args:
+        drawings: for each drawing its strokes, each ``(xs, ys)`` or ``(xs, ys, ts)``: equally long lists or arrays of
+            numbers in any unit; times are not used. Empty strokes are skipped. Always a batch: a single drawing is
+            ``simplify([drawing])``.
+        words: the class of each drawing.
+
+    Raises:
+        DataError: a drawing without points, a stroke of lists of different lengths, a coordinate that is not a finite
+            number; the message says in which drawing and stroke, counted from 0.
+
+    Time is quadratic in the points of a stroke for the worst of strokes, such as nobody draws: limit what you take from
+    people you do not trust.
+    """
+    return _from_lists(drawings, words, simplify_strokes)
+
+
+def simplify_columns(
+    x: ArrayLike, y: ArrayLike, stroke_offsets: ArrayLike, drawing_offsets: ArrayLike, **columns: Any
+) -> Drawings:
+    """``simplify`` for raw strokes in flat columns: the fastest way, and other threads run meanwhile.
+
+    Args:
+        x, y: numbers (P,), in any unit.
+        stroke_offsets, drawing_offsets: as those of ``Drawings``; every stroke has a point and every drawing a stroke.
+        columns: ``key_id``, ``word_codes``, ``words`` and so on, as ``Drawings`` takes them.
+
+    Raises:
+        DataError: arrays that are not such columns, a coordinate that is not finite.
+    """
+    try:
+        xs, ys = _flat(x, np.float64), _flat(y, np.float64)
+        strokes, starts = _flat(stroke_offsets, np.int64), _flat(drawing_offsets, np.int64)
+        simplified = _simplify_columns(xs, ys, strokes, starts)
+    except (TypeError, ValueError) as e:
+        raise DataError(f"not the columns of drawings: {e}") from e
+    if isinstance(simplified, int):
+        raise DataError(f"drawing {simplified}: {REASONS['not_a_number']}")
+    return Drawings(*simplified, starts, **columns)
+
+
+def _flat(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
+    """A copy: the kernel trusts what was checked, so nobody may change it meanwhile."""
+    return np.asarray(values).astype(dtype, order="C", casting="same_kind")
+
+
+def _from_lists(
+    drawings: Sequence[Sequence[Sequence[Any]]],
+    words: Sequence[str] | None,
+    read: Callable[[Any], tuple[bytes, bytes, list[int], int]],
+) -> Drawings:
+    if words is not None and len(words) != len(drawings):
+        raise DataError(f"{len(words)} words for {len(drawings)} drawings")
+    x, y = bytearray(), bytearray()
+    stroke_lengths: list[int] = []
+    strokes: list[int] = []
+    for i, drawing in enumerate(drawings):
+        try:
+            xs, ys, lengths, _ = read([[_listed(part) for part in stroke] for stroke in drawing])
+        except BadDrawing as e:
+            raise DataError(_what_is_wrong(i, e)) from None
+        except TypeError:  # something that is no list
+            raise DataError(_what_is_wrong(i, BadDrawing("wrong_shape", "a single drawing goes into a list"))) from None
+        x += xs
+        y += ys
+        stroke_lengths += lengths
+        strokes.append(len(lengths))
+    code_of: dict[str, int] = {}
+    codes = [code_of.setdefault(w, len(code_of)) for w in words or [""] * len(strokes)]
+    return Drawings(
+        np.frombuffer(bytes(x), np.uint8),
+        np.frombuffer(bytes(y), np.uint8),
+        _offsets(stroke_lengths),
+        _offsets(strokes),
+        word_codes=np.array(codes, np.int32),
+        words=tuple(code_of) or ("",),
+    )
+
+
+def _listed(part: Any) -> list[Any]:
+    """A list of Python's own numbers, if of numbers."""
+    if isinstance(part, np.ndarray):
+        return list(part.tolist())
+    values = list(part)
+    return list(np.array(values).tolist()) if values and isinstance(values[0], np.generic) else values
+
+
+def _offsets(lengths: list[int]) -> NDArray[np.int64]:
+    return np.array([0, *accumulate(lengths)], np.int64)
+
+
+def _what_is_wrong(drawing: int, error: BadDrawing) -> str:
+    where = f"drawing {drawing}" + (f", stroke {error.stroke}" if error.stroke is not None else "")
+    return f"{where}: {REASONS[error.reason]}" + (f": {error.detail}" if error.detail else "")
