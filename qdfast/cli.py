@@ -21,6 +21,7 @@ from .quiet import import_quietly
 EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
+    "matplotlib": "train",
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
@@ -141,6 +142,13 @@ def _predict(a: argparse.Namespace) -> None:
 def _info(a: argparse.Namespace) -> None:
     from .info import describe, installation
 
+    if a.gallery:
+        from .gallery import gallery
+
+        if not a.paths:
+            raise DataError("--gallery draws what is in a PATH: none is given")
+        shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns)
+        say(f"{a.gallery}: {shown:,} of {of:,} drawings")
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
@@ -307,6 +315,10 @@ def parser() -> argparse.ArgumentParser:
 
     p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
     p.add_argument("paths", nargs="*", type=_path, metavar="PATH", help="none: this installation")
+    g = p.add_argument_group("picture")
+    g.add_argument("--gallery", type=_path, metavar="FILE", help="draw some of the drawings into a .svg or .png file")
+    g.add_argument("--count", type=_count, default=40, metavar="N", help="drawings to draw, spread over all")
+    g.add_argument("--columns", type=_count, default=8, metavar="N", help="drawings in a row")
     return top
 
 

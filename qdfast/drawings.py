@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from .errors import DataError
-from .pictures import html
+from .pictures import Pictured, Strokes
 from .report import ParseReport
 from .report import merge as merge_reports
 from .stats import DeltaStats
 
 NO_TIMESTAMP = np.iinfo(np.int64).min
 NOT_GIVEN = 2
-
-Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
-"""One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
 
 COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
     "key_id": (np.dtype(np.uint64), 0),
@@ -35,7 +32,7 @@ COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
 _OFFSET_COLUMNS = ("x", "y", "stroke_offsets", "drawing_offsets")
 
 
-class Drawings:
+class Drawings(Pictured):
     """N drawings, S strokes, P points in flat arrays; no Python object per drawing or stroke.
 
     Args:
@@ -218,10 +215,6 @@ class Drawings:
         named = ", ".join(words[:3]) + (f", … {len(words)} words" if len(words) > 3 else "")
         counts = f"{len(self):,} drawings, {len(self.stroke_offsets) - 1:,} strokes, {len(self.x):,} points"
         return f"Drawings({counts}{'; ' + named if named else ''})"
-
-    def _repr_html_(self) -> str:
-        shown = self[:20]
-        return html(list(shown), shown.word.tolist(), repr(self))
 
     # ---- as model input ----
 

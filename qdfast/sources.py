@@ -12,10 +12,13 @@ from .drawings import Drawings
 from .errors import DataError
 from .labels import Label, labelled
 from .ndjson import Recognized, iter_ndjson, read_ndjson
+from .parser import ParserPool
 from .report import explain
 from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
 
 Path_ = str | os.PathLike[str]
+
+_BATCH = 8192  # drawings that a shard is read by
 
 
 def _is_prepared(source: Path_) -> bool:
@@ -99,15 +102,17 @@ def iter_drawings(sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognize
 
     Each batch of ndjson carries its report. A prepared directory gives all of its splits.
     """
-    for source in resolve(sources):
-        if isinstance(source, Prepared):
-            yield from _shards(source)
-        else:
-            yield from iter_ndjson(source, recognized=recognized)
+    with ParserPool(threads=None) as pool:
+        for source in resolve(sources):
+            yield from batches_of(source, recognized, pool)
 
 
-def _shards(data: Prepared, batch: int = 8192) -> Iterator[Drawings]:
-    for path in data.shard_paths:
+def batches_of(source: Prepared | Source, recognized: Recognized, pool: ParserPool) -> Iterator[Drawings]:
+    """``iter_drawings`` of one source that ``resolve`` has found."""
+    if not isinstance(source, Prepared):
+        yield from iter_ndjson(source, recognized=recognized, pool=pool)
+        return
+    for path in source.shard_paths:
         drawings, _ = read_shard(path)
-        for start in range(0, len(drawings), batch):
-            yield drawings[start : start + batch]
+        for start in range(0, len(drawings), _BATCH):
+            yield drawings[start : start + _BATCH]
