@@ -162,6 +162,23 @@ typedef struct {
    out[group[i]], or to out[0] where group is NULL. */
 void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out);
 
+/* ---- bitmaps -------------------------------------------------------------------------------------------- */
+
+/* Pixels a side of a bitmap. */
+#define QD_SIDE 28
+
+/* Bytes of scratch, aligned as malloc aligns, for drawings whose longest stroke has `longest` points. */
+size_t qd_bitmap_scratch(int64_t longest);
+
+/* Drawings rows[0..n) of v (all where rows is NULL) as Google renders them for its numpy_bitmap files: white on black,
+   each drawing's 28x28 pixels to out[i * 784 ..], row by row from the top. These are the bytes that cairo 1.16 makes of
+   Google's recipe: a 256-unit canvas with 24 units around it scaled to 28 pixels, the drawing moved by
+   (256 - its largest coordinate) / 2 on each axis, lines 16 units wide with round caps and joins, best antialiasing,
+   each stroke blended over those before. `longest`: at least the points of the longest stroke among them. The level
+   changes the speed, nothing else. */
+void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
+                uint8_t *out);
+
 #ifdef __cplusplus
 }
 #endif

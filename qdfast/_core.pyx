@@ -3,7 +3,7 @@
 Arguments are checked here as far as memory safety needs it; meaning and defaults live in the modules above.
 """
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -14,6 +14,7 @@ from qdfast cimport _qd as qd
 PADDING = qd.QD_PADDING
 EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
+SIDE = qd.QD_SIDE
 LEVELS = ("portable", "avx2", "avx512")  # of qd_level, by its value
 
 
@@ -327,6 +328,31 @@ cdef class Views:
             with nogil:
                 qd.qd_hash(self.v, &out[0])
         return np.asarray(out)
+
+    def bitmaps(self, int level, const int64_t[::1] rows, uint8_t[:, :, ::1] out):
+        """Fill ``out`` (n, SIDE, SIDE) with drawings ``rows`` of the first batch, all where None; see qd_bitmaps."""
+        cdef qd.qd_view *v = self.v
+        cdef int64_t n = v.n_drawings if rows is None else rows.shape[0]
+        cdef const int64_t *row = NULL
+        cdef int64_t s, longest = 0
+        cdef void *scratch
+        self._check_rows(None, rows)
+        if out.shape[0] != n or out.shape[1] != SIDE or out.shape[2] != SIDE:
+            raise ValueError(f"out must be ({n}, {SIDE}, {SIDE})")
+        if not 0 <= level <= qd.qd_level():
+            raise ValueError(f"level {level}: this CPU has {qd.qd_level()}")
+        if n == 0:
+            return
+        if rows is not None:
+            row = &rows[0]
+        for s in range(v.n_strokes):
+            longest = max(longest, v.stroke_offsets[s + 1] - v.stroke_offsets[s])
+        scratch = PyMem_RawMalloc(qd.qd_bitmap_scratch(longest))
+        if scratch == NULL:
+            raise MemoryError
+        with nogil:
+            qd.qd_bitmaps(level, v, row, n, longest, scratch, &out[0, 0, 0])
+        PyMem_RawFree(scratch)
 
     def take(self, const int64_t[::1] rows):
         """Drawings ``rows`` of the first batch as new ``(x, y, stroke_offsets, drawing_offsets)``."""

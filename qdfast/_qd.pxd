@@ -92,3 +92,8 @@ cdef extern from "qd.h" nogil:
         int64_t sum[2]
         int64_t sum_sq[2]
     void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out)
+
+    enum: QD_SIDE
+    size_t qd_bitmap_scratch(int64_t longest)
+    void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
+                    uint8_t *out)

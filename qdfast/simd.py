@@ -1,4 +1,4 @@
-"""Which instructions the scanner uses: the best this CPU has, or what ``$QDFAST_SIMD`` says."""
+"""Which instructions the kernels use: the best this CPU has, or what ``$QDFAST_SIMD`` says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VARIABLE = "QDFAST_SIMD"
 
 
 def level() -> int:
-    """The index into ``LEVELS`` to scan with. It changes the speed of parsing, never a result.
+    """The index into ``LEVELS`` to work with. It changes the speed, never a result.
 
     Raises:
         DataError: ``$QDFAST_SIMD`` is no level, or one that this CPU has not.
