@@ -1,5 +1,6 @@
 """qdfast: stroke drawings (Quick, Draw! ndjson) to trained and served models, with the preprocessing in C."""
 
+from .bitmaps import Bitmaps, read_bitmaps
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
 from .ndjson import format_ndjson, from_strokes, iter_ndjson, parse_ndjson, read_ndjson
@@ -8,6 +9,7 @@ from .shards import Prepared, Rows, open_prepared
 from .stats import DeltaStats
 
 __all__ = [
+    "Bitmaps",
     "DataError",
     "DeltaStats",
     "Drawings",
@@ -23,5 +25,6 @@ __all__ = [
     "iter_ndjson",
     "open_prepared",
     "parse_ndjson",
+    "read_bitmaps",
     "read_ndjson",
 ]

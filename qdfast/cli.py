@@ -252,8 +252,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--per-class", type=_whole, default=500, metavar="N", help="drawings per class")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="other drawings with another seed")
 
-    p = command("prepare", _prepare, "ndjson files to training data: columns, split, statistics")
-    files = ".ndjson or .ndjson.gz file, or directory of them"
+    p = command("prepare", _prepare, "drawings to training data: columns, split, statistics")
+    files = ".ndjson or .ndjson.gz file, or .npy file of bitmaps, or directory of them"
     either = f"{files}, or prepared directory"
     _sources(p, "only", files)
     _label(p)
@@ -304,7 +304,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
     p.add_argument("--grace", type=_wait, default=10.0, metavar="S", help="seconds for requests under way when stopped")
 
-    p = command("predict", _predict, "ask a served model about drawings; ndjson in, ndjson out")
+    p = command("predict", _predict, "ask a served model about drawings; answers as ndjson")
     _sources(p, "any", f"{either}; - for standard input", _text)
     p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
     p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")

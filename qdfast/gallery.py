@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .blocks import Source, label_of, name_of
-from .drawings import Drawings
+from .bitmaps import AnyDrawings
+from .blocks import Source, label_of
 from .errors import DataError
 from .parser import ParserPool
-from .pictures import COLUMNS, COUNT, Sheet, Strokes, check_suffix, spread
+from .pictures import COLUMNS, COUNT, Picture, Sheet, check_suffix, spread
 from .report import ParseReport, explain, merge
 from .shards import Prepared
-from .sources import batches_of, resolve
+from .sources import batches_of, name, resolve
 
 
 def gallery(
@@ -29,7 +29,7 @@ def gallery(
     Each is captioned with its class: the line's word, else the file's name.
 
     Args:
-        sources: ndjson files, directories of them, and prepared directories.
+        sources: ndjson and .npy files, directories of them, and prepared directories.
         out: a .svg file, or a .png file (needs matplotlib); replaced whole.
 
     Returns:
@@ -58,14 +58,13 @@ def _opened(source: str | os.PathLike[str]) -> list[Prepared | Source]:
 
 
 def _take(source: Prepared | Source, sample: Sample, pool: ParserPool) -> None:
-    name = "" if isinstance(source, Prepared) else label_of(source)
+    label = "" if isinstance(source, Prepared) else label_of(source)
     before, reports = sample.seen, []
     for batch in batches_of(source, "any", pool):
-        sample.add(batch, name)
+        sample.add(batch, label)
         reports.append(batch.report or ParseReport())
     if sample.seen == before:
-        where = source.path if isinstance(source, Prepared) else name_of(source)
-        raise DataError(f"{where}: no drawings to show: {explain(merge(reports))}")
+        raise DataError(f"{name(source)}: no drawings to show: {explain(merge(reports))}")
 
 
 class Sample:
@@ -78,9 +77,9 @@ class Sample:
         self.count = count
         self.seen = 0
         self._step = 1
-        self._kept: list[tuple[Strokes, str]] = []
+        self._kept: list[tuple[Picture, str]] = []
 
-    def add(self, batch: Drawings, name: str) -> None:
+    def add(self, batch: AnyDrawings, name: str) -> None:
         """Take some of ``batch``; those without a class are called ``name``."""
         some = batch[np.arange(-self.seen % self._step, len(batch), self._step)]  # a copy: the batch can go
         self._kept += zip(some, (word or name for word in some.word.tolist()), strict=True)
@@ -88,7 +87,7 @@ class Sample:
         while len(self._kept) > 2 * self.count:
             self._kept, self._step = self._kept[::2], 2 * self._step
 
-    def result(self) -> tuple[list[Strokes], list[str]]:
+    def result(self) -> tuple[list[Picture], list[str]]:
         """The drawings that were chosen, and their classes."""
         chosen = [self._kept[i] for i in spread(len(self._kept), self.count)]
-        return [strokes for strokes, _ in chosen], [name for _, name in chosen]
+        return [picture for picture, _ in chosen], [name for _, name in chosen]

@@ -8,10 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from . import simd
-from ._core import LEVELS, best_level
+from ._core import LEVELS, SIDE, best_level
+from .bitmaps import read_bitmaps
+from .blocks import BITMAPS, expand, has_bitmaps
 from .drawings import NOT_GIVEN
 from .errors import DataError
 from .ndjson import read_ndjson
@@ -72,9 +75,10 @@ def _describe(path: Path) -> str:
         return f"{path}: a version of a model\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")):
+    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):
         raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
-    return _drawings(path)
+    files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
+    return _bitmaps(path, files) if files else _drawings(path)
 
 
 def _drawings(path: Path) -> str:
@@ -92,6 +96,20 @@ def _drawings(path: Path) -> str:
     return "\n".join(out)
 
 
+def _bitmaps(path: Path, files: list[Path]) -> str:
+    found = [read_bitmaps(file) for file in files]
+    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+    n = sum(counts.values())
+    ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
+    width = max(len("class"), *map(len, counts))
+    lines = [
+        f"{path}: bitmaps of {SIDE} x {SIDE} pixels, {n:,} drawings in {len(counts)} classes",
+        f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
+        f"{'class':{width}}  {'drawings':>10}",
+    ]
+    return "\n".join([*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())])
+
+
 def _stats(stats: DeltaStats) -> str:
     (mx, my), (sx, sy) = stats.mean, stats.std
     return (
@@ -105,9 +123,10 @@ def _prepared(data: Prepared) -> str:
     lines = [
         f"{data.path}: prepared data, {data.manifest['drawings']:,} drawings in {len(data.classes)} classes, "
         f"from {len(data.manifest['sources'])} sources",
+        f"kind: {data.kind}",
         f"options: {data.manifest['options']}",
         f"digest: {data.digest}",
-        f"training {_stats(data.stats('train'))}",
+        *([f"training {_stats(data.stats('train'))}"] if data.kind == "strokes" else []),
         f"{'class':{width}}  {'train':>10}  {'validation':>10}",
     ]
     lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]

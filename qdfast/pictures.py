@@ -1,11 +1,14 @@
-"""Drawings as pictures, for people: SVG written here, PNG through matplotlib."""
+"""Strokes and bitmaps as pictures, for people: SVG written here, PNG sheets through matplotlib."""
 
 from __future__ import annotations
 
 import os
 import re
+import struct
 import warnings
+import zlib
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
 """One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
+
+Picture: TypeAlias = "Strokes | NDArray[np.uint8]"
+"""Strokes, or the pixels of a bitmap, uint8 (height, width), 0 black."""
 
 COUNT, COLUMNS, SIZE = 40, 8, 96  # drawings of a gallery, drawings in a row of it, pixels of a drawing
 
@@ -85,17 +91,41 @@ def spread(n: int, count: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, count)).round().astype(np.int64)
 
 
-def svg(strokes: Strokes, size: int = SIZE, title: str = "", at: tuple[int, int] = (0, 0)) -> str:
+def svg(picture: Picture, size: int = SIZE, title: str = "", at: tuple[int, int] = (0, 0)) -> str:
     """One drawing as an ``<svg>`` element of ``size`` pixels; strokes are lines in the text's colour."""
-    lines = [" ".join(f"{a},{b}" for a, b in zip(x.tolist(), y.tolist(), strict=True)) for x, y in strokes]
-    body = "".join(f'<polyline points="{points}"/>' for points in lines)
+    view, body = _bitmap(picture) if isinstance(picture, np.ndarray) else (_VIEW, _lines(picture))
     name = f"<title>{_text(title)}</title>" if title else ""
     place = 'x="{}" y="{}" '.format(*at) if at != (0, 0) else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {place}width="{size}" height="{size}" '
-        f'viewBox="{" ".join(map(str, _VIEW))}" fill="none" stroke="currentColor" stroke-width="{_PEN}" '
-        f'stroke-linecap="round" stroke-linejoin="round">{name}{body}</svg>'
+        f'viewBox="{" ".join(map(str, view))}">{name}{body}</svg>'
     )
+
+
+def _lines(strokes: Strokes) -> str:
+    lines = [" ".join(f"{a},{b}" for a, b in zip(x.tolist(), y.tolist(), strict=True)) for x, y in strokes]
+    body = "".join(f'<polyline points="{points}"/>' for points in lines)
+    pen = f'stroke="currentColor" stroke-width="{_PEN}" stroke-linecap="round" stroke-linejoin="round"'
+    return f'<g fill="none" {pen}>{body}</g>'
+
+
+def _bitmap(pixels: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int], str]:
+    height, width = pixels.shape
+    data = b64encode(png(pixels)).decode()
+    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" '
+    return (0, 0, width, height), image + f'href="data:image/png;base64,{data}"/>'
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG file of ``pixels``, uint8 (height, width), 0 black."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
+    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each after the number of its filter, 0: none
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def check_suffix(path: str | os.PathLike[str]) -> Path:
@@ -114,7 +144,7 @@ class Sheet:
         DataError: ``columns`` or ``size`` is not positive.
     """
 
-    pictures: Sequence[Strokes]
+    pictures: Sequence[Picture]
     captions: Sequence[str]
     columns: int = COLUMNS
     size: int = SIZE
@@ -135,7 +165,7 @@ class Sheet:
     def _row(self) -> int:
         return self.size + (_CAPTION if any(self.captions) else 0) + _GAP
 
-    def _cells(self) -> Iterator[tuple[int, int, Strokes, str]]:
+    def _cells(self) -> Iterator[tuple[int, int, Picture, str]]:
         """Left, top, picture and caption of each."""
         for i, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
             row, column = divmod(i, self.columns)
@@ -178,12 +208,16 @@ class Sheet:
         axes.set(xlim=(0, width), ylim=(height, 0))
         return figure
 
-    def _draw(self, axes: Any, left: int, top: int, strokes: Strokes) -> None:
+    def _draw(self, axes: Any, left: int, top: int, picture: Picture) -> None:
         from matplotlib.collections import LineCollection
 
+        if isinstance(picture, np.ndarray):
+            place = (left, left + self.size, top + self.size, top)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=place, interpolation="nearest", aspect="auto")
+            return
         x0, y0, width, _ = _VIEW
         scale = self.size / width
-        lines = [np.column_stack([left + (x - float(x0)) * scale, top + (y - float(y0)) * scale]) for x, y in strokes]
+        lines = [np.column_stack([left + (x - float(x0)) * scale, top + (y - float(y0)) * scale]) for x, y in picture]
         pen = LineCollection(lines, linewidths=_PEN * scale, colors=_INK, capstyle="round", joinstyle="round")
         axes.add_collection(pen)
 

@@ -204,7 +204,10 @@ def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.Capt
             [tmp_path / "bad.ndjson", "--gallery", out],
             "bad.ndjson: no drawings to show: 0 drawings (left out: 1 not JSON",
         ),
-        ([tmp_path / "run", "--gallery", out], "run: no .ndjson or .ndjson.gz files in this directory: no drawings to"),
+        (
+            [tmp_path / "run", "--gallery", out],
+            "run: no .ndjson, .ndjson.gz or .npy files in this directory: no drawings to",
+        ),
         ([tmp_path / "nowhere", "--gallery", out], "nowhere: no such file or directory"),
         (["--gallery", out], "--gallery draws what is in a PATH: none is given"),
     ):
