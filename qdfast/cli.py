@@ -265,7 +265,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
     p.add_argument("--out", required=True, type=_path, metavar="RUN", help="run directory")
     g = p.add_argument_group("network")
-    g.add_argument("--model", default="stroke_lstm", metavar="NAME", help="which network")
+    g.add_argument(
+        "--model",
+        default="stroke_lstm",
+        metavar="NAME",
+        help="which network: stroke_lstm, or bitmap_cnn, which takes bitmaps",
+    )
     g.add_argument("--max-len", type=_count, default=196, metavar="N", help="points after which a drawing is cut")
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization")
