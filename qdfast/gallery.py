@@ -14,7 +14,7 @@ from .parser import ParserPool
 from .pictures import COLUMNS, COUNT, Picture, Sheet, check_suffix, spread
 from .report import ParseReport, explain, merge
 from .shards import Prepared
-from .sources import batches_of, name, resolve
+from .sources import batches_of, resolve, source_name
 
 
 def gallery(
@@ -64,7 +64,7 @@ def _take(source: Prepared | Source, sample: Sample, pool: ParserPool) -> None:
         sample.add(batch, label)
         reports.append(batch.report or ParseReport())
     if sample.seen == before:
-        raise DataError(f"{name(source)}: no drawings to show: {explain(merge(reports))}")
+        raise DataError(f"{source_name(source)}: no drawings to show: {explain(merge(reports))}")
 
 
 class Sample:

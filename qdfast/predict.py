@@ -15,7 +15,7 @@ from .ndjson import Recognized
 from .parser import ParserPool
 from .progress import Progress
 from .report import ParseReport
-from .sources import batches_of, name, resolve
+from .sources import batches_of, resolve, source_name
 
 
 def predict(
@@ -45,7 +45,7 @@ def predict(
                 try:
                     answers = client.predict(drawings, k=k)
                 except DataError as e:
-                    raise DataError(f"{name(source)}: {e}") from e
+                    raise DataError(f"{source_name(source)}: {e}") from e
                 out.writelines(_lines(drawings, answers))
                 report += drawings.report or ParseReport(kept=len(drawings))
                 progress.update(len(drawings))

@@ -146,7 +146,7 @@ class Rows:
 
     @property
     def kind(self) -> Kind:
-        """ "strokes", or "bitmaps" if some of the drawings are there only as these."""
+        """What all drawings can give: "strokes", or only "bitmaps" if some are just these."""
         return "bitmaps" if any(isinstance(d, Bitmaps) for d in self._batches) else "strokes"
 
     @cached_property

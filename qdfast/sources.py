@@ -40,7 +40,7 @@ def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
     return found
 
 
-def name(source: Prepared | Source) -> str:
+def source_name(source: Prepared | Source) -> str:
     """What to call a source in messages."""
     return str(source.path) if isinstance(source, Prepared) else name_of(source)
 
@@ -83,10 +83,10 @@ def load_rows(
             continue
         drawings, report = _read(source, recognized, label)
         if not len(drawings):
-            raise DataError(f"{name(source)}: no drawings: {explain(report)}")
-        log(f"{name(source)}: {explain(report)}")
+            raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
+        log(f"{source_name(source)}: {explain(report)}")
         if trained_on is not None and _was_trained_on(source, trained_on):
-            log(f"{name(source)}: the network was trained on most of these; {trained_on['path']} knows on which")
+            log(f"{source_name(source)}: the network was trained on most of these; {trained_on['path']} knows on which")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 
