@@ -1,5 +1,6 @@
 """qdfast: stroke drawings (Quick, Draw! ndjson) to trained and served models, with the preprocessing in C."""
 
+from .bitmaps import Bitmaps, read_bitmaps
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
 from .ndjson import format_ndjson, iter_ndjson, parse_ndjson, read_ndjson
@@ -9,6 +10,7 @@ from .stats import DeltaStats
 from .strokes import from_strokes, simplify
 
 __all__ = [
+    "Bitmaps",
     "DataError",
     "DeltaStats",
     "Drawings",
@@ -24,6 +26,7 @@ __all__ = [
     "iter_ndjson",
     "open_prepared",
     "parse_ndjson",
+    "read_bitmaps",
     "read_ndjson",
     "simplify",
 ]

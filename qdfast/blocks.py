@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias, TypeGuard, cast
 
 import xxhash
 
@@ -21,6 +21,7 @@ from .errors import DataError
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
 SUFFIXES = (".ndjson", ".ndjson.gz")
+BITMAPS = ".npy"
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -40,13 +41,16 @@ class Block:
     too_long: bool = False
 
 
-def expand(sources: Source | Sequence[Source]) -> list[Source]:
+def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[Source]:
     """A source or a list of them as a list, directories replaced by their ndjson files, sorted by name.
+
+    With ``bitmaps``, also by their .npy files.
 
     Raises:
         FileNotFoundError: a path that is not there.
-        DataError: a directory without ndjson files, a file opened as text, or no source at all.
+        DataError: a directory without such files or with both kinds, a file opened as text, or no source at all.
     """
+    suffixes = (*SUFFIXES, BITMAPS) if bitmaps else SUFFIXES
     if isinstance(sources, str | os.PathLike) or hasattr(sources, "read"):
         sources = [cast(Source, sources)]
     out: list[Source] = []
@@ -64,9 +68,11 @@ def expand(sources: Source | Sequence[Source]) -> list[Source]:
                 raise FileNotFoundError(f"{path}: no such file or directory")
             out.append(path)
             continue
-        files = sorted(f for f in path.iterdir() if f.name.endswith(SUFFIXES) and f.is_file())
+        files = sorted(f for f in path.iterdir() if f.name.endswith(suffixes) and f.is_file())
         if not files:
-            raise DataError(f"{path}: no .ndjson or .ndjson.gz files in this directory")
+            raise DataError(f"{path}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files in this directory")
+        if len({has_bitmaps(f) for f in files}) == 2:
+            raise DataError(f"{path}: .ndjson and .npy files in one directory: name the files to read")
         for file in files:
             _check_name(str(file))
             if file.with_name(file.name + ".gz") in files:
@@ -89,6 +95,11 @@ def _check_name(path: str) -> None:
 def name_of(source: Source) -> str:
     """What to call a source in messages."""
     return str(source if isinstance(source, str | os.PathLike) else getattr(source, "name", "<stream>"))
+
+
+def has_bitmaps(source: Source) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a source is a file of bitmaps, by its name."""
+    return isinstance(source, str | os.PathLike) and os.fspath(source).endswith(BITMAPS)
 
 
 def label_of(source: Source) -> str:

@@ -21,6 +21,7 @@ from .quiet import import_quietly
 EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
+    "matplotlib": "train",
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
@@ -143,10 +144,17 @@ def _predict(a: argparse.Namespace) -> None:
 def _info(a: argparse.Namespace) -> None:
     from .info import describe, installation
 
+    if a.gallery:
+        from .gallery import gallery
+
+        if not a.paths:
+            raise DataError("--gallery draws what is in a PATH: none is given")
+        shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
+        say(f"{a.gallery}: {shown:,} of {of:,} drawings")
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
-        print("\n" * bool(i) + describe(path), flush=True)
+        print("\n" * bool(i) + describe(path, raw=a.raw), flush=True)
 
 
 def _stdin() -> IO[bytes]:
@@ -213,6 +221,10 @@ def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Ca
         default=recognized,
         help="keep drawings that Google's game recognized, or any (default: %(default)s)",
     )
+    _raw(p)
+
+
+def _raw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--raw", action="store_true", help="the strokes are raw, as in Google's raw files: simplify them")
 
 
@@ -247,8 +259,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--per-class", type=_whole, default=500, metavar="N", help="drawings per class")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="other drawings with another seed")
 
-    p = command("prepare", _prepare, "ndjson files to training data: columns, split, statistics")
-    files = ".ndjson or .ndjson.gz file, or directory of them"
+    p = command("prepare", _prepare, "drawings to training data: columns, split, statistics")
+    files = ".ndjson or .ndjson.gz file, or .npy file of bitmaps, or directory of them"
     either = f"{files}, or prepared directory"
     _sources(p, "only", files)
     _label(p)
@@ -260,7 +272,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
     p.add_argument("--out", required=True, type=_path, metavar="RUN", help="run directory")
     g = p.add_argument_group("network")
-    g.add_argument("--model", default="stroke_lstm", metavar="NAME", help="which network")
+    g.add_argument(
+        "--model",
+        default="stroke_lstm",
+        metavar="NAME",
+        help="which network: stroke_lstm, or bitmap_cnn, which takes bitmaps",
+    )
     g.add_argument("--max-len", type=_count, default=196, metavar="N", help="points after which a drawing is cut")
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization")
@@ -299,7 +316,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
     p.add_argument("--grace", type=_wait, default=10.0, metavar="S", help="seconds for requests under way when stopped")
 
-    p = command("predict", _predict, "ask a served model about drawings; ndjson in, ndjson out")
+    p = command("predict", _predict, "ask a served model about drawings; answers as ndjson")
     _sources(p, "any", f"{either}; - for standard input", _text)
     p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
     p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
@@ -310,6 +327,11 @@ def parser() -> argparse.ArgumentParser:
 
     p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
     p.add_argument("paths", nargs="*", type=_path, metavar="PATH", help="none: this installation")
+    _raw(p)
+    g = p.add_argument_group("picture")
+    g.add_argument("--gallery", type=_path, metavar="FILE", help="draw some of the drawings into a .svg or .png file")
+    g.add_argument("--count", type=_count, default=40, metavar="N", help="drawings to draw, spread over all")
+    g.add_argument("--columns", type=_count, default=8, metavar="N", help="drawings in a row")
     return top
 
 

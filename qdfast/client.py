@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from . import query, wire
 from . import tfs_pb2 as pb
+from .bitmaps import AnyDrawings, Bitmaps
 from .errors import DataError
 from .query import (
     Answer,
@@ -31,10 +33,12 @@ from .query import (
     DrawingsLike,
     InvalidRequest,
     ModelNotFound,
+    OtherInput,
     Predictions,
     Query,
     Unavailable,
 )
+from .shards import Kind
 from .wire import ModelVersion
 
 __all__ = [
@@ -97,6 +101,7 @@ class Client:
         self.timeout = timeout
         self.max_batch = max_batch
         self.in_flight = in_flight
+        self._takes: Kind | None = None  # what the model takes, once it has refused the other
         self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._predict = self._channel.unary_unary(
             PREDICT,
@@ -113,21 +118,25 @@ class Client:
         """The ``k`` most probable classes of each drawing, best first.
 
         Args:
-            drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes.
+            drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes;
+                or ``Bitmaps``, for a model that takes these (for which strokes are drawn).
             k: of a model that was exported with fewer labels, or has fewer classes, all of these.
 
         Raises:
-            DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing.
+            DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing; bitmaps for a
+                model that needs strokes.
             Unavailable, DeadlineExceeded, ModelNotFound, InvalidRequest, BadResponse: subclasses of ServingError.
         """
-        return self._ask(query.TopK(query.as_drawings(drawings), k, self.asked, self.max_batch))
+        known = query.as_drawings(drawings)
+        return self._ask(known, lambda sends: query.TopK(known, k, self.asked, self.max_batch, sends))
 
     def probabilities(self, drawings: DrawingsLike) -> NDArray[np.float32]:
         """float32 (N, C): the probability of each of the model's classes, in the model's order; (0, 0) if N is 0.
 
         Argument and errors as for ``predict``.
         """
-        return self._ask(query.Probabilities(query.as_drawings(drawings), self.asked, self.max_batch))
+        known = query.as_drawings(drawings)
+        return self._ask(known, lambda sends: query.Probabilities(known, self.asked, self.max_batch, sends))
 
     def model_status(self) -> list[ModelVersion]:
         """The versions of the model the server knows of (only ``version``, if the client has one), newest first.
@@ -182,7 +191,18 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.asked})"
 
-    def _ask(self, question: Query[Answer]) -> Answer:
+    def _ask(self, drawings: AnyDrawings, query_of: Callable[[Kind], Query[Answer]]) -> Answer:
+        """Ask with what the model takes; which that is says its refusal of the other."""
+        sends = "bitmaps" if isinstance(drawings, Bitmaps) else self._takes or "strokes"
+        try:
+            return self._sent(query_of(sends))
+        except OtherInput as e:
+            if e.takes in (None, sends):
+                raise
+            self._takes = e.takes
+            return self._sent(query_of(e.takes))
+
+    def _sent(self, question: Query[Answer]) -> Answer:
         """Send the requests of ``question``, ``in_flight`` at a time."""
         pending: deque[tuple[int, grpc.Future]] = deque()
         try:

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core, simd
+from .arrays import (
+    bitmap_array,
+    checked_max_len,
+    column,
+    delta_arguments,
+    frozen,
+    join,
+    join_offsets,
+    join_words,
+    row_numbers,
+    standardization,
+)
 from .errors import DataError
-from .pictures import html
+from .pictures import Pictured, Strokes
 from .report import ParseReport
 from .report import merge as merge_reports
 from .stats import DeltaStats
 
 NO_TIMESTAMP = np.iinfo(np.int64).min
 NOT_GIVEN = 2
-
-Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
-"""One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
 
 COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
     "key_id": (np.dtype(np.uint64), 0),
@@ -35,7 +44,7 @@ COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
 _OFFSET_COLUMNS = ("x", "y", "stroke_offsets", "drawing_offsets")
 
 
-class Drawings:
+class Drawings(Pictured):
     """N drawings, S strokes, P points in flat arrays; no Python object per drawing or stroke.
 
     Args:
@@ -81,9 +90,9 @@ class Drawings:
         words: Sequence[str] = ("",),
         report: ParseReport | None = None,
     ) -> None:
-        self.x, self.y = _column("x", x, np.dtype(np.uint8)), _column("y", y, np.dtype(np.uint8))
-        self.stroke_offsets = _frozen(_column("stroke_offsets", stroke_offsets, np.dtype(np.int64)))
-        self.drawing_offsets = _frozen(_column("drawing_offsets", drawing_offsets, np.dtype(np.int64)))
+        self.x, self.y = column("x", x, np.dtype(np.uint8)), column("y", y, np.dtype(np.uint8))
+        self.stroke_offsets = frozen(column("stroke_offsets", stroke_offsets, np.dtype(np.int64)))
+        self.drawing_offsets = frozen(column("drawing_offsets", drawing_offsets, np.dtype(np.int64)))
         given = {
             "key_id": key_id,
             "recognized": recognized,
@@ -93,10 +102,10 @@ class Drawings:
         }
         for name, values in given.items():
             dtype, missing = COLUMNS[name]
-            column = _column(name, np.full(len(self), missing, dtype) if values is None else values, dtype)
-            if len(column) != len(self):
-                raise DataError(f"{name} has {len(column)} values for {len(self)} drawings")
-            setattr(self, name, column)
+            array = column(name, np.full(len(self), missing, dtype) if values is None else values, dtype)
+            if len(array) != len(self):
+                raise DataError(f"{name} has {len(array)} values for {len(self)} drawings")
+            setattr(self, name, array)
         self.words = tuple(words)
         self.report = report
         codes = self.word_codes
@@ -157,19 +166,7 @@ class Drawings:
             start, stop, step = index.indices(len(self))
             if step == 1:
                 return self._slice(start, max(stop, start))
-        return self._take(self._rows(index))
-
-    def _rows(self, index: slice | ArrayLike) -> NDArray[np.int64]:
-        """The drawings that a slice, mask or index array means, counted from the first."""
-        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
-        if rows.dtype == bool:
-            if rows.shape != (len(self),):
-                raise IndexError(f"mask of shape {rows.shape} for {len(self)} drawings")
-            rows = np.flatnonzero(rows)
-        elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
-        rows = rows.astype(np.int64)
-        return np.where(rows < 0, rows + len(self), rows)
+        return self._take(row_numbers(index, len(self)))
 
     def _slice(self, start: int, stop: int) -> Drawings:
         first, last = self.drawing_offsets[start], self.drawing_offsets[stop]
@@ -219,10 +216,6 @@ class Drawings:
         counts = f"{len(self):,} drawings, {len(self.stroke_offsets) - 1:,} strokes, {len(self.x):,} points"
         return f"Drawings({counts}{'; ' + named if named else ''})"
 
-    def _repr_html_(self) -> str:
-        shown = self[:20]
-        return html(list(shown), shown.word.tolist(), repr(self))
-
     # ---- as model input ----
 
     def deltas(
@@ -258,11 +251,11 @@ class Drawings:
         Raises:
             ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, a negative ``max_len``.
         """
-        rows = None if index is None else self._rows(index)
+        rows = None if index is None else row_numbers(index, len(self))
         if max_len is None:
             max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
         n = len(self) if rows is None else len(rows)
-        out, lengths, mean, std = _delta_arguments(n, max_len, stats, dtype, out, lengths_out)
+        out, lengths, mean, std = delta_arguments(n, max_len, stats, dtype, out, lengths_out)
         self._views.deltas(None, rows, blank_zero_steps, mean, std, out, lengths)
         return out, lengths
 
@@ -278,10 +271,10 @@ class Drawings:
 
         Drawing i's steps are ``values[offsets[i]:offsets[i+1]]``. Arguments and errors as for ``deltas``.
         """
-        limit = np.iinfo(np.int64).max if max_len is None else _checked_max_len(max_len)
+        limit = np.iinfo(np.int64).max if max_len is None else checked_max_len(max_len)
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(np.minimum(self.lengths, limit), out=offsets[1:])
-        mean, std = _standardization(stats, np.dtype(dtype))
+        mean, std = standardization(stats, np.dtype(dtype))
         values = np.empty((int(offsets[-1]), 3), dtype)
         self._views.ragged(limit, blank_zero_steps, mean, std, offsets, values)
         return values, offsets
@@ -296,7 +289,7 @@ class Drawings:
     def _group_stats(
         self, group: NDArray[np.int32] | None, n_groups: int, max_len: int | None = None, blank_zero: bool = False
     ) -> list[DeltaStats]:
-        limit = np.iinfo(np.int64).max if max_len is None else _checked_max_len(max_len)
+        limit = np.iinfo(np.int64).max if max_len is None else checked_max_len(max_len)
         return [DeltaStats.from_row(r) for r in self._views.stats(group, n_groups, limit, blank_zero)]
 
     def bitmaps(
@@ -317,12 +310,8 @@ class Drawings:
         Raises:
             ValueError: an ``out`` that does not fit.
         """
-        rows = None if index is None else self._rows(index)
-        shape = (len(self) if rows is None else len(rows), _core.SIDE, _core.SIDE)
-        if out is None:
-            out = np.empty(shape, np.uint8)
-        elif out.shape != shape or out.dtype != np.uint8:
-            raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {shape}")
+        rows = None if index is None else row_numbers(index, len(self))
+        out = bitmap_array(len(self) if rows is None else len(rows), out)
         self._views.bitmaps(simd.level(), rows, out)
         return out
 
@@ -338,92 +327,13 @@ def concat(parts: Sequence[Drawings]) -> Drawings:
         return parts[0].with_used_words()
     reports = [p.report for p in parts if p.report is not None]
     parts = [p.with_used_words() for p in parts if len(p)]
-    code_of: dict[str, int] = {}
-    codes = []
-    for p in parts:
-        new = np.array([code_of.setdefault(w, len(code_of)) for w in p.words], np.int32)
-        codes.append(new[p.word_codes])
+    codes, words = join_words([(p.word_codes, p.words) for p in parts])
     columns = {
-        "x": _join([p.x for p in parts], np.uint8),
-        "y": _join([p.y for p in parts], np.uint8),
-        "stroke_offsets": _join_offsets([p.stroke_offsets for p in parts]),
-        "drawing_offsets": _join_offsets([p.drawing_offsets for p in parts]),
-        **{name: _join([getattr(p, name) for p in parts], dtype) for name, (dtype, _) in COLUMNS.items()},
-        "word_codes": _join(codes, np.int32),
+        "x": join([p.x for p in parts], np.uint8),
+        "y": join([p.y for p in parts], np.uint8),
+        "stroke_offsets": join_offsets([p.stroke_offsets for p in parts]),
+        "drawing_offsets": join_offsets([p.drawing_offsets for p in parts]),
+        **{name: join([getattr(p, name) for p in parts], dtype) for name, (dtype, _) in COLUMNS.items()},
+        "word_codes": codes,
     }
-    return Drawings._made(columns, tuple(code_of) or ("",), merge_reports(reports) if reports else None)
-
-
-def _join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
-    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
-
-
-def _join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    starts = np.cumsum([0] + [o[-1] for o in offsets])
-    return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
-
-
-def _column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype != dtype:
-        if array.size and not np.array_equal(array, array.astype(dtype)):
-            raise DataError(f"{name} does not fit {dtype}")
-        array = array.astype(dtype)
-    if array.ndim != 1:
-        raise DataError(f"{name} has {array.ndim} dimensions, not one")
-    array = np.ascontiguousarray(array).view()
-    array.flags.writeable = False
-    return array
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """``array`` itself if nobody can write to its memory, else a copy of it."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        if owner.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-            return array
-        owner = owner.base
-    return array
-
-
-def _checked_max_len(max_len: int) -> int:
-    if max_len < 0:
-        raise ValueError(f"max_len is {max_len}: it must not be negative")
-    return max_len
-
-
-def _standardization(
-    stats: DeltaStats | None, dtype: np.dtype[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
-    if dtype not in (np.float32, np.int16):
-        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
-    if stats is None:
-        return None, None
-    if dtype == np.int16:
-        raise ValueError("int16 deltas are raw: they cannot be standardized")
-    return stats.mean, stats.std
-
-
-def _delta_arguments(
-    n: int,
-    max_len: int,
-    stats: DeltaStats | None,
-    dtype: DTypeLike,
-    out: NDArray[Any] | None,
-    lengths_out: NDArray[np.int32] | None,
-) -> tuple[NDArray[Any], NDArray[np.int32], Any, Any]:
-    """The output arrays and standardization of a padded request."""
-    shape = (n, _checked_max_len(max_len), 3)
-    dtype = np.dtype(dtype if out is None else out.dtype)
-    mean, std = _standardization(stats, dtype)
-    if out is None:
-        out = np.empty(shape, dtype)
-    elif out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, not {shape}")
-    if lengths_out is None:
-        lengths_out = np.empty(n, np.int32)
-    elif lengths_out.shape != (n,):
-        raise ValueError(f"lengths_out has shape {lengths_out.shape}, not {(n,)}")
-    return out, lengths_out, mean, std
+    return Drawings._made(columns, words, merge_reports(reports) if reports else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import DataError
@@ -29,15 +29,18 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed to it when the block ends well and removed when it does not.
 
     Raises:
-        OSError: naming ``path``, where the system's error does not.
+        OSError: naming ``path``, where the system's error names the temporary one or none.
     """
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         with naming(path):
             yield temporary
             temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as e:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(e, OSError) and e.filename == str(temporary):
+            raise OSError(e.errno, e.strerror, str(path)) from e
         raise
 
 

@@ -8,10 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from . import simd
-from ._core import LEVELS, best_level
+from ._core import LEVELS, SIDE, best_level
+from .bitmaps import read_bitmaps
+from .blocks import BITMAPS, expand, has_bitmaps
 from .drawings import NOT_GIVEN
 from .errors import DataError
 from .ndjson import read_ndjson
@@ -43,8 +46,11 @@ def installation() -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in out.items())
 
 
-def describe(path: str | os.PathLike[str]) -> str:
+def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
     """Some lines about what is at ``path``.
+
+    Args:
+        raw: ndjson files are raw, and are simplified, as in ``read_ndjson``.
 
     Raises:
         DataError: nothing that qdfast writes or reads.
@@ -52,14 +58,14 @@ def describe(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     try:
-        return _describe(path)
+        return _describe(path, raw)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise DataError(f"{path}: damaged, or of another version: {type(e).__name__}: {e}") from e
 
 
-def _describe(path: Path) -> str:
+def _describe(path: Path, raw: bool) -> str:
     if (path / MANIFEST).exists():
         return _prepared(Prepared(path))
     if (path / "run.json").exists():
@@ -72,13 +78,14 @@ def _describe(path: Path) -> str:
         return f"{path}: a version of a model\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")):
+    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):
         raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
-    return _drawings(path)
+    files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
+    return _bitmaps(path, files) if files else _drawings(path, raw)
 
 
-def _drawings(path: Path) -> str:
-    drawings = read_ndjson(path, recognized="any")
+def _drawings(path: Path, raw: bool) -> str:
+    drawings = read_ndjson(path, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
     out = [f"{path}: {drawings!r}", str(drawings.report)]
@@ -90,6 +97,20 @@ def _drawings(path: Path) -> str:
     out.append(f"recognized: {', '.join(counts)}")
     out.append(_stats(drawings.delta_stats()))
     return "\n".join(out)
+
+
+def _bitmaps(path: Path, files: list[Path]) -> str:
+    found = [read_bitmaps(file) for file in files]
+    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+    n = sum(counts.values())
+    ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
+    width = max(len("class"), *map(len, counts))
+    lines = [
+        f"{path}: bitmaps of {SIDE} x {SIDE} pixels, {n:,} drawings in {len(counts)} classes",
+        f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
+        f"{'class':{width}}  {'drawings':>10}",
+    ]
+    return "\n".join([*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())])
 
 
 def _stats(stats: DeltaStats) -> str:
@@ -105,9 +126,10 @@ def _prepared(data: Prepared) -> str:
     lines = [
         f"{data.path}: prepared data, {data.manifest['drawings']:,} drawings in {len(data.classes)} classes, "
         f"from {len(data.manifest['sources'])} sources",
+        f"kind: {data.kind}",
         f"options: {data.manifest['options']}",
         f"digest: {data.digest}",
-        f"training {_stats(data.stats('train'))}",
+        *([f"training {_stats(data.stats('train'))}"] if data.kind == "strokes" else []),
         f"{'class':{width}}  {'train':>10}  {'validation':>10}",
     ]
     lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from .bitmaps import Bitmaps, read_bitmaps
 from .drawings import Drawings
+from .errors import DataError
 from .report import ParseReport, add_counts
 
 Label: TypeAlias = Literal["file", "word"]
@@ -29,3 +32,10 @@ def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, 
             len(batch), rejected, report.examples, report.unread, report.empty_strokes, report.via_orjson
         )
     return batch.with_used_words(), report
+
+
+def labelled_bitmaps(path: str | os.PathLike[str], label: Label) -> Bitmaps:
+    """The bitmaps of a file, by its name. DataError: it is not such a file, or their words are asked for."""
+    if label != "file":
+        raise DataError(f"{path}: bitmaps have no words: their class can only be the file's name")
+    return read_bitmaps(path)

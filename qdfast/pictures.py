@@ -1,27 +1,252 @@
-"""Drawings as SVG, for people."""
+"""Strokes and bitmaps as pictures, for people: SVG written here, PNG sheets through matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import re
+import struct
+import warnings
+import zlib
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import DataError
+from .files import replacing
 
-def svg(strokes: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], size: int = 96, title: str = "") -> str:
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
+"""One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
+
+Picture: TypeAlias = "Strokes | NDArray[np.uint8]"
+"""Strokes, or the pixels of a bitmap, uint8 (height, width), 0 black."""
+
+COUNT, COLUMNS, SIZE = 40, 8, 96  # drawings of a gallery, drawings in a row of it, pixels of a drawing
+
+_VIEW = (-8, -8, 272, 272)  # left, top, width, height that a drawing's coordinates 0..255 are seen in
+_PEN = 6  # width of a stroke in coordinates
+_PAPER, _INK, _GREY = "#ffffff", "#202124", "#5f6368"  # a sheet has its own background, readable on any page
+_GAP, _CAPTION, _FONT = 12, 18, 11  # pixels between drawings, of a caption's line, of its letters
+_LETTERS = 24  # of a caption; longer ones are cut
+_DENSITY = 2  # pixels of a PNG to one of the sheet's
+_LARGEST = 1 << 16  # pixels a side that matplotlib draws
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Pictured(ABC):
+    """What batches of drawings have in common for the eye."""
+
+    @property
+    @abstractmethod
+    def word(self) -> NDArray[np.object_]:
+        """str (N,), dtype object: the class of each drawing, "" where not given."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Any: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def svg(self, *, columns: int = COLUMNS, size: int = SIZE) -> str:
+        """All drawings as one SVG document, in rows of ``columns``, each ``size`` pixels wide above its class."""
+        return Sheet(list(self), self.word.tolist(), columns, size).svg()
+
+    def save_gallery(
+        self, path: str | os.PathLike[str], *, count: int = COUNT, columns: int = COLUMNS, size: int = SIZE
+    ) -> None:
+        """Write ``count`` drawings, spread evenly over all, as a picture; the same ones every time.
+
+        Args:
+            path: a .svg file, or a .png file (needs matplotlib); replaced whole.
+            columns, size: as for ``svg``.
+
+        Raises:
+            DataError: another suffix, no drawings, or more of them than a PNG has room for.
+            OSError: it cannot be written.
+        """
+        shown = self[spread(len(self), count)]
+        Sheet(list(shown), shown.word.tolist(), columns, size).save(path)
+
+    def _repr_html_(self) -> str:
+        shown = self[:20]
+        pictures = "".join(svg(p, title=word) for p, word in zip(shown, shown.word.tolist(), strict=True))
+        return f"<div>{pictures}<p>{_text(repr(self))}</p></div>"
+
+
+def spread(n: int, count: int) -> NDArray[np.int64]:
+    """int64 (min(n, count),): indices below ``n``, evenly spread from the first to the last."""
+    return np.linspace(0, n - 1, min(n, count)).round().astype(np.int64)
+
+
+def svg(picture: Picture, size: int = SIZE, title: str = "", at: tuple[int, int] = (0, 0)) -> str:
     """One drawing as an ``<svg>`` element of ``size`` pixels; strokes are lines in the text's colour."""
-    lines = [" ".join(f"{a},{b}" for a, b in zip(x.tolist(), y.tolist(), strict=True)) for x, y in strokes]
-    body = "".join(f'<polyline points="{points}"/>' for points in lines)
-    name = f"<title>{escape(title)}</title>" if title else ""
+    view, body = _bitmap(picture) if isinstance(picture, np.ndarray) else (_VIEW, _lines(picture))
+    name = f"<title>{_text(title)}</title>" if title else ""
+    place = 'x="{}" y="{}" '.format(*at) if at != (0, 0) else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" viewBox="-8 -8 272 272" fill="none" '
-        f'stroke="currentColor" stroke-width="6" stroke-linecap="round" stroke-linejoin="round">{name}{body}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {place}width="{size}" height="{size}" '
+        f'viewBox="{" ".join(map(str, view))}">{name}{body}</svg>'
     )
 
 
-def html(
-    drawings: Sequence[Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]], titles: Sequence[str], caption: str
-) -> str:
-    """Drawings in a row, with their names on hovering and a caption below."""
-    return "<div>" + "".join(map(svg, drawings, [96] * len(drawings), titles)) + f"<p>{escape(caption)}</p></div>"
+def _lines(strokes: Strokes) -> str:
+    lines = [" ".join(f"{a},{b}" for a, b in zip(x.tolist(), y.tolist(), strict=True)) for x, y in strokes]
+    body = "".join(f'<polyline points="{points}"/>' for points in lines)
+    pen = f'stroke="currentColor" stroke-width="{_PEN}" stroke-linecap="round" stroke-linejoin="round"'
+    return f'<g fill="none" {pen}>{body}</g>'
+
+
+def _bitmap(pixels: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int], str]:
+    height, width = pixels.shape
+    data = b64encode(png(pixels)).decode()
+    image = f'<image width="{width}" height="{height}" style="image-rendering:pixelated" '
+    return (0, 0, width, height), image + f'href="data:image/png;base64,{data}"/>'
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG file of ``pixels``, uint8 (height, width), 0 black."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
+    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each after the number of its filter, 0: none
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def check_suffix(path: str | os.PathLike[str]) -> Path:
+    """``path``, if a gallery can be written there as far as the name tells. DataError: it cannot."""
+    path = Path(path)
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise DataError(f"{path}: a gallery is a .svg or a .png file")
+    return path
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Pictures in rows, each above its caption ("": none).
+
+    Raises:
+        DataError: ``columns`` or ``size`` is not positive.
+    """
+
+    pictures: Sequence[Picture]
+    captions: Sequence[str]
+    columns: int = COLUMNS
+    size: int = SIZE
+
+    def __post_init__(self) -> None:
+        for name, value in (("columns", self.columns), ("size", self.size)):
+            if value < 1:
+                raise DataError(f"{name} is {value}: it must be at least 1")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        columns = min(self.columns, len(self.pictures))
+        rows = -(-len(self.pictures) // self.columns)
+        return _GAP + columns * (self.size + _GAP), _GAP + rows * self._row
+
+    @property
+    def _row(self) -> int:
+        return self.size + (_CAPTION if any(self.captions) else 0) + _GAP
+
+    def _cells(self) -> Iterator[tuple[int, int, Picture, str]]:
+        """Left, top, picture and caption of each."""
+        for i, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
+            row, column = divmod(i, self.columns)
+            yield _GAP + column * (self.size + _GAP), _GAP + row * self._row, picture, _shortened(caption)
+
+    def _font(self, caption: str) -> float:
+        """Pixels of the letters: as large as the caption's width allows, a letter being 0.55 as wide as high."""
+        return round(min(_FONT, (self.size + _GAP) / (0.55 * max(len(caption), 1))), 2)
+
+    def svg(self) -> str:
+        """The sheet as an SVG document."""
+        width, height = self.extent
+        out = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" color="{_INK}" font-family="sans-serif" text-anchor="middle">',
+            f'<rect width="{width}" height="{height}" fill="{_PAPER}"/>',
+        ]
+        for left, top, picture, caption in self._cells():
+            out.append(svg(picture, self.size, at=(left, top)))
+            if caption:
+                x, y = left + self.size / 2, top + self.size + _FONT
+                out.append(
+                    f'<text x="{x:g}" y="{y}" font-size="{self._font(caption)}" fill="{_GREY}">{_text(caption)}</text>'
+                )
+        return "\n".join([*out, "</svg>\n"])
+
+    def figure(self) -> Figure:
+        """The sheet as a figure of matplotlib's."""
+        from matplotlib.figure import Figure
+
+        width, height = self.extent
+        figure = Figure((width / 72, height / 72), dpi=72 * _DENSITY, facecolor=_PAPER)  # so that a point is a pixel
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        for left, top, picture, caption in self._cells():
+            self._draw(axes, left, top, picture)
+            if caption:
+                x, y, font = left + self.size / 2, top + self.size + _FONT, self._font(caption)
+                axes.text(x, y, caption, fontsize=font, color=_GREY, ha="center", va="baseline", parse_math=False)
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        return figure
+
+    def _draw(self, axes: Any, left: int, top: int, picture: Picture) -> None:
+        from matplotlib.collections import LineCollection
+
+        if isinstance(picture, np.ndarray):
+            place = (left, left + self.size, top + self.size, top)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=place, interpolation="nearest", aspect="auto")
+            return
+        x0, y0, width, _ = _VIEW
+        scale = self.size / width
+        lines = [np.column_stack([left + (x - float(x0)) * scale, top + (y - float(y0)) * scale]) for x, y in picture]
+        pen = LineCollection(lines, linewidths=_PEN * scale, colors=_INK, capstyle="round", joinstyle="round")
+        axes.add_collection(pen)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the sheet, whole or not at all, as what the suffix of ``path`` says.
+
+        Raises:
+            DataError: another suffix than .svg and .png, no pictures, or more of them than a PNG has room for.
+            OSError: it cannot be written.
+        """
+        path = check_suffix(path)
+        if not self.pictures:
+            raise DataError(f"{path}: no drawings to show")
+        if path.suffix.lower() == ".svg":
+            with replacing(path) as temporary:
+                temporary.write_text(self.svg(), encoding="utf-8")
+            return
+        if max(self.extent) * _DENSITY >= _LARGEST:
+            raise DataError(f"{path}: {len(self.pictures):,} drawings are too many for a PNG: show fewer, or write SVG")
+        figure = self.figure()
+        with replacing(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box is drawn instead
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _shortened(caption: str) -> str:
+    return caption if len(caption) <= _LETTERS else caption[: _LETTERS - 1] + "…"
+
+
+def _text(text: str) -> str:
+    """``text`` within XML, which has no way to write most control characters."""
+    return escape(_NOT_XML.sub("\ufffd", text))

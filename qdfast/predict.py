@@ -8,12 +8,14 @@ from typing import IO
 
 import orjson
 
-from .client import Client
-from .drawings import Drawings
+from .bitmaps import AnyDrawings
+from .client import Client, Predictions
+from .errors import DataError
 from .ndjson import Recognized
+from .parser import ParserPool
 from .progress import Progress
 from .report import ParseReport
-from .sources import iter_drawings
+from .sources import batches_of, resolve, source_name
 
 
 def predict(
@@ -35,20 +37,24 @@ def predict(
 
     Raises:
         ServingError: the server cannot be asked; all lines written so far are good.
-        DataError, OSError: a source that cannot be read.
+        DataError, OSError: a source that cannot be read, or has only bitmaps where the model needs strokes.
     """
     report = ParseReport()
-    with Progress("predict") as progress:
-        for drawings in iter_drawings(sources, recognized=recognized, raw=raw):
-            out.writelines(_lines(drawings, client, k))
-            report += drawings.report or ParseReport(kept=len(drawings))
-            progress.update(len(drawings))
+    with Progress("predict") as progress, ParserPool(threads=None) as pool:
+        for source in resolve(sources):
+            for drawings in batches_of(source, recognized, pool, raw=raw):
+                try:
+                    answers = client.predict(drawings, k=k)
+                except DataError as e:
+                    raise DataError(f"{source_name(source)}: {e}") from e
+                out.writelines(_lines(drawings, answers))
+                report += drawings.report or ParseReport(kept=len(drawings))
+                progress.update(len(drawings))
     out.flush()
     return report
 
 
-def _lines(drawings: Drawings, client: Client, k: int) -> Iterator[bytes]:
-    answers = client.predict(drawings, k=k)
+def _lines(drawings: AnyDrawings, answers: Predictions) -> Iterator[bytes]:
     rows = zip(drawings.key_id.tolist(), answers.labels.tolist(), answers.scores.tolist(), strict=True)
     for key_id, labels, scores in rows:
         line = {"key_id": str(key_id)} if key_id else {}

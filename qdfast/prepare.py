@@ -1,4 +1,4 @@
-"""ndjson files to a prepared directory: shards, statistics, a split, and a manifest that lists it all.
+"""Files to a prepared directory: shards, statistics, a split, and a manifest that lists it all.
 
 The result is a function of the sources' bytes and the options. Each source's shards carry a key made of both in their
 names; its record (`<name>-<key>.json`) is written when they are complete. So a run that was killed goes on where it
@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,16 +23,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from .blocks import FileBlocks, digest_of, expand, label_of
-from .drawings import Drawings, concat
+from .bitmaps import AnyDrawings, concat_any
+from .blocks import FileBlocks, digest_of, expand, has_bitmaps, label_of
+from .drawings import Drawings
 from .errors import DataError
 from .files import TEMPORARY, only_writer, remove_temporaries, write_bytes
-from .labels import LABELS, Label, labelled
+from .labels import LABELS, Label, labelled, labelled_bitmaps
 from .ndjson import Recognized, iter_ndjson
 from .parser import ParserPool
 from .progress import Progress
 from .report import ParseReport, add_counts, explain, merge
-from .shards import FORMAT, MANIFEST, SHARDS, SPLITS, Prepared, write_shard
+from .shards import FORMAT, MANIFEST, SHARDS, SPLITS, Kind, Prepared, write_shard
 from .stats import DeltaStats
 
 SHARD_DRAWINGS = 1 << 16
@@ -58,8 +59,8 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def split(self, drawings: Drawings) -> NDArray[np.uint8]:
-        """uint8 (N,): the split each drawing belongs to, an index into ``SPLITS``; a function of its strokes alone."""
+    def split(self, drawings: AnyDrawings) -> NDArray[np.uint8]:
+        """uint8 (N,): the split each belongs to, an index into ``SPLITS``; a function of strokes or pixels alone."""
         return (drawings.hashes() < np.uint64(int(self.validation * 2**64))).astype(np.uint8)
 
 
@@ -74,30 +75,33 @@ def prepare(
     threads: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
-    """Prepare ndjson files for training; see the module for what happens when it is run again.
+    """Prepare files for training; see the module for what happens when it is run again.
 
     Args:
-        sources: paths of .ndjson or .ndjson.gz files, or directories of them.
+        sources: paths of .ndjson or .ndjson.gz files, or directories of them; or of Google's bitmaps, .npy files of
+            uint8 (n, 784), which have no strokes, for networks that take bitmaps.
         out: the directory to write; it becomes what this call says, and files of earlier calls that are not part
             of that are removed.
         recognized: as in ``read_ndjson``.
         label: the class of a drawing is the "file"'s name, or the line's "word".
-        validation: the share of drawings in the validation split. Which ones: a hash of the strokes, so equal
-            drawings are on the same side whatever else is added.
-        raw: the sources are raw, and are simplified, as in ``read_ndjson``.
+        validation: the share of drawings in the validation split. Which ones: a hash of the strokes (or pixels), so
+            equal drawings are on the same side whatever else is added.
+        raw: the ndjson sources are raw, and are simplified, as in ``read_ndjson``.
         threads: parsing threads; default: one per core.
         log: called with one line per source.
 
     Raises:
-        DataError: no sources, a source without drawings or that is no regular file, an argument out of range, another
-            process preparing ``out``.
+        DataError: no sources, a source without drawings or that is no regular file, strokes and bitmaps together, an
+            argument out of range, another process preparing ``out``.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
     options = Options(recognized, label, validation, raw)
-    paths = [Path(p) for p in expand(sources)]  # type: ignore[arg-type]
+    paths = [Path(p) for p in expand(sources, bitmaps=True)]  # type: ignore[arg-type]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
+        if has_bitmaps(path) != has_bitmaps(paths[0]):
+            raise DataError(f"{path} and {paths[0]}: bitmaps and strokes cannot be prepared together")
     out = Path(out)
     with only_writer(out, "preparing"):
         shards = out / SHARDS
@@ -119,7 +123,8 @@ def prepare(
                     record = _Writer(path, options, shards).run(pool, progress, log)
                     known.append(record)
                 records[record["key"]] = {"source": str(path), **record}
-        manifest = _manifest(list(records.values()), options)
+        kind: Kind = "bitmaps" if has_bitmaps(paths[0]) else "strokes"
+        manifest = _manifest(list(records.values()), options, kind)
         write_bytes(out / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _remove_others(shards, list(records.values()))
     return Prepared(out)
@@ -172,16 +177,22 @@ class _Shard:
     classes: dict[tuple[str, str], tuple[int, DeltaStats]]
 
 
-def _write(path: Path, batches: list[Drawings], options: Options) -> _Shard:
+def _write(path: Path, batches: list[AnyDrawings], options: Options) -> _Shard:
     """Write batches as one shard."""
-    shard = concat(batches).with_used_words()
+    shard = concat_any(batches)
     split = options.split(shard)
     group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
-    stats = shard._group_stats(group, len(shard.words) * len(SPLITS))
-    counts = np.bincount(group, minlength=len(stats)).tolist()
-    size = write_shard(path, shard, split)
+    groups = len(shard.words) * len(SPLITS)
+    counts = np.bincount(group, minlength=groups).tolist()
+    about: Record = {"drawings": len(shard)}
+    if isinstance(shard, Drawings):
+        about["points"] = len(shard.x)
+        stats = shard._group_stats(group, groups)
+    else:
+        stats = [DeltaStats()] * groups
+    about["bytes"] = write_shard(path, shard, split)
     return _Shard(
-        {"drawings": len(shard), "points": len(shard.x), "bytes": size},
+        about,
         {
             (shard.words[g // len(SPLITS)], SPLITS[g % len(SPLITS)]): (n, deltas)
             for g, (n, deltas) in enumerate(zip(counts, stats, strict=True))
@@ -196,19 +207,18 @@ class _Writer:
     def __init__(self, path: Path, options: Options, shards: Path) -> None:
         self.path, self.options, self.shards = path, options, shards
         self.label = label_of(path)
-        self.pending: list[Drawings] = []
+        self.size, self.xxh3 = 0, ""  # of the source, known once it is read
+        self.pending: list[AnyDrawings] = []
         self.writing: deque[Future[_Shard]] = deque()
         self.paths: list[Path] = []  # of the shards, under temporary names until all are complete
         self.written: list[Record] = []  # what the manifest says of them
         self.classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
 
     def run(self, pool: ParserPool, progress: Progress, log: Callable[[str], None]) -> Record:
-        blocks = FileBlocks(self.path, digest=True, seen=progress.update)
+        batches = self._bitmaps(progress) if has_bitmaps(self.path) else self._strokes(pool, progress)
         try:
             reports = []
-            how = self.options
-            for batch in iter_ndjson(blocks, recognized=how.recognized, raw=how.raw, pool=pool):
-                batch, report = labelled(batch, self.options.label, self.label)
+            for batch, report in batches:
                 reports.append(report)
                 self._add(batch, pool)
             self._write(pool)
@@ -217,7 +227,7 @@ class _Writer:
             report = merge(reports)
             if not report.kept:
                 raise DataError(f"{self.path}: no drawings: {explain(report)}")
-            record = self._commit(blocks, report)
+            record = self._commit(report)
             log(f"{self.path}: {explain(report)}")
             return record
         except BaseException:
@@ -226,7 +236,22 @@ class _Writer:
                 path.unlink(missing_ok=True)
             raise
 
-    def _add(self, batch: Drawings, pool: ParserPool) -> None:
+    def _strokes(self, pool: ParserPool, progress: Progress) -> Iterator[tuple[AnyDrawings, ParseReport]]:
+        blocks = FileBlocks(self.path, digest=True, seen=progress.update)
+        how = self.options
+        for batch in iter_ndjson(blocks, recognized=how.recognized, raw=how.raw, pool=pool):
+            yield labelled(batch, how.label, self.label)
+        self.size, self.xxh3 = blocks.size, blocks.xxh3
+
+    def _bitmaps(self, progress: Progress) -> Iterator[tuple[AnyDrawings, ParseReport]]:
+        whole = labelled_bitmaps(self.path, self.options.label)
+        self.size, self.xxh3 = self.path.stat().st_size, digest_of(self.path)
+        for start in range(0, len(whole), SHARD_DRAWINGS):
+            batch = whole[start : start + SHARD_DRAWINGS]
+            yield batch, ParseReport(kept=len(batch))
+        progress.update(self.size)
+
+    def _add(self, batch: AnyDrawings, pool: ParserPool) -> None:
         """Keep a batch for the next shard, and begin to write each that is full."""
         while len(batch):
             room = SHARD_DRAWINGS - sum(map(len, self.pending))
@@ -251,14 +276,14 @@ class _Writer:
             by_split = self.classes.setdefault(name, dict.fromkeys(SPLITS, (0, DeltaStats())))
             by_split[side] = (by_split[side][0] + n, by_split[side][1] + deltas)
 
-    def _commit(self, blocks: FileBlocks, report: ParseReport) -> Record:
-        key = _key(blocks.xxh3, self.label, self.options)
+    def _commit(self, report: ParseReport) -> Record:
+        key = _key(self.xxh3, self.label, self.options)
         stem = _stem(self.label, key)
         names = [f"{stem}-{i:05d}.safetensors" for i in range(len(self.written))]
         record = {
             "label": self.label,
-            "size": blocks.size,
-            "xxh3": blocks.xxh3,
+            "size": self.size,
+            "xxh3": self.xxh3,
             "key": key,
             "options": self.options.to_dict(),
             "shards": [{"file": name, **about} for name, about in zip(names, self.written, strict=True)],
@@ -274,7 +299,7 @@ class _Writer:
         return record
 
 
-def _manifest(records: list[Record], options: Options) -> dict[str, Any]:
+def _manifest(records: list[Record], options: Options, kind: Kind) -> dict[str, Any]:
     classes: dict[str, dict[str, dict[str, Any]]] = {}
     for name in sorted({name for r in records for name in r["classes"]}):
         parts = [r["classes"][name] for r in records if name in r["classes"]]
@@ -287,6 +312,7 @@ def _manifest(records: list[Record], options: Options) -> dict[str, Any]:
         }
     return {
         "format": FORMAT,
+        "kind": kind,
         "options": options.to_dict(),
         "drawings": sum(c[side]["drawings"] for c in classes.values() for side in SPLITS),
         "rejected": add_counts(*(r["lines"]["rejected"] for r in records)),

@@ -10,6 +10,7 @@ A query holds the drawings, says into which requests they are split, and collect
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from numpy.typing import NDArray
 
 from . import ndjson, strokes, wire
 from . import tfs_pb2 as pb
+from ._core import SIDE
+from .bitmaps import AnyDrawings, Bitmaps
 from .drawings import Drawings
 from .errors import DataError, ServingError
+from .shards import Kind
 
 MAX_REQUEST_BYTES = 3 << 20
 """Padded deltas in one request, unless a single drawing has more: many proxies pass no message of 4 MB."""
@@ -32,8 +36,8 @@ WORTH_THREADS = 1 << 20
 WORTH_A_REQUEST = 32
 """Drawings from which on a request's fixed cost is small beside its work."""
 
-DrawingsLike: TypeAlias = Drawings | list[Any] | tuple[Any, ...] | bytes | bytearray | memoryview
-"""Drawings; a list of drawings, each a list of strokes ``[xs, ys]``; or the bytes of ndjson."""
+DrawingsLike: TypeAlias = Drawings | Bitmaps | list[Any] | tuple[Any, ...] | bytes | bytearray | memoryview
+"""Drawings; bitmaps; a list of drawings, each a list of strokes ``[xs, ys]``; or the bytes of ndjson."""
 
 Answer = TypeVar("Answer")
 
@@ -54,6 +58,12 @@ class InvalidRequest(ServingError):
     """The server or the model refuses the request; sent again, it will be refused again."""
 
 
+class OtherInput(InvalidRequest):
+    """The model takes inputs of other names than the request has: ``takes`` says which kind, as far as it is known."""
+
+    takes: Kind | None = None
+
+
 class BadResponse(ServingError):
     """The answer is not what the signature promises."""
 
@@ -68,6 +78,11 @@ _REFUSALS: dict[str, tuple[type[ServingError], str]] = {
     "CANCELLED": (Unavailable, "the connection was closed meanwhile"),
     "RESOURCE_EXHAUSTED": (Unavailable, "send fewer drawings a request, or fewer requests at once"),
 }
+
+
+# How TensorFlow Serving names the inputs that a signature has and a request has not, and what a model has them for.
+_MISSING = re.compile(r"Missing but required: \{([^}]*)\}")
+_TAKES: dict[str, Kind] = {"bitmaps": "bitmaps", "deltas,lengths": "strokes", "lengths,deltas": "strokes"}
 
 
 @dataclass(frozen=True)
@@ -87,16 +102,21 @@ class Asked:
         kind, advice = _REFUSALS.get(status, (ServingError, "the server's log says more"))
         # TensorFlow's messages go on with the name of the graph's node on further lines.
         said = details.strip().partition("\n")[0].rstrip(". ")
-        return kind(f"{self}: {status}: {said}; {advice}")
+        message = f"{self}: {status}: {said}; {advice}"
+        if (missing := _MISSING.search(said)) and kind is InvalidRequest:
+            error = OtherInput(message)
+            error.takes = _TAKES.get(missing[1])
+            return error
+        return kind(message)
 
 
-def as_drawings(drawings: DrawingsLike) -> Drawings:
-    """``drawings`` as ``Drawings``, none of them dropped.
+def as_drawings(drawings: DrawingsLike) -> AnyDrawings:
+    """``drawings`` as ``Drawings`` or ``Bitmaps``, none of them dropped.
 
     Raises:
         DataError: a line of ndjson (ParseError), or an element of the list, that is not a drawing.
     """
-    if isinstance(drawings, Drawings):
+    if isinstance(drawings, Drawings | Bitmaps):
         return drawings
     if isinstance(drawings, bytes | bytearray | memoryview):
         threads = 1 if len(drawings) < WORTH_THREADS else None
@@ -137,15 +157,27 @@ class Query(ABC, Generic[Answer]):
         drawings: what to ask about.
         asked: whom to ask.
         max_batch: drawings a request may have.
+        sends: what the requests hold: "strokes" for deltas and lengths, or "bitmaps".
+
+    Raises:
+        DataError: there are only bitmaps, and strokes are to be sent.
     """
 
     signature: str
     outputs: tuple[str, ...]
 
-    def __init__(self, drawings: Drawings, asked: Asked, max_batch: int = 256) -> None:
+    def __init__(self, drawings: AnyDrawings, asked: Asked, max_batch: int = 256, sends: Kind = "strokes") -> None:
         self.drawings = drawings
         self.asked = asked
-        self.parts = plan(drawings.lengths, max_batch)
+        if sends == "bitmaps":
+            size = min(max_batch, MAX_REQUEST_BYTES // SIDE**2)
+            self.parts = [np.arange(a, min(a + size, len(drawings))) for a in range(0, len(drawings), size)]
+            self._inputs = self._bitmaps
+        elif isinstance(drawings, Drawings):
+            self.parts = plan(drawings.lengths, max_batch)
+            self._inputs = self._deltas
+        else:
+            raise DataError(f"{asked} needs strokes, and of bitmaps there are none")
         self.answered_by: set[int] = set()
 
     def __len__(self) -> int:
@@ -153,10 +185,19 @@ class Query(ABC, Generic[Answer]):
         return len(self.parts)
 
     def request(self, i: int) -> pb.PredictRequest:
-        """Request ``i``: raw deltas int16 (n, longest, 3), uncut, and lengths int32 (n,)."""
-        deltas, lengths = self.drawings[self.parts[i]].deltas(dtype=np.int16)
-        inputs = {"deltas": deltas, "lengths": lengths}
+        """Request ``i``."""
+        inputs = self._inputs(self.parts[i])
         return wire.predict_request(self.asked.model, self.asked.version, self.signature, inputs, self.outputs)
+
+    def _deltas(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Raw deltas int16 (n, longest, 3), uncut, and lengths int32 (n,)."""
+        assert isinstance(self.drawings, Drawings)
+        deltas, lengths = self.drawings.deltas(dtype=np.int16, index=rows)
+        return {"deltas": deltas, "lengths": lengths}
+
+    def _bitmaps(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """uint8 (n, 28, 28)."""
+        return {"bitmaps": self.drawings.bitmaps(index=rows)}
 
     def take(self, i: int, response: pb.PredictResponse) -> None:
         """Put in the response to request ``i``.
@@ -212,10 +253,12 @@ class TopK(Query["Predictions"]):
     signature = "top_k"
     outputs = ("labels", "scores")
 
-    def __init__(self, drawings: Drawings, k: int, asked: Asked, max_batch: int = 256) -> None:
+    def __init__(
+        self, drawings: AnyDrawings, k: int, asked: Asked, max_batch: int = 256, sends: Kind = "strokes"
+    ) -> None:
         if k < 1:
             raise InvalidRequest(f"k is {k}: it must be at least 1")
-        super().__init__(drawings, asked, max_batch)
+        super().__init__(drawings, asked, max_batch, sends)
         self.k = k
         self._labels = np.empty((0, k), dtype=object)  # made by the first answer, as wide as that
         self._scores = np.empty((0, k), np.float32)

@@ -1,11 +1,11 @@
-"""Prepared data: shards of drawings in safetensors files, memory-mapped, and the manifest that lists them."""
+"""Prepared data: shards of strokes or bitmaps in safetensors files, memory-mapped, and the manifest that lists them."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,7 +15,9 @@ import orjson
 from numpy.typing import DTypeLike, NDArray
 
 from . import _core
-from .drawings import COLUMNS, Drawings, _delta_arguments, _join, concat
+from .arrays import bitmap_array, delta_arguments, join
+from .bitmaps import AnyDrawings, Bitmaps
+from .drawings import COLUMNS, Drawings, concat
 from .errors import DataError
 from .files import naming
 from .stats import DeltaStats
@@ -25,18 +27,16 @@ MANIFEST = "manifest.json"
 SHARDS = "shards"
 SPLITS = ("train", "validation")
 Split: TypeAlias = Literal["train", "validation", "all"]
+Kind: TypeAlias = Literal["strokes", "bitmaps"]
+KINDS = ("strokes", "bitmaps")
 
 _DTYPES = {name: np.dtype(t) for name, t in {"U8": "u1", "I32": "<i4", "I64": "<i8", "U64": "<u8"}.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> int:
+def write_shard(path: Path, drawings: AnyDrawings, split: NDArray[np.uint8]) -> int:
     """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file; its size."""
-    tensors = {name: getattr(drawings, name) for name in ("x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS)}
-    tensors["countrycode"] = drawings.countrycode.view(np.uint8).reshape(-1, 2)
-    tensors["split"] = split
-    if len(drawings.words) == 1:
-        del tensors["word_codes"]
+    tensors = {**_tensors(drawings), "split": split}
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
     about = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
     header: dict[str, Any] = {"__metadata__": {"qdfast": about}}
@@ -55,7 +55,20 @@ def write_shard(path: Path, drawings: Drawings, split: NDArray[np.uint8]) -> int
     return 8 + len(text) + end
 
 
-def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
+def _tensors(drawings: AnyDrawings) -> dict[str, Any]:
+    if isinstance(drawings, Bitmaps):
+        names: tuple[str, ...] = ("pixels", "word_codes")
+    else:
+        names = ("x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS)
+    tensors = {name: getattr(drawings, name) for name in names}
+    if isinstance(drawings, Drawings):
+        tensors["countrycode"] = drawings.countrycode.view(np.uint8).reshape(-1, 2)
+    if len(drawings.words) == 1:
+        del tensors["word_codes"]
+    return tensors
+
+
+def read_shard(path: Path) -> tuple[AnyDrawings, NDArray[np.uint8]]:
     """Map a shard; nothing is copied. Returns the drawings and their splits.
 
     Raises:
@@ -79,8 +92,12 @@ def read_shard(path: Path) -> tuple[Drawings, NDArray[np.uint8]]:
             array = np.frombuffer(data, dtype, (stop - start) // dtype.itemsize, 8 + size + start)
             arrays[name] = array.reshape(entry["shape"])
         split = arrays.pop("split")
-        arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
-        drawings = Drawings(**arrays, words=about["words"])
+        drawings: AnyDrawings
+        if "pixels" in arrays:
+            drawings = Bitmaps(**arrays, words=about["words"])
+        else:
+            arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
+            drawings = Drawings(**arrays, words=about["words"])
         if split.shape != (len(drawings),):
             raise DataError(f"splits of shape {split.shape} for {len(drawings)} drawings")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
@@ -94,25 +111,22 @@ class Rows:
     Attributes:
         classes: the class names.
         labels: int32 (n,), indices into ``classes``.
-        lengths: int32 (n,), points per drawing, uncut.
         key_id: uint64 (n,), 0 where not given.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[Drawings, NDArray[np.int64], NDArray[np.int32]]], classes: Sequence[str]
+        self, parts: Sequence[tuple[AnyDrawings, NDArray[np.int64], NDArray[np.int32]]], classes: Sequence[str]
     ) -> None:
         """``parts``: drawings, which of them (indices), and the label of each of these."""
         self.classes = tuple(classes)
         self._batches = [drawings for drawings, _, _ in parts]
-        self._views = _core.Views([(d.x, d.y, d.stroke_offsets, d.drawing_offsets) for d in self._batches])
-        self._batch = _join([np.full(len(rows), i, np.int32) for i, (_, rows, _) in enumerate(parts)], np.int32)
-        self._row = _join([rows for _, rows, _ in parts], np.int64)
-        self.labels = _join([labels for _, _, labels in parts], np.int32)
-        self.lengths = _join([d.lengths[rows] for d, rows, _ in parts], np.int32)
-        self.key_id = _join([d.key_id[rows] for d, rows, _ in parts], np.uint64)
+        self._batch = join([np.full(len(rows), i, np.int32) for i, (_, rows, _) in enumerate(parts)], np.int32)
+        self._row = join([rows for _, rows, _ in parts], np.int64)
+        self.labels = join([labels for _, _, labels in parts], np.int32)
+        self.key_id = join([d.key_id[rows] for d, rows, _ in parts], np.uint64)
 
     @classmethod
-    def from_drawings(cls, parts: Sequence[tuple[Drawings, NDArray[np.int32]]], classes: Sequence[str]) -> Rows:
+    def from_drawings(cls, parts: Sequence[tuple[AnyDrawings, NDArray[np.int32]]], classes: Sequence[str]) -> Rows:
         """All drawings of batches in memory, each batch with its labels."""
         return cls([(d, np.arange(len(d)), np.asarray(labels, np.int32)) for d, labels in parts], classes)
 
@@ -124,11 +138,38 @@ class Rows:
         merged = []
         for p in parts:
             labels = np.array([code_of[name] for name in p.classes], np.int32)[p.labels]
-            merged += [(d, p._row[p._batch == i], labels[p._batch == i]) for i, d in enumerate(p._batches)]
+            merged += list(zip(p._batches, p._split(p._row), p._split(labels), strict=True))
         return cls(merged, classes)
 
     def __len__(self) -> int:
         return len(self._row)
+
+    @property
+    def kind(self) -> Kind:
+        """What all drawings can give: "strokes", or only "bitmaps" if some are just these."""
+        return "bitmaps" if any(isinstance(d, Bitmaps) for d in self._batches) else "strokes"
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """int32 (n,): points per drawing, uncut. DataError: of bitmaps."""
+        parts = zip(self._strokes, self._split(self._row), strict=True)
+        return join([d.lengths[rows] for d, rows in parts], np.int32)
+
+    def _split(self, column: NDArray[Any]) -> list[NDArray[Any]]:
+        """One value a row as one array a batch: rows come batch by batch."""
+        ends = np.cumsum(np.bincount(self._batch, minlength=len(self._batches)))
+        return np.split(column, ends[:-1]) if self._batches else []
+
+    @cached_property
+    def _views(self) -> _core.Views:
+        return _core.Views([(d.x, d.y, d.stroke_offsets, d.drawing_offsets) for d in self._strokes])
+
+    @property
+    def _strokes(self) -> list[Drawings]:
+        strokes = [d for d in self._batches if isinstance(d, Drawings)]
+        if len(strokes) < len(self._batches):
+            raise DataError("these are bitmaps, not strokes")
+        return strokes
 
     def deltas(
         self,
@@ -140,18 +181,34 @@ class Rows:
         out: NDArray[Any] | None = None,
         lengths_out: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """``Drawings.deltas`` of the rows ``index``, gathered: (m, max_len, 3) and int32 (m,)."""
-        out, lengths, mean, std = _delta_arguments(len(index), max_len, stats, dtype, out, lengths_out)
+        """``Drawings.deltas`` of the rows ``index``, gathered: (m, max_len, 3), int32 (m,). DataError: of bitmaps."""
+        out, lengths, mean, std = delta_arguments(len(index), max_len, stats, dtype, out, lengths_out)
         self._views.deltas(self._batch[index], self._row[index], False, mean, std, out, lengths)
         return out, lengths
 
+    def bitmaps(self, index: NDArray[np.integer[Any]], *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """uint8 (m, 28, 28): the rows ``index`` as bitmaps, strokes drawn by ``Drawings.bitmaps``."""
+        out = bitmap_array(len(index), out)
+        for b, rows, places in self._by_batch(index):
+            out[places] = self._batches[b].bitmaps(index=rows)
+        return out
+
     def drawings(self, index: NDArray[np.integer[Any]] | slice) -> Drawings:
-        """The rows ``index`` as ``Drawings``, copied, in that order."""
+        """The rows ``index`` as ``Drawings``, copied, in that order. DataError: of bitmaps."""
+        strokes = self._strokes
+        found = list(self._by_batch(index))
+        order = np.argsort(join([places for _, _, places in found], np.int64))
+        return concat([strokes[b][rows] for b, rows, _ in found])[order]
+
+    def _by_batch(
+        self, index: NDArray[np.integer[Any]] | slice
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Each batch that has some of the rows ``index``: which, their numbers in it, and their places in ``index``."""
         batch, row = self._batch[index], self._row[index]
         order = np.argsort(batch, kind="stable")
-        found = np.unique(batch)
-        parts = [self._batches[b][row[batch == b]] for b in found]
-        return concat(parts)[np.argsort(order)]
+        for places in np.split(order, np.flatnonzero(np.diff(batch[order])) + 1):
+            if len(places):
+                yield int(batch[places[0]]), row[places], places
 
 
 class Prepared:
@@ -161,6 +218,7 @@ class Prepared:
         path: the directory.
         manifest: the parsed ``manifest.json``.
         digest: SHA-256 (hex) of the manifest: names the data exactly.
+        kind: "strokes", or "bitmaps" if the drawings are there only as these.
         classes: class names, sorted.
 
     Shards are opened when they are first asked for, and then stay as they were whatever is prepared there later.
@@ -177,6 +235,9 @@ class Prepared:
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
                 raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+            self.kind: Kind = self.manifest.get("kind", "strokes")  # not said before there were bitmaps
+            if self.kind not in KINDS:
+                raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
@@ -186,7 +247,7 @@ class Prepared:
             raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
 
     def stats(self, split: Split = "train") -> DeltaStats:
-        """Exact statistics of the complete drawings of a split."""
+        """Exact statistics of the complete drawings of a split; of bitmaps, those of no steps."""
         classes = self.manifest["classes"].values()
         return DeltaStats.merge(DeltaStats.from_dict(c[s]["deltas"]) for c in classes for s in _splits(split))
 
@@ -200,7 +261,7 @@ class Prepared:
         return [self.path / SHARDS / shard["file"] for source in self.manifest["sources"] for shard in source["shards"]]
 
     @cached_property
-    def _shards(self) -> list[tuple[Drawings, NDArray[np.uint8]]]:
+    def _shards(self) -> list[tuple[AnyDrawings, NDArray[np.uint8]]]:
         return [read_shard(path) for path in self.shard_paths]
 
     def rows(self, split: Split = "all") -> Rows:

@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``predict`` take: ndjson files and prepared directories alike."""
+"""What ``evaluate`` and ``predict`` take: ndjson files, .npy files of bitmaps and prepared directories alike."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from .blocks import Source, digest_of, expand, label_of, name_of
-from .drawings import Drawings
+from .bitmaps import AnyDrawings, read_bitmaps
+from .blocks import Source, digest_of, expand, has_bitmaps, label_of, name_of
 from .errors import DataError
-from .labels import Label, labelled
+from .labels import Label, labelled, labelled_bitmaps
 from .ndjson import Recognized, iter_ndjson, read_ndjson
-from .report import explain
+from .parser import ParserPool
+from .report import ParseReport, explain
 from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
 
 Path_ = str | os.PathLike[str]
+
+_BATCH = 8192  # drawings that a mapped file is read by
 
 
 def _is_prepared(source: Path_) -> bool:
@@ -23,7 +26,7 @@ def _is_prepared(source: Path_) -> bool:
 
 
 def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
-    """Prepared directories opened, other directories as the ndjson files in them, in order.
+    """Prepared directories opened, other directories as the ndjson or .npy files in them, in order.
 
     Raises:
         DataError, OSError: a source that is not there, or a directory without any.
@@ -33,8 +36,13 @@ def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
         if isinstance(source, str | os.PathLike) and _is_prepared(source):
             found.append(open_prepared(source))
         else:
-            found += expand(source)
+            found += expand(source, bitmaps=True)
     return found
+
+
+def source_name(source: Prepared | Source) -> str:
+    """What to call a source in messages."""
+    return str(source.path) if isinstance(source, Prepared) else name_of(source)
 
 
 def load_rows(
@@ -47,7 +55,7 @@ def load_rows(
     trained_on: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Rows:
-    """Labelled drawings from ndjson files, directories of them, and prepared directories.
+    """Labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
 
     Args:
         recognized, label, raw: as in ``prepare``; to a prepared directory this was done when it was prepared.
@@ -74,15 +82,21 @@ def load_rows(
                 log(f"{source.path}: the network was trained on some of these")
             parts.append(rows)
             continue
-        name = name_of(source)
-        drawings, report = labelled(read_ndjson(source, recognized=recognized, raw=raw), label, label_of(source))
+        drawings, report = _read(source, recognized, label, raw)
         if not len(drawings):
-            raise DataError(f"{name}: no drawings: {explain(report)}")
-        log(f"{name}: {explain(report)}")
+            raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
+        log(f"{source_name(source)}: {explain(report)}")
         if trained_on is not None and _was_trained_on(source, trained_on):
-            log(f"{name}: the network was trained on most of these; {trained_on['path']} knows on which")
+            log(f"{source_name(source)}: the network was trained on most of these; {trained_on['path']} knows on which")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
+
+
+def _read(source: Source, recognized: Recognized, label: Label, raw: bool) -> tuple[AnyDrawings, ParseReport]:
+    if not has_bitmaps(source):
+        return labelled(read_ndjson(source, recognized=recognized, raw=raw), label, label_of(source))
+    bitmaps = labelled_bitmaps(source, label)
+    return bitmaps, ParseReport(kept=len(bitmaps))
 
 
 def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
@@ -95,22 +109,20 @@ def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
     return digest_of(path) in [s["xxh3"] for s in sources]
 
 
-def iter_drawings(
-    sources: Sequence[Path_ | IO[bytes]], *, recognized: Recognized = "any", raw: bool = False
-) -> Iterator[Drawings]:
-    """All drawings of the sources, in order, in batches of some thousand; constant memory.
+def batches_of(
+    source: Prepared | Source, recognized: Recognized, pool: ParserPool, *, raw: bool = False
+) -> Iterator[AnyDrawings]:
+    """All drawings of a source that ``resolve`` has found, in order, in batches of some thousand; constant memory.
 
     Each batch of ndjson carries its report. A prepared directory gives all of its splits.
     """
-    for source in resolve(sources):
-        if isinstance(source, Prepared):
-            yield from _shards(source)
-        else:
-            yield from iter_ndjson(source, recognized=recognized, raw=raw)
-
-
-def _shards(data: Prepared, batch: int = 8192) -> Iterator[Drawings]:
-    for path in data.shard_paths:
-        drawings, _ = read_shard(path)
-        for start in range(0, len(drawings), batch):
-            yield drawings[start : start + batch]
+    if isinstance(source, Prepared):
+        wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)
+    elif has_bitmaps(source):
+        wholes = [read_bitmaps(source)]
+    else:
+        yield from iter_ndjson(source, recognized=recognized, raw=raw, pool=pool)
+        return
+    for whole in wholes:
+        for start in range(0, len(whole), _BATCH):
+            yield whole[start : start + _BATCH]

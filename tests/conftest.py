@@ -8,9 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+import qdfast
 from qdfast.doodles import write_doodles
 
 sys.path.insert(0, str(Path(__file__).parent))  # reference.py and the tests' own helpers
@@ -45,4 +47,13 @@ def doodles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with procedural drawings: six classes, 120 lines each."""
     out = tmp_path_factory.mktemp("doodles")
     write_doodles(out, classes=["circle", "house", "ladder", "star", "tree", "zigzag"], per_class=120, seed=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def bitmap_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same drawings as Google would ship them as bitmaps: <class>.npy, uint8 (120, 784)."""
+    out = tmp_path_factory.mktemp("bitmaps")
+    for file in doodles.iterdir():
+        np.save(out / f"{file.stem}.npy", qdfast.read_ndjson(file, recognized="any").bitmaps().reshape(-1, 784))
     return out

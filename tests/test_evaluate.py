@@ -13,6 +13,7 @@ from tiny_network import prepared, tiny_run  # noqa: F401
 
 from qdfast import DeltaStats, Rows, from_strokes
 from qdfast.errors import DataError
+from qdfast.learn.batches import DeltaFeed
 from qdfast.learn.evaluate import evaluate, format_table, label_as, predict_rows, score
 
 
@@ -107,7 +108,7 @@ class Echo:
 def test_predictions_come_in_the_order_of_the_rows():
     lengths = np.random.default_rng(0).integers(2, 120, 50).tolist()
     rows, net = rows_of(["a"], [0] * 50, lengths), Echo()
-    got = predict_rows(net, rows, DeltaStats(4, (0, 0), (16, 16)), 100, buckets=(32, 64), batch=8)
+    got = predict_rows(net, rows, DeltaFeed(DeltaStats(4, (0, 0), (16, 16)), 100, (32, 64)), batch=8)
     np.testing.assert_array_equal(got[:, 0], 0.5)
     np.testing.assert_array_equal(got[:, 1], np.minimum(lengths, 100))
     assert {shape[1] for shape in net.shapes} == {32, 64, 100}

@@ -17,7 +17,8 @@ from qdfast import from_strokes
 from qdfast.errors import DataError
 from qdfast.files import only_writer
 from qdfast.learn.evaluate import predict_rows
-from qdfast.learn.export import _module, export
+from qdfast.learn.export import export
+from qdfast.learn.graph import DeltaInput
 from qdfast.learn.runs import Run, load_run
 from qdfast.shards import Rows
 
@@ -49,7 +50,7 @@ def signatures(exported):
 @pytest.fixture(scope="module")
 def expected(tiny_run, rows) -> np.ndarray:  # noqa: F811
     add_tiny()
-    return predict_rows(tiny_run.load_model(), rows, tiny_run.stats, tiny_run.max_len)
+    return predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
 
 
 def raw(rows: Rows, steps: int) -> dict[str, np.ndarray]:
@@ -91,8 +92,7 @@ def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run
     want, lengths = rows.deltas(np.arange(1), len(flat), stats=tiny_run.stats)
     deltas, _ = rows.deltas(np.arange(1), len(flat), dtype=np.int16)
     assert len(np.unique(deltas[..., 0])) == 511
-    add_tiny()
-    got = tf.function(_module(tiny_run, 1).standardized)(tf.constant(deltas), tf.constant(lengths))
+    got = tf.function(DeltaInput(tiny_run.stats, 96).standardized)(tf.constant(deltas), tf.constant(lengths))
     np.testing.assert_array_equal(got.numpy(), want)
 
 
@@ -274,6 +274,6 @@ else:
     assert run.info["backend"] == "jax"
     version = export(run, tmp_path / "models")
     got = ask(tf.saved_model.load(str(version)).signatures["serving_default"], raw(rows, LONG))["probabilities"]
-    want = predict_rows(run.load_model(), rows, run.stats, run.max_len)
+    want = predict_rows(run.load_model(), rows, run.feed)
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
     assert run.history[1]["loss"] < run.history[0]["loss"]

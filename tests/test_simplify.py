@@ -19,7 +19,8 @@ from test_prepare import tree
 import qdfast
 from qdfast import DataError
 from qdfast.prepare import prepare
-from qdfast.sources import iter_drawings, load_rows
+from qdfast.parser import ParserPool
+from qdfast.sources import batches_of, load_rows
 from qdfast.strokes import simplify_columns
 
 
@@ -349,7 +350,8 @@ def test_raw_sources_of_evaluate_and_predict(raw_files: Path):
     d = qdfast.read_ndjson(raw_files / "star.ndjson", raw=True, recognized="any")
     rows = load_rows([raw_files / "star.ndjson"], raw=True, recognized="any")
     assert rows.drawings(slice(None)).hashes().tolist() == d.hashes().tolist()
-    (batch,) = iter_drawings([raw_files / "star.ndjson"], raw=True)
+    with ParserPool(threads=1) as pool:
+        (batch,) = batches_of(raw_files / "star.ndjson", "any", pool, raw=True)
     assert batch.equals(d)
 
 

@@ -1,4 +1,4 @@
-"""Which drawings go together, and how far they are padded.
+"""What a network is fed: which drawings go together, and what it is given of them.
 
 Half of all drawings have fewer than 38 points: padding every one to 196 spends four fifths of the work on zeros. So a
 batch is made of drawings of similar length and padded to one of a few fixed lengths.
@@ -6,13 +6,15 @@ batch is made of drawings of similar length and padded to one of a few fixed len
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..shards import Rows
+from ..errors import DataError
+from ..shards import Kind, Rows
 from ..stats import DeltaStats
 
 # Coarse on purpose. Finer ones pad less (57 steps a drawing with (32, 48, 64, 96), 72 with these, 196 with none), but
@@ -29,12 +31,71 @@ class Group(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a network is fed: ``deltas`` float32 (m, steps, 3), ``lengths`` and ``labels`` int32 (m,)."""
+    """What a network is fed: its inputs by name, and ``labels`` int32 (m,), of the ``rows`` int64 (m,)."""
 
     rows: NDArray[np.int64]
-    deltas: NDArray[np.float32]
-    lengths: NDArray[np.int32]
+    inputs: dict[str, NDArray[Any]]
     labels: NDArray[np.int32]
+
+
+class Feed(ABC):
+    """What is fed to one kind of network.
+
+    Attributes:
+        takes: whether it needs strokes.
+        max_len, buckets: as of ``training_order`` and ``row_order``.
+    """
+
+    takes: ClassVar[Kind]
+    max_len: int
+    buckets: tuple[int, ...]
+
+    @abstractmethod
+    def lengths(self, rows: Rows) -> NDArray[np.int32]:
+        """int32 (n,): what drawings are grouped by."""
+
+    @abstractmethod
+    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+        """The network's inputs for a group, by name."""
+
+
+class DeltaFeed(Feed):
+    """``deltas`` float32 (m, steps, 3), standardized with ``stats``, and ``lengths`` int32 (m,)."""
+
+    takes = "strokes"
+
+    def __init__(self, stats: DeltaStats, max_len: int, buckets: Sequence[int] = BUCKETS) -> None:
+        self.stats, self.max_len, self.buckets = stats, max_len, tuple(buckets)
+
+    def lengths(self, rows: Rows) -> NDArray[np.int32]:
+        """Points, as drawings are padded."""
+        return rows.lengths
+
+    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+        """As of the class."""
+        deltas, lengths = rows.deltas(group.rows, group.steps, stats=self.stats)
+        return {"deltas": deltas, "lengths": lengths}
+
+
+class BitmapFeed(Feed):
+    """``bitmaps`` uint8 (m, 28, 28), for which strokes are drawn. For the grouping, all are of one length."""
+
+    takes = "bitmaps"
+    max_len, buckets = 1, ()
+
+    def lengths(self, rows: Rows) -> NDArray[np.int32]:
+        """The one length."""
+        return np.ones(len(rows), np.int32)
+
+    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+        """As of the class."""
+        return {"bitmaps": rows.bitmaps(group.rows)}
+
+
+def check_kind(takes: Kind, rows: Rows, model: str, source: str) -> None:
+    """Raises DataError if a model needs strokes and there are only bitmaps; it names both."""
+    if takes == "strokes" and rows.kind == "bitmaps":
+        raise DataError(f"{source}: there are bitmaps, and {model} needs strokes; a model for bitmaps is bitmap_cnn")
 
 
 def bucket_lengths(max_len: int, buckets: Sequence[int] = BUCKETS) -> tuple[int, ...]:
@@ -98,8 +159,7 @@ def _groups(
     return groups
 
 
-def batches(rows: Rows, groups: Sequence[Group], stats: DeltaStats) -> Iterator[Batch]:
-    """Gather ``groups`` from ``rows``, standardized with ``stats``."""
-    for steps, index in groups:
-        deltas, lengths = rows.deltas(index, steps, stats=stats)
-        yield Batch(index, deltas, lengths, rows.labels[index])
+def batches(rows: Rows, groups: Sequence[Group], feed: Feed) -> Iterator[Batch]:
+    """Gather ``groups`` from ``rows``."""
+    for group in groups:
+        yield Batch(group.rows, feed.inputs(rows, group), rows.labels[group.rows])

@@ -15,8 +15,7 @@ from ..errors import DataError
 from ..files import write_bytes
 from ..progress import Progress
 from ..shards import Rows
-from ..stats import DeltaStats
-from .batches import BUCKETS, batches, row_order
+from .batches import Feed, batches, check_kind, row_order
 from .runs import Run, load_run
 
 if TYPE_CHECKING:
@@ -32,24 +31,22 @@ _CONFUSIONS = 10  # listed in the report
 def predict_rows(
     net: keras.Model,
     rows: Rows,
-    stats: DeltaStats,
-    max_len: int,
+    feed: Feed,
     *,
-    buckets: Sequence[int] = BUCKETS,
     batch: int = 512,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities float32 (n, C), in the order of the rows.
 
     Args:
-        stats: standardize with these: the training drawings'.
-        max_len: cut drawings there.
-        buckets, batch: how drawings are padded and put together; changes nothing but time and rounding.
+        feed: what the network takes, as ``Run.feed``.
+        batch: drawings put together; changes nothing but time and rounding.
         progress: is told of every drawing done.
     """
     out = np.empty((len(rows), net.output_shape[-1]), np.float32)
-    for b in batches(rows, row_order(rows.lengths, batch=batch, max_len=max_len, buckets=buckets), stats):
-        out[b.rows] = net.predict_on_batch({"deltas": b.deltas, "lengths": b.lengths})
+    groups = row_order(feed.lengths(rows), batch=batch, max_len=feed.max_len, buckets=feed.buckets)
+    for b in batches(rows, groups, feed):
+        out[b.rows] = net.predict_on_batch(b.inputs)
         if progress is not None:
             progress.update(len(b.rows))
     return out
@@ -138,15 +135,17 @@ def evaluate(
         What is written as ``metrics.json``: the figures of ``score``, with ``run``, ``model`` and ``source`` in words.
 
     Raises:
-        DataError: no drawings, a class the run does not know, a run without a finished epoch.
+        DataError: no drawings, a class the run does not know, bitmaps where its network needs strokes, a run without
+            a finished epoch.
     """
     run = run if isinstance(run, Run) else load_run(run)
     labels = label_as(rows, run.classes)
     if not len(rows):
         raise DataError(f"{source or 'the source'}: no drawings to evaluate")
-    net = run.load_model()
+    net, feed = run.load_model(), run.feed
+    check_kind(feed.takes, rows, f"{run.arguments['model']} of {run.path}", source or "the source")
     with Progress("evaluate", len(rows)) as progress:
-        probabilities = predict_rows(net, rows, run.stats, run.max_len, progress=progress)
+        probabilities = predict_rows(net, rows, feed, progress=progress)
     metrics = {
         "run": run.name,
         "model": run.arguments["model"],

@@ -1,7 +1,7 @@
 """A trained network as a SavedModel that holds everything its answers depend on, for TensorFlow Serving.
 
-Its inputs are raw integer deltas and lengths: cutting, standardization and class names are inside, so no client can get
-them wrong. Wrong shapes and lengths are refused in the graph, because TensorFlow Serving checks none.
+Its inputs are raw integer deltas and lengths, or bitmaps: cutting, standardization and class names are inside, so no
+client can get them wrong. Wrong shapes and lengths are refused in the graph (see ``graph``).
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ import orjson
 
 from ..errors import DataError
 from ..files import TEMPORARY, only_writer
-from .batches import BUCKETS, bucket_lengths
 from .runs import Run, first_line, load_run
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SIGNATURES = {
-    "serving_default": "deltas int16 (B, T, 3), lengths int32 (B,) -> probabilities float32 (B, C), ordered as classes",
-    "top_k": "deltas int16 (B, T, 3), lengths int32 (B,) -> labels string, scores float32 (B, k), likeliest first",
+    from .graph import ServedInput
+
+OUTPUTS = {
+    "serving_default": "probabilities float32 (B, C), ordered as classes",
+    "top_k": "labels string, scores float32 (B, k), likeliest first",
 }
+"""The signatures and what they answer."""
+
 LARGEST = 2**63 - 1  # version that a server takes
-_STEPS = (
-    "a step is (dx, dy, pen): raw integer difference to the point before, the first point's to (0, 0); pen is 1 on the "
-    "last point of a stroke, else 0; what stands past a drawing's length is ignored, and so is what is past max_len"
-)
 
 
 def export(
@@ -104,9 +103,10 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
     import keras
     import tensorflow as tf
 
-    module = _module(run, top_k)
+    served = _served_input(run)
+    module = _module(run, served, top_k)
     try:
-        tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in SIGNATURES})
+        tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in OUTPUTS})
     except tf.errors.OpError as e:  # a full disk comes as ResourceExhaustedError
         reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
@@ -116,10 +116,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         "run": run.name,
         "model": run.arguments["model"],
         "classes": run.classes,
-        "max_len": run.max_len,
-        "stats": run.stats.to_dict(),
-        "signatures": SIGNATURES,
-        "deltas": _STEPS,
+        "signatures": {name: f"{served.signature} -> {outputs}" for name, outputs in OUTPUTS.items()},
+        **served.about(),
         "top_k": min(top_k, len(run.classes)),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
@@ -127,18 +125,23 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
     }
     (extra / "qdfast.json").write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     try:
-        _write_warmup(extra / "tf_serving_warmup_requests", run)
+        _write_warmup(extra / "tf_serving_warmup_requests", served)
     except ImportError as e:
         log(f"no warm-up requests in the SavedModel: tensorflow-serving-api cannot be imported ({first_line(e)})")
 
 
-def _module(run: Run, top_k: int) -> Any:
-    """The network between raw deltas and named classes, as a ``tf.Module`` with a function for each signature."""
+def _served_input(run: Run) -> ServedInput:
+    from .graph import BitmapInput, DeltaInput
+
+    return BitmapInput() if run.feed.takes == "bitmaps" else DeltaInput(run.stats, run.max_len)
+
+
+def _module(run: Run, served: ServedInput, top_k: int) -> Any:
+    """The network between what is served and named classes, as a ``tf.Module`` with a function for each signature."""
     import tensorflow as tf
 
     net = run.load_model(export=True)
-    max_len, k = run.max_len, min(top_k, len(run.classes))
-    inputs = [tf.TensorSpec([None, None, 3], tf.int16, "deltas"), tf.TensorSpec([None], tf.int32, "lengths")]
+    k = min(top_k, len(run.classes))
 
     class Classifier(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -146,59 +149,31 @@ def _module(run: Run, top_k: int) -> Any:
             # The weights, not the network: as an attribute, it would have every weight saved under two names, and
             # TensorFlow's C++ loader would restore the one the functions do not use.
             self.weights = [w.value for w in net.weights]
-            # Variables: the graph optimizer makes of a division by a constant a multiplication, which rounds otherwise.
-            self.mean = tf.Variable(run.stats.mean, trainable=False, dtype=tf.float64, name="mean")
-            self.std = tf.Variable(run.stats.std, trainable=False, dtype=tf.float64, name="std")
+            self.served = served
 
-        @tf.function(input_signature=inputs)  # type: ignore[untyped-decorator]
-        def serving_default(self, deltas: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": self.answer(deltas, lengths)}
+        @tf.function(input_signature=served.specs)  # type: ignore[untyped-decorator]
+        def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"probabilities": net(self.served(*inputs), training=False)}
 
-        @tf.function(input_signature=inputs)  # type: ignore[untyped-decorator]
-        def top_k(self, deltas: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-            scores, index = tf.math.top_k(self.answer(deltas, lengths), k)
+        @tf.function(input_signature=served.specs)  # type: ignore[untyped-decorator]
+        def top_k(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            scores, index = tf.math.top_k(net(self.served(*inputs), training=False), k)
             return {"labels": tf.gather(tf.constant(run.classes), index), "scores": scores}
-
-        def answer(self, deltas: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-            deltas, lengths = self.checked(deltas, lengths)
-            deltas, lengths = deltas[:, :max_len], tf.minimum(lengths, max_len)
-            return net({"deltas": self.standardized(deltas, lengths), "lengths": lengths}, training=False)
-
-        def checked(self, deltas: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            deltas, lengths = tf.ensure_shape(deltas, [None, None, 3]), tf.ensure_shape(lengths, [None])
-            batch, steps = tf.shape(deltas)[0], tf.shape(deltas)[1]
-            checks = [
-                tf.debugging.assert_positive(batch, "no drawings"),
-                tf.debugging.assert_equal(tf.size(lengths), batch, "deltas and lengths differ in number of drawings"),
-                tf.debugging.assert_positive(lengths, "a length is below 1"),
-                tf.debugging.assert_less_equal(lengths, steps, "a length is above the number of steps in deltas"),
-            ]
-            with tf.control_dependencies(checks):
-                return tf.identity(deltas), tf.identity(lengths)
-
-        def standardized(self, deltas: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-            """As ``Rows.deltas`` has them, bit for bit."""
-            moves = tf.cast((tf.cast(deltas[..., :2], tf.float64) - self.mean) / self.std, tf.float32)
-            steps = tf.concat([moves, tf.cast(deltas[..., 2:], tf.float32)], axis=-1)
-            return tf.where(tf.sequence_mask(lengths, tf.shape(deltas)[1])[..., None], steps, 0.0)
 
     return Classifier()
 
 
-def _write_warmup(path: Path, run: Run) -> None:
+def _write_warmup(path: Path, served: ServedInput) -> None:
     """Requests that TensorFlow Serving sends itself before it takes up a version, so that no client's is the first."""
-    import numpy as np
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature in SIGNATURES:
-            for steps in bucket_lengths(run.max_len, BUCKETS):
-                for batch in (1, 32):
-                    request = predict_pb2.PredictRequest()
-                    request.model_spec.signature_name = signature
-                    deltas, lengths = np.zeros((batch, steps, 3), np.int16), np.full(batch, steps, np.int32)
-                    request.inputs["deltas"].CopyFrom(tf.make_tensor_proto(deltas))
-                    request.inputs["lengths"].CopyFrom(tf.make_tensor_proto(lengths))
-                    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                    writer.write(log.SerializeToString())
+        for signature in OUTPUTS:
+            for inputs in served.examples():
+                request = predict_pb2.PredictRequest()
+                request.model_spec.signature_name = signature
+                for name, array in inputs.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+                log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+                writer.write(log.SerializeToString())

@@ -1,8 +1,9 @@
 """The networks, by name.
 
-Every network maps ``deltas`` float32 (B, T, 3), standardized, and ``lengths`` int32 (B,) to float32 probabilities
-(B, C), for any T: what stands in ``deltas`` past a drawing's length, and how much of it, does not change the answer.
-The layers are made of ``keras.ops`` alone and run on every backend.
+A network of strokes maps ``deltas`` float32 (B, T, 3), standardized, and ``lengths`` int32 (B,) to float32
+probabilities (B, C), for any T: what stands in ``deltas`` past a drawing's length, and how much of it, does not change
+the answer. One of bitmaps maps ``bitmaps`` uint8 (B, 28, 28) to them. The layers are made of ``keras.ops`` alone and
+run on every backend.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
+from .._core import SIDE
 from ..errors import DataError
+from ..shards import Kind
 
 # Keras' 0.99 remembers several hundred steps, an epoch of a small training set: the first validations would use means
 # of quite different weights. 0.9 follows within a few dozen.
@@ -84,16 +87,42 @@ def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export:
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_lstm")
 
 
+def bitmap_cnn(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    """The nine layers of the blog "classifying drawings with Python"; only ``classes`` is looked at."""
+    bitmaps = keras.Input((SIDE, SIDE), dtype="uint8", name="bitmaps")
+    x = layers.Rescaling(1 / 255, name="scale")(bitmaps)
+    x = layers.Reshape((SIDE, SIDE, 1), name="channel")(x)
+    x = layers.Conv2D(30, 5, activation="relu", name="conv1")(x)
+    x = layers.MaxPooling2D(2, name="pool1")(x)
+    x = layers.Conv2D(15, 3, activation="relu", name="conv2")(x)
+    x = layers.MaxPooling2D(2, name="pool2")(x)
+    x = layers.Dropout(0.2, name="drop")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(128, activation="relu", name="dense1")(x)
+    x = layers.Dense(50, activation="relu", name="dense2")(x)
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+    return keras.Model({"bitmaps": bitmaps}, x, name="bitmap_cnn")
+
+
 class Network(NamedTuple):
     """``build(classes=, max_len=, recurrent_dropout=, export=)``, as in the function below, and what it builds."""
 
     build: Callable[..., keras.Model]
     summary: str
+    takes: Kind = "strokes"
 
 
 MODELS = {
     "stroke_lstm": Network(stroke_lstm, "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)"),
+    "bitmap_cnn": Network(bitmap_cnn, "two convolutions, dense 128 and 50 on 28 x 28 pixels (the blog's)", "bitmaps"),
 }
+
+
+def network(name: str) -> Network:
+    """The network ``name``. DataError: there is none."""
+    if name not in MODELS:
+        raise DataError(f"no model named {name!r}; there is {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 def build(
@@ -118,11 +147,10 @@ def build(
     Raises:
         DataError: there is no such network.
     """
-    if name not in MODELS:
-        raise DataError(f"no model named {name!r}; there is {', '.join(MODELS)}")
+    known = network(name)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return MODELS[name].build(classes=classes, max_len=max_len, recurrent_dropout=recurrent_dropout, export=export)
+        return known.build(classes=classes, max_len=max_len, recurrent_dropout=recurrent_dropout, export=export)
     finally:
         keras.config.set_dtype_policy(before)

@@ -28,6 +28,7 @@ import orjson
 from ..errors import DataError
 from ..files import TEMPORARY, remove_temporaries, replacing, write_bytes
 from ..stats import DeltaStats
+from .batches import BitmapFeed, DeltaFeed, Feed
 
 if TYPE_CHECKING:
     import keras
@@ -85,6 +86,16 @@ class Run:
     def stats(self) -> DeltaStats:
         """Statistics of the training drawings, which every input is standardized with."""
         return DeltaStats.from_dict(self.info["stats"])
+
+    @property
+    def feed(self) -> Feed:
+        """What its network is fed."""
+        from .models import network
+
+        arguments = self.info["arguments"]
+        if network(arguments["model"]).takes == "bitmaps":
+            return BitmapFeed()
+        return DeltaFeed(self.stats, self.max_len, arguments["buckets"])
 
     @property
     def history(self) -> list[Epoch]:

@@ -23,8 +23,7 @@ from ..errors import DataError, Error
 from ..files import only_writer, replacing
 from ..progress import Progress, duration
 from ..shards import Prepared, Rows, open_prepared
-from ..stats import DeltaStats
-from .batches import BUCKETS, batches, training_order
+from .batches import BUCKETS, Feed, batches, check_kind, training_order
 from .evaluate import predict_rows, score
 from .runs import Epoch, best_epoch, checkpoint_path, commit, first_line, read_history, settle, start_run
 
@@ -113,13 +112,13 @@ def train(
     undisturbed, and leaves a finished one as it is. ``epochs`` may be larger than before, ``max_minutes`` different.
 
     Args:
-        data: a prepared directory.
+        data: a prepared directory; of strokes for any network, of bitmaps for one that takes these.
         out: the run directory, created if missing.
         model: a name in ``models.MODELS``.
         epochs: at most so many.
         batch: drawings a step.
         learning_rate: the first; see ``schedule`` for what becomes of it.
-        max_len: drawings are cut to so many points.
+        max_len: drawings are cut to so many points, for a network of strokes.
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
         recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0, cuDNN cannot be used.
         patience: epochs without a lower validation loss after which to stop.
@@ -147,14 +146,13 @@ def train(
     _check_arguments(arguments, epochs)
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     training, validation = prepared.rows("train"), prepared.rows("validation")
-    _check_rows(prepared, training, validation)
-    stats = prepared.stats("train")
+    _check_rows(prepared, training, validation, model)
 
     begun = time.monotonic()
     with only_writer(Path(out), "training in"):
         net = _new_network(arguments, len(prepared.classes))
-        run = start_run(Path(out), _info(arguments, prepared, training, validation, stats, net))
-        history = read_history(run.path)
+        run = start_run(Path(out), _info(arguments, prepared, training, validation, net))
+        feed, history = run.feed, read_history(run.path)
         if history:
             net = _load(checkpoint_path(run.path, len(history)))
         settle(run.path, history)
@@ -177,7 +175,7 @@ def train(
             if max_minutes is not None and slowest and time.monotonic() - begun + slowest > 60 * max_minutes:
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
-            figures = _epoch(net, training, validation, stats, arguments, plan.learning_rate, len(history) + 1, epochs)
+            figures = _epoch(net, training, validation, feed, arguments, plan.learning_rate, len(history) + 1, epochs)
             history = [*history, figures]
             slowest = max(slowest, figures["seconds"])
             with replacing(checkpoint_path(run.path, len(history))) as temporary:
@@ -212,8 +210,11 @@ def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
         raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
 
 
-def _check_rows(prepared: Prepared, training: Rows, validation: Rows) -> None:
-    """Raises DataError unless there is something to learn and something to judge it by."""
+def _check_rows(prepared: Prepared, training: Rows, validation: Rows, model: str) -> None:
+    """Raises DataError unless there is something that the network can learn, and something to judge it by."""
+    from .models import network
+
+    check_kind(network(model).takes, training, model, str(prepared.path))
     if len(prepared.classes) < 2:
         raise DataError(f"{prepared.path}: a classifier needs at least two classes, there are {len(prepared.classes)}")
     counts = np.bincount(training.labels, minlength=len(prepared.classes))
@@ -264,7 +265,7 @@ def _load(path: Path) -> keras.Model:
 
 
 def _info(
-    arguments: dict[str, Any], prepared: Prepared, training: Rows, validation: Rows, stats: DeltaStats, net: keras.Model
+    arguments: dict[str, Any], prepared: Prepared, training: Rows, validation: Rows, net: keras.Model
 ) -> dict[str, Any]:
     """The content of ``run.json``."""
     import keras
@@ -273,7 +274,7 @@ def _info(
     return {
         "arguments": arguments,
         "classes": list(prepared.classes),
-        "stats": stats.to_dict(),
+        "stats": prepared.stats("train").to_dict(),
         "data": {
             "path": str(prepared.path.resolve()),
             "digest": prepared.digest,
@@ -300,7 +301,7 @@ def _epoch(
     net: keras.Model,
     training: Rows,
     validation: Rows,
-    stats: DeltaStats,
+    feed: Feed,
     arguments: dict[str, Any],
     learning_rate: float,
     epoch: int,
@@ -308,17 +309,22 @@ def _epoch(
 ) -> Epoch:
     """Train for one epoch, then validate."""
     begun = time.monotonic()
-    seed, max_len, buckets = arguments["seed"], arguments["max_len"], arguments["buckets"]
+    seed = arguments["seed"]
     net.optimizer.learning_rate = learning_rate
     _reseed(net, seed, epoch)
     groups = training_order(
-        training.lengths, batch=arguments["batch"], max_len=max_len, buckets=buckets, seed=seed, epoch=epoch
+        feed.lengths(training),
+        batch=arguments["batch"],
+        max_len=feed.max_len,
+        buckets=feed.buckets,
+        seed=seed,
+        epoch=epoch,
     )
     seen, loss, hits = 0, 0.0, 0.0
     with Progress(f"epoch {epoch}/{epochs}", len(training)) as progress:
-        for b in batches(training, groups, stats):
+        for b in batches(training, groups, feed):
             net.reset_metrics()  # so that the figures are of this batch alone, in every version of Keras
-            step = net.train_on_batch({"deltas": b.deltas, "lengths": b.lengths}, b.labels, return_dict=True)
+            step = net.train_on_batch(b.inputs, b.labels, return_dict=True)
             seen += len(b.rows)
             loss += len(b.rows) * float(step["loss"])
             hits += len(b.rows) * float(step["top1"])
@@ -327,7 +333,7 @@ def _epoch(
             progress.update(len(b.rows), f"loss {loss / seen:.4f}")
     trained = time.monotonic() - begun
     with Progress(f"epoch {epoch}/{epochs}, validation", len(validation)) as progress:
-        probabilities = predict_rows(net, validation, stats, max_len, buckets=buckets, progress=progress)
+        probabilities = predict_rows(net, validation, feed, progress=progress)
     if not np.isfinite(probabilities).all():
         raise TrainingError(f"epoch {epoch}: the network's answers are no longer finite numbers; {_ADVICE}")
     judged = score(probabilities, validation.labels, training.classes)

@@ -1,0 +1,132 @@
+"""The arrays that batches of drawings are made of and give: picked, joined, checked, allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core
+from .errors import DataError
+from .stats import DeltaStats
+
+
+def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
+    """Which of ``n`` rows a slice, mask or index array means, counted from the first.
+
+    Raises:
+        IndexError: a mask of another length, or what is no index. Numbers out of range are left to who uses them.
+    """
+    rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
+    if rows.dtype == bool:
+        if rows.shape != (n,):
+            raise IndexError(f"mask of shape {rows.shape} for {n} drawings")
+        rows = np.flatnonzero(rows)
+    elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+    rows = rows.astype(np.int64)
+    return np.where(rows < 0, rows + n, rows)
+
+
+def join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+    """All ``arrays`` as one; an empty one of none."""
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
+
+
+def join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Offsets that each start at 0, as those of the joined arrays."""
+    starts = np.cumsum([0] + [o[-1] for o in offsets])
+    return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
+
+
+def join_words(
+    parts: Sequence[tuple[NDArray[np.int32], Sequence[str]]],
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Codes and words of batches, as codes into one tuple of words; ("",) of no batches."""
+    code_of: dict[str, int] = {}
+    codes = []
+    for part, words in parts:
+        new = np.array([code_of.setdefault(w, len(code_of)) for w in words], np.int32)
+        codes.append(new[part])
+    return join(codes, np.int32), tuple(code_of) or ("",)
+
+
+def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """``values`` as a read-only view, one-dimensional. DataError: they are not, or do not fit ``dtype``."""
+    array = np.asarray(values)
+    if array.dtype != dtype:
+        if array.size and not np.array_equal(array, array.astype(dtype)):
+            raise DataError(f"{name} does not fit {dtype}")
+        array = array.astype(dtype)
+    if array.ndim != 1:
+        raise DataError(f"{name} has {array.ndim} dimensions, not one")
+    array = np.ascontiguousarray(array).view()
+    array.flags.writeable = False
+    return array
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` itself if nobody can write to its memory, else a copy of it."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            array = array.copy()
+            array.flags.writeable = False
+            return array
+        owner = owner.base
+    return array
+
+
+def checked_max_len(max_len: int) -> int:
+    """``max_len``. ValueError: it is negative."""
+    if max_len < 0:
+        raise ValueError(f"max_len is {max_len}: it must not be negative")
+    return max_len
+
+
+def standardization(
+    stats: DeltaStats | None, dtype: np.dtype[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
+    """Mean and standard deviation to give to the kernels. ValueError: ``stats`` or ``dtype`` is not for deltas."""
+    if dtype not in (np.float32, np.int16):
+        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+    if stats is None:
+        return None, None
+    if dtype == np.int16:
+        raise ValueError("int16 deltas are raw: they cannot be standardized")
+    return stats.mean, stats.std
+
+
+def delta_arguments(
+    n: int,
+    max_len: int,
+    stats: DeltaStats | None,
+    dtype: DTypeLike,
+    out: NDArray[Any] | None,
+    lengths_out: NDArray[np.int32] | None,
+) -> tuple[NDArray[Any], NDArray[np.int32], Any, Any]:
+    """The output arrays and standardization of a padded request."""
+    shape = (n, checked_max_len(max_len), 3)
+    dtype = np.dtype(dtype if out is None else out.dtype)
+    mean, std = standardization(stats, dtype)
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, not {shape}")
+    if lengths_out is None:
+        lengths_out = np.empty(n, np.int32)
+    elif lengths_out.shape != (n,):
+        raise ValueError(f"lengths_out has shape {lengths_out.shape}, not {(n,)}")
+    return out, lengths_out, mean, std
+
+
+def bitmap_array(n: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """``out``, or a new array: uint8 (n, 28, 28). ValueError: ``out`` is not that."""
+    shape = (n, _core.SIDE, _core.SIDE)
+    if out is None:
+        return np.empty(shape, np.uint8)
+    if out.shape != shape or out.dtype != np.uint8:
+        raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {shape}")
+    return out

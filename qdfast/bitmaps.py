@@ -1,0 +1,140 @@
+"""``Bitmaps``: drawings that are there only as pixels, as in Google's ``numpy_bitmap`` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import xxhash
+from numpy.typing import ArrayLike, NDArray
+
+from ._core import SIDE
+from .arrays import bitmap_array, column, join_words, row_numbers
+from .blocks import BITMAPS, label_of
+from .drawings import Drawings, concat
+from .errors import DataError
+from .pictures import Pictured
+from .report import ParseReport
+
+
+class Bitmaps(Pictured):
+    """N drawings of 28 x 28 pixels: what ``Drawings.bitmaps`` gives, with classes.
+
+    Args:
+        pixels: uint8 (N, 28, 28) or (N, 784), rows from the top, 0 paper to 255 ink; shared, not copied.
+        word_codes, words: the classes, as in ``Drawings``.
+
+    Raises:
+        DataError: arrays that are not such.
+    """
+
+    report: ParseReport | None = None  # as of ``Drawings``: no lines have been read
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], *, word_codes: ArrayLike | None = None, words: Sequence[str] = ("",)
+    ) -> None:
+        if pixels.dtype != np.uint8 or pixels.shape[1:] not in ((SIDE, SIDE), (SIDE * SIDE,)):
+            wanted = f"uint8 (n, {SIDE}, {SIDE}) or (n, {SIDE * SIDE})"
+            raise DataError(f"not bitmaps: {pixels.dtype} {pixels.shape}, not {wanted}")
+        self.pixels = np.ascontiguousarray(pixels.reshape(-1, SIDE, SIDE)).view()
+        self.pixels.flags.writeable = False
+        codes = np.zeros(len(pixels), np.int32) if word_codes is None else word_codes
+        self.word_codes: NDArray[np.int32] = column("word_codes", codes, np.dtype(np.int32))
+        self.words = tuple(words)
+        if len(self.word_codes) != len(self):
+            raise DataError(f"word_codes has {len(self.word_codes)} values for {len(self)} drawings")
+        if len(self) and not 0 <= self.word_codes.min() <= self.word_codes.max() < len(self.words):
+            raise DataError(f"word_codes are not all in 0..{len(self.words) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def key_id(self) -> NDArray[np.uint64]:
+        """uint64 (N,): 0, not given, as these files have none."""
+        return np.zeros(len(self), np.uint64)
+
+    @property
+    def word(self) -> NDArray[np.object_]:
+        """str (N,), dtype object: the class of each drawing, "" where not given."""
+        return np.array(self.words, dtype=object)[self.word_codes]
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice | ArrayLike) -> Bitmaps: ...
+    def __getitem__(self, index: Any) -> Any:
+        """An integer gives one drawing as uint8 (28, 28); a slice, mask or index array gives ``Bitmaps``."""
+        if isinstance(index, int | np.integer):
+            return self.pixels[range(len(self))[int(index)]]
+        rows = index if isinstance(index, slice) else row_numbers(index, len(self))
+        return Bitmaps(self.pixels[rows], word_codes=self.word_codes[rows], words=self.words)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return iter(self.pixels)
+
+    def __repr__(self) -> str:
+        words = ", ".join(w for w in self.words[:3] if w) + (", …" if len(self.words) > 3 else "")
+        return f"Bitmaps({len(self):,} drawings{'; ' + words if words else ''})"
+
+    def with_word(self, word: str) -> Bitmaps:
+        """The same drawings, all of class ``word``."""
+        return Bitmaps(self.pixels, words=(word,))
+
+    def bitmaps(
+        self, *, index: slice | ArrayLike | None = None, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """uint8 (N, 28, 28): a copy of the pixels. Arguments and errors as of ``Drawings.bitmaps``."""
+        pixels = self.pixels if index is None else self.pixels[row_numbers(index, len(self))]
+        out = bitmap_array(len(pixels), out)
+        out[:] = pixels
+        return out
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """uint64 (N,): a hash of the pixels alone. Equal drawings have equal hashes, on every platform and release."""
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, self.pixels), np.uint64, len(self))
+
+
+AnyDrawings: TypeAlias = Drawings | Bitmaps
+
+
+def concat_any(parts: Sequence[AnyDrawings]) -> AnyDrawings:
+    """``concat`` of batches that are all strokes or all bitmaps.
+
+    Raises:
+        DataError: they are not.
+    """
+    bitmaps = [p for p in parts if isinstance(p, Bitmaps)]
+    strokes = [p for p in parts if isinstance(p, Drawings)]
+    if not bitmaps:
+        return concat(strokes)
+    if strokes:
+        raise DataError("strokes and bitmaps cannot be joined")
+    if len(bitmaps) == 1:
+        return bitmaps[0]
+    codes, words = join_words([(p.word_codes, p.words) for p in bitmaps])
+    return Bitmaps(np.concatenate([p.pixels for p in bitmaps]), word_codes=codes, words=words)
+
+
+def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
+    """The drawings of a .npy file, memory-mapped, all of the class that its name says.
+
+    Raises:
+        DataError: not a .npy file, cut short, without drawings, or of another dtype or shape.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    try:
+        with np.errstate(over="ignore"):  # a damaged shape
+            pixels = np.lib.format.open_memmap(path, mode="r")  # which never unpickles
+    except (ValueError, EOFError, OverflowError) as e:
+        raise DataError(f"{path}: not a {BITMAPS} file, or cut short: {' '.join(str(e).split())}") from e
+    if not pixels.size:
+        raise DataError(f"{path}: no drawings: an array of shape {pixels.shape}")
+    try:
+        return Bitmaps(pixels.view(np.ndarray), words=(label_of(path),))
+    except DataError as e:
+        raise DataError(f"{path}: {e}") from e
