@@ -47,6 +47,7 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_batches.py $(DATA)
 	$(BIN)/python benchmarks/bench_prepare.py $(DATA)
 	$(BIN)/python benchmarks/bench_simplify.py $(RAW)
+	$(BIN)/python benchmarks/bench_bitmaps.py $(DATA)
 	$(BIN)/python benchmarks/bench_instructions.py
 
 clean:

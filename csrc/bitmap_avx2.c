@@ -12,6 +12,7 @@
 #define QD_DRAW qd_draw_avx2
 
 typedef int16_t lanes __attribute__((vector_size(32)));
+typedef uint16_t words __attribute__((vector_size(32)));
 typedef struct {
     __m256d of[4];
 } numbers;

@@ -2,6 +2,7 @@
    of the function, and the level's own
      smaller larger      of two lanes
      beyond              a - b, or 0 where b is larger; no lane is negative
+     words               lanes of uint16, which may overflow
      chosen any          one or the other, by lanes of 0 and -1; whether one of these is -1
      smallest            of all lanes
      numbers, positions  x + number * step, rounded down, where the numbers are those of the lanes' subrows
@@ -142,9 +143,9 @@ static int find_keys(workspace *w, int32_t n, int32_t row) {
     for (int32_t block = 0; block < n; block += 64)
         for (uint64_t here = crossing(w->first + block, w->last + block, n - block, row); here; here &= here - 1) {
             const int32_t k = block + __builtin_ctzll(here);
-            const lanes x = positions(w->x[k], w->step[k], &number);
+            const words x = (words)positions(w->x[k], w->step[k], &number); /* where the edge is absent, anything */
             const lanes absent = (ALL(w->top[k]) > subrow) | (subrow >= ALL(w->bottom[k]));
-            w->key[count++] = chosen(ALL(NOWHERE), x + x + ALL(w->down[k]), absent);
+            w->key[count++] = chosen(ALL(NOWHERE), (lanes)((x + x) | (words)ALL(w->down[k])), absent);
         }
     w->key[count] = ALL(NOWHERE);
     return count;

@@ -6,6 +6,7 @@
 #define QD_DRAW qd_draw_portable
 
 typedef int16_t lanes __attribute__((vector_size(32)));
+typedef uint16_t words __attribute__((vector_size(32)));
 typedef int32_t numbers; /* the first lane's */
 
 #if defined(__SSE2__)
@@ -31,9 +32,9 @@ static inline lanes beyond(lanes a, lanes b) { return (a - b) & (a > b); }
 #endif
 static inline lanes chosen(lanes yes, lanes no, lanes where) { return (yes & where) | (no & ~where); }
 static inline int any(lanes a) {
-    int64_t words[4];
-    memcpy(words, &a, sizeof words);
-    return ((words[0] | words[1]) | (words[2] | words[3])) != 0;
+    int64_t parts[4];
+    memcpy(parts, &a, sizeof parts);
+    return ((parts[0] | parts[1]) | (parts[2] | parts[3])) != 0;
 }
 static inline int smallest(lanes a) {
     int s = a[0];

@@ -21,6 +21,7 @@ from .doodle_shapes import SHAPES
 from .errors import DataError
 from .files import replacing
 from .progress import Progress
+from .strokes import simplify
 
 CLASSES: tuple[str, ...] = tuple(sorted(SHAPES))
 """The classes there are doodles of; all of them are classes of *Quick, Draw!* too."""
@@ -31,7 +32,6 @@ Drawing = list[list[list[int]]]  # [[xs, ys], ...]
 
 _BLOCK = 64  # drawings simplified together
 _POOR = 0.075
-_EPSILON = 2.0
 # About the shares of the countries among real drawings.
 _COUNTRIES = (
     *(27 * ("US",) + 4 * ("GB",) + 2 * ("CA", "DE", "RU", "AU")),
@@ -49,7 +49,7 @@ def doodle(name: str, rng: np.random.Generator) -> Drawing:
         DataError: no such class.
     """
     _check([name])
-    return _simplify([_sketch(name, rng)[0]])[0]
+    return _simplified([_sketch(name, rng)[0]])[0]
 
 
 def write_doodles(
@@ -113,7 +113,7 @@ def _lines(name: str, n: int, seed: int) -> Iterator[list[bytes]]:
         seeds = (np.random.SeedSequence(entropy, spawn_key=(i,)) for i in indices)
         rngs = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         sketches = [_sketch(name, rng) for rng in rngs]
-        drawings = _simplify([strokes for strokes, _ in sketches])
+        drawings = _simplified([strokes for strokes, _ in sketches])
         yield [
             orjson.dumps(
                 {
@@ -190,64 +190,6 @@ def _reorder(pen: Pen) -> None:
         strokes.append(strokes[pen.count(0, len(strokes) - 1)])
 
 
-def _simplify(drawings: Sequence[Sequence[Stroke]]) -> list[Drawing]:
-    """Google's recipe: minimum 0, maximum 255, 1-pixel spacing, RDP, integers, single points doubled."""
-    fine: list[Stroke] = []
-    for strokes in drawings:
-        z = np.concatenate(strokes)
-        corner = complex(z.real.min(), z.imag.min())
-        z -= corner
-        scale = 255 / max(z.real.max(), z.imag.max(), 1e-9)
-        fine += [_resample((stroke - corner) * scale) for stroke in strokes]
-    kept = iter(_rdp(fine))
-    result = []
-    for strokes in drawings:
-        drawing = []
-        for _ in strokes:
-            z = np.rint(next(kept))
-            if len(z) == 1:
-                z = np.repeat(z, 2)
-            drawing.append([z.real.astype(np.int64).tolist(), z.imag.astype(np.int64).tolist()])
-        result.append(drawing)
-    return result
-
-
-def _resample(z: Stroke) -> Stroke:
-    """Points 1 apart along the stroke, and its last point."""
-    position = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(z)))])
-    n = math.ceil(position[-1])
-    points: Stroke = np.interp(np.append(np.arange(n), position[-1]), position, z)
-    return points
-
-
-def _rdp(strokes: Sequence[Stroke]) -> list[Stroke]:
-    """Ramer-Douglas-Peucker, all strokes at once: each round splits every chord too far from its points."""
-    z = np.concatenate(strokes)
-    x, y = z.real.copy(), z.imag.copy()
-    ends = np.cumsum([len(s) for s in strokes])
-    keep = np.zeros(len(z), bool)
-    a, b = np.concatenate([[0], ends[:-1]]), ends - 1
-    keep[a] = keep[b] = True
-    while len(open_ := np.flatnonzero(b - a > 1)):
-        a, b = a[open_], b[open_]
-        n = b - a - 1
-        start = np.cumsum(n) - n
-        chord = np.repeat(np.arange(len(n)), n)
-        i = np.arange(len(chord)) + (a + 1 - start)[chord]
-        dx, dy = x[b] - x[a], y[b] - y[a]
-        norm = np.hypot(dx, dy)
-        closed = norm == 0
-        norm[closed] = 1.0
-        px, py = x[i] - x[a][chord], y[i] - y[a][chord]
-        distance = np.abs(px * (dy / norm)[chord] - py * (dx / norm)[chord])
-        if closed.any():
-            distance = np.where(closed[chord], np.hypot(px, py), distance)
-        farthest = np.maximum.reduceat(distance, start)
-        hits = np.flatnonzero(distance == farthest[chord])[::-1]
-        middle = np.empty_like(a)
-        middle[chord[hits]] = i[hits]  # assigned from the last to the first, so the first remains
-        far = farthest > _EPSILON
-        a, b, middle = a[far], b[far], middle[far]
-        keep[middle] = True
-        a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
-    return [s[k] for s, k in zip(strokes, np.split(keep, ends[:-1]), strict=True)]
+def _simplified(sketches: Sequence[Sequence[Stroke]]) -> list[Drawing]:
+    drawings = simplify([[(stroke.real, stroke.imag) for stroke in strokes] for strokes in sketches])
+    return [[[x.tolist(), y.tolist()] for x, y in drawing] for drawing in drawings]

@@ -18,8 +18,8 @@ from test_prepare import tree
 
 import qdfast
 from qdfast import DataError
-from qdfast.prepare import prepare
 from qdfast.parser import ParserPool
+from qdfast.prepare import prepare
 from qdfast.sources import batches_of, load_rows
 from qdfast.strokes import simplify_columns
 
