@@ -5,10 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from killing import prepare_killed
 from test_prepare import tree
 
 import qdfast
@@ -260,18 +257,8 @@ def test_killed(tmp_path: Path):
     src.mkdir()
     for i in range(100):
         np.save(src / f"class {i:03d}.npy", random_pixels(200, i))
-    command = [sys.executable, "-m", "qdfast", "prepare", str(src), "--out"]
-    kills = 0
-    for wanted in (5, 40):
-        process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(list((out / SHARDS).glob("*.json"))) < wanted:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        assert (out / "manifest.json").exists() is (process.returncode == 0)
-    assert kills
-    for directory in (out, tmp_path / "undisturbed"):
-        subprocess.run([*command, str(directory)], check=True, capture_output=True)
+    prepare_killed([src], out, after=(5, 40))
+    prepare_killed([src], tmp_path / "undisturbed", after=())
     assert tree(out) == tree(tmp_path / "undisturbed")
 
 

@@ -7,10 +7,8 @@ import hashlib
 import mmap
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ import pytest
 import safetensors.numpy
 import xxhash
 from conftest import no_big_files
+from killing import prepare_killed
 
 import qdfast
 from qdfast import DataError
@@ -261,18 +260,8 @@ def test_killed(many: Path, tmp_path: Path):
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     again = many.with_name("again")
     shutil.copytree(many, again)
-    command = [sys.executable, "-m", "qdfast", "prepare", str(many), str(again), "--out"]
-    kills = 0
-    for wanted in (10, 40, 80):
-        process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(list((out / SHARDS).glob("*.json"))) < wanted:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        assert (out / "manifest.json").exists() is (process.returncode == 0)
-    assert kills
-    subprocess.run([*command, str(out)], check=True, capture_output=True)
-    subprocess.run([*command, str(undisturbed)], check=True, capture_output=True)
+    prepare_killed([many, again], out, after=(10, 40, 80))
+    prepare_killed([many, again], undisturbed, after=())
     assert tree(out) == tree(undisturbed)
 
 
