@@ -79,6 +79,7 @@ def _train(a: argparse.Namespace) -> None:
         a.data,
         a.out,
         model=a.model,
+        recipe=a.recipe,
         epochs=a.epochs,
         batch=a.batch,
         learning_rate=a.learning_rate,
@@ -274,17 +275,18 @@ def parser() -> argparse.ArgumentParser:
     g = p.add_argument_group("network")
     g.add_argument(
         "--model",
-        default="stroke_lstm",
+        default="stroke_conv",
         metavar="NAME",
-        help="which network: stroke_lstm, or bitmap_cnn, which takes bitmaps",
+        help="which network: stroke_conv, stroke_lstm (the notebook's), or bitmap_cnn, which takes bitmaps",
     )
-    g.add_argument("--max-len", type=_count, default=196, metavar="N", help="points after which a drawing is cut")
+    g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization")
-    g.add_argument("--epochs", type=_count, default=100, metavar="N", help="at most so many")
-    g.add_argument("--batch", type=_count, default=128, metavar="N", help="drawings a step")
-    g.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="the first one")
-    g.add_argument("--patience", type=_count, default=10, metavar="N", help="epochs without improvement to stop after")
+    g.add_argument("--recipe", choices=("notebook", "strong"), help="not given: the model's")
+    g.add_argument("--epochs", type=_count, metavar="N", help="at most so many")
+    g.add_argument("--batch", type=_count, metavar="N", help="drawings a step")
+    g.add_argument("--learning-rate", type=float, metavar="R", help="the first, or the highest")
+    g.add_argument("--patience", type=_count, metavar="N", help="epochs without improvement to stop after (notebook)")
     g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
     g.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
     g.add_argument("--max-minutes", type=_seconds, metavar="M", help="begin no epoch that would end later than that")

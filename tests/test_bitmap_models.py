@@ -236,7 +236,7 @@ def test_predict_takes_either(pixels: str, doodles: Path, bitmap_files: Path, da
 
 
 def test_a_network_of_strokes_learns_nothing_from_bitmaps(data: qdfast.Prepared, tmp_path: Path):
-    with pytest.raises(DataError, match=r"/data: there are bitmaps, and stroke_lstm needs strokes") as e:
+    with pytest.raises(DataError, match=r"/data: there are bitmaps, and stroke_conv needs strokes") as e:
         train(data, tmp_path / "run")
     assert str(data.path) in str(e.value)
     assert not (tmp_path / "run").exists()

@@ -16,6 +16,7 @@ from conftest import no_big_files
 import qdfast
 from qdfast import cli
 from qdfast.client import Client
+from qdfast.learn.batches import DeltaFeed
 from qdfast.learn.runs import load_run
 from qdfast.prepare import prepare
 from qdfast.sources import load_rows
@@ -62,7 +63,8 @@ def drawings(doodles: Path) -> qdfast.Drawings:
 def test_no_skew(job: Path, target: str, drawings: qdfast.Drawings):
     """Drawings.deltas and the Keras network, or client and server: equal probabilities."""
     run = load_run(job / "run")
-    deltas, lengths = drawings.deltas(run.max_len, stats=run.stats)
+    assert isinstance(run.feed, DeltaFeed)
+    deltas, lengths = drawings.deltas(run.max_len, stats=run.feed.stats)
     keras = np.asarray(run.load_model().predict_on_batch({"deltas": deltas, "lengths": lengths}))
     with Client(target, model="shapes") as client:
         served = client.probabilities(drawings)
@@ -195,5 +197,5 @@ def test_info_explains_them_all(job: Path, capsys: pytest.CaptureFixture[str]):
     paths = [job / "data", job / "run", job / "report", job / "models" / "shapes"]
     assert cli.main(["info", *map(str, paths)]) == 0
     out = capsys.readouterr().out
-    for expected in ("6 classes", "stroke_lstm", "top-1", "versions 1"):
+    for expected in ("6 classes", "stroke_conv", "top-1", "versions 1"):
         assert expected in out

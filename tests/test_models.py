@@ -163,3 +163,44 @@ def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
 def test_an_unknown_name_is_refused():
     with pytest.raises(DataError, match="no model named 'resnet'; there is stroke_lstm"):
         models.build("resnet", classes=3)
+
+
+def test_stroke_conv_is_blind_to_padding():
+    keras.utils.set_random_seed(0)
+    net = models.build("stroke_conv", classes=CLASSES)
+    rng = np.random.default_rng(0)
+    for w in net.weights:
+        if w.name in ("gamma", "moving_variance"):
+            w.assign(rng.uniform(0.5, 1.5, w.shape))
+    lengths = np.array([1, 2, 17, 30, 31], np.int32)
+    steps = rng.integers(-40, 41, (5, 31, 3)).astype(np.float32)
+    steps[..., 2] = rng.random((5, 31)) < 0.2
+    expected = predict(net, pad(steps, 31, lengths), lengths)
+    assert expected.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    for to in (32, 33, 64, 101):
+        np.testing.assert_allclose(predict(net, pad(steps, to, lengths, fill=np.nan), lengths), expected, atol=1e-5)
+    for i in range(5):
+        alone = predict(net, steps[i : i + 1, : lengths[i]], lengths[i : i + 1])
+        np.testing.assert_allclose(alone[0], expected[i], atol=1e-5)
+
+
+def test_stroke_conv_is_saved_and_loaded(tmp_path):
+    net = models.build("stroke_conv", classes=CLASSES)
+    net.save(tmp_path / "net.keras")
+    steps, lengths = drawings(4, 20)
+    again = keras.saving.load_model(tmp_path / "net.keras")
+    np.testing.assert_allclose(predict(again, steps * 40, lengths), predict(net, steps * 40, lengths), atol=1e-6)
+
+
+def test_a_sketch_has_its_ink_where_the_drawing_is():
+    """A line from the left to the right at the middle, and a pen that is lifted before the third point."""
+    steps = np.zeros((1, 3, 3), np.float32)
+    steps[0] = [[0, 128, 0], [255, 0, 1], [-255, 127, 1]]
+    ink = np.asarray(models.Sketch()(steps, np.array([3], np.int32)))[0]
+    assert ink.shape == (28, 28, 4)
+    rows = ink[..., 0].sum(axis=1)
+    assert rows[12:15].sum() == pytest.approx(rows.sum(), rel=1e-3)  # nothing of the jump to the third point
+    dots = 1 + 25 * (np.arange(5) + 0.5) / 5
+    assert sorted(np.argsort(ink[13, :, 0])[-10:]) == sorted({int(d) + k for d in dots for k in (0, 1)})
+    assert (ink[..., 1] >= 0).all()  # along the rows
+    assert np.abs(ink[..., 2]).max() < 1e-3

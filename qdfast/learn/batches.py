@@ -7,8 +7,8 @@ batch is made of drawings of similar length and padded to one of a few fixed len
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from ..stats import DeltaStats
 BUCKETS = (64, 96)
 
 
+Inputs: TypeAlias = "dict[str, NDArray[Any]]"
+
+
 class Group(NamedTuple):
     """Drawings of one batch: ``rows`` int64 (m,), padded to ``steps``."""
 
@@ -34,8 +37,11 @@ class Batch(NamedTuple):
     """What a network is fed: its inputs by name, and ``labels`` int32 (m,), of the ``rows`` int64 (m,)."""
 
     rows: NDArray[np.int64]
-    inputs: dict[str, NDArray[Any]]
+    inputs: Inputs
     labels: NDArray[np.int32]
+
+
+Alteration: TypeAlias = Callable[[int, Inputs], Inputs]
 
 
 class Feed(ABC):
@@ -55,23 +61,23 @@ class Feed(ABC):
         """int32 (n,): what drawings are grouped by."""
 
     @abstractmethod
-    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+    def inputs(self, rows: Rows, group: Group) -> Inputs:
         """The network's inputs for a group, by name."""
 
 
 class DeltaFeed(Feed):
-    """``deltas`` float32 (m, steps, 3), standardized with ``stats``, and ``lengths`` int32 (m,)."""
+    """``deltas`` float32 (m, steps, 3), standardized with ``stats`` or raw without, and ``lengths`` int32 (m,)."""
 
     takes = "strokes"
 
-    def __init__(self, stats: DeltaStats, max_len: int, buckets: Sequence[int] = BUCKETS) -> None:
+    def __init__(self, stats: DeltaStats | None, max_len: int, buckets: Sequence[int] = BUCKETS) -> None:
         self.stats, self.max_len, self.buckets = stats, max_len, tuple(buckets)
 
     def lengths(self, rows: Rows) -> NDArray[np.int32]:
         """Points, as drawings are padded."""
         return rows.lengths
 
-    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+    def inputs(self, rows: Rows, group: Group) -> Inputs:
         """As of the class."""
         deltas, lengths = rows.deltas(group.rows, group.steps, stats=self.stats)
         return {"deltas": deltas, "lengths": lengths}
@@ -87,7 +93,7 @@ class BitmapFeed(Feed):
         """The one length."""
         return np.ones(len(rows), np.int32)
 
-    def inputs(self, rows: Rows, group: Group) -> dict[str, NDArray[Any]]:
+    def inputs(self, rows: Rows, group: Group) -> Inputs:
         """As of the class."""
         return {"bitmaps": rows.bitmaps(group.rows)}
 
@@ -159,7 +165,8 @@ def _groups(
     return groups
 
 
-def batches(rows: Rows, groups: Sequence[Group], feed: Feed) -> Iterator[Batch]:
-    """Gather ``groups`` from ``rows``."""
-    for group in groups:
-        yield Batch(group.rows, feed.inputs(rows, group), rows.labels[group.rows])
+def batches(rows: Rows, groups: Sequence[Group], feed: Feed, alter: Alteration | None = None) -> Iterator[Batch]:
+    """Gather ``groups`` from ``rows``; ``alter`` is given each group's number and inputs, and gives others."""
+    for i, group in enumerate(groups):
+        inputs = feed.inputs(rows, group)
+        yield Batch(group.rows, alter(i, inputs) if alter else inputs, rows.labels[group.rows])

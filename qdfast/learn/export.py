@@ -18,6 +18,7 @@ import orjson
 
 from ..errors import DataError
 from ..files import TEMPORARY, only_writer
+from .batches import DeltaFeed
 from .runs import Run, first_line, load_run
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
 def _served_input(run: Run) -> ServedInput:
     from .graph import BitmapInput, DeltaInput
 
-    return BitmapInput() if run.feed.takes == "bitmaps" else DeltaInput(run.stats, run.max_len)
+    feed = run.feed
+    return DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
 
 
 def _module(run: Run, served: ServedInput, top_k: int) -> Any:

@@ -48,17 +48,19 @@ class ServedInput(tf.Module):  # type: ignore[misc]
 
 
 class DeltaInput(ServedInput):
-    """Raw integer deltas and lengths: cut, standardized and blanked past the end as ``Rows.deltas`` has them."""
+    """Raw integer deltas and lengths: cut, standardized where ``stats`` are given, and blanked past the end as
+    ``Rows.deltas`` has them."""
 
     specs = (tf.TensorSpec([None, None, 3], tf.int16, "deltas"), tf.TensorSpec([None], tf.int32, "lengths"))
     signature = "deltas int16 (B, T, 3), lengths int32 (B,)"
 
-    def __init__(self, stats: DeltaStats, max_len: int) -> None:
+    def __init__(self, stats: DeltaStats | None, max_len: int) -> None:
         super().__init__()
         self.stats, self.max_len = stats, max_len
         # Variables: the graph optimizer makes of a division by a constant a multiplication, which rounds otherwise.
-        self.mean = tf.Variable(stats.mean, trainable=False, dtype=tf.float64, name="mean")
-        self.std = tf.Variable(stats.std, trainable=False, dtype=tf.float64, name="std")
+        mean, std = (stats.mean, stats.std) if stats else ([0.0, 0.0], [1.0, 1.0])
+        self.mean = tf.Variable(mean, trainable=False, dtype=tf.float64, name="mean")
+        self.std = tf.Variable(std, trainable=False, dtype=tf.float64, name="std")
 
     def __call__(self, deltas: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         """``deltas`` int16 (B, T, 3), ``lengths`` int32 (B,)."""
@@ -68,7 +70,8 @@ class DeltaInput(ServedInput):
 
     def about(self) -> dict[str, Any]:
         """The statistics, the cut, and what a step is."""
-        return {"max_len": self.max_len, "stats": self.stats.to_dict(), "deltas": _STEPS}
+        stats = {"stats": self.stats.to_dict()} if self.stats else {}
+        return {"max_len": self.max_len, **stats, "deltas": _STEPS}
 
     def _checked(self, deltas: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         deltas, lengths = tf.ensure_shape(deltas, [None, None, 3]), tf.ensure_shape(lengths, [None])

@@ -1,58 +1,27 @@
 """The networks, by name.
 
-A network of strokes maps ``deltas`` float32 (B, T, 3), standardized, and ``lengths`` int32 (B,) to float32
-probabilities (B, C), for any T: what stands in ``deltas`` past a drawing's length, and how much of it, does not change
-the answer. One of bitmaps maps ``bitmaps`` uint8 (B, 28, 28) to them. The layers are made of ``keras.ops`` alone and
-run on every backend.
+A network of strokes maps ``deltas`` float32 (B, T, 3), standardized or raw as it wants them, and ``lengths`` int32 (B,)
+to float32 probabilities (B, C), for any T: what stands in ``deltas`` past a drawing's length, and how much of it, does
+not change the answer. One of bitmaps maps ``bitmaps`` uint8 (B, 28, 28) to them. All run on every backend.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from .._core import SIDE
 from ..errors import DataError
 from ..shards import Kind
+from .batches import BUCKETS
+from .layers import AttentionPooling, EveryOther, LastStep, Sketch, StepFeatures, StepMask, ZeroPadding
 
 # Keras' 0.99 remembers several hundred steps, an epoch of a small training set: the first validations would use means
 # of quite different weights. 0.9 follows within a few dozen.
 BN_MOMENTUM = 0.9
-
-
-@keras.saving.register_keras_serializable(package="qdfast")
-class StepMask(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, ...) and lengths (B,) to bool (B, T): true where the drawing is."""
-
-    def call(self, steps: Any, lengths: Any) -> Any:
-        return ops.arange(ops.shape(steps)[1], dtype=lengths.dtype)[None, :] < lengths[:, None]
-
-
-@keras.saving.register_keras_serializable(package="qdfast")
-class ZeroPadding(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F), those outside the mask (B, T) set to 0: so a convolution sees the same border in any padding."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.supports_masking = True
-
-    def compute_mask(self, *_: Any) -> None:
-        """Ends the mask that batch normalization has left on the steps: an LSTM would take it up, and cuDNN not."""
-
-    def call(self, steps: Any, mask: Any) -> Any:
-        return ops.where(mask[..., None], steps, ops.zeros_like(steps))  # not a product: 0 * nan is nan
-
-
-@keras.saving.register_keras_serializable(package="qdfast")
-class LastStep(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F) and lengths (B,) to the last step of each drawing (B, F)."""
-
-    def call(self, steps: Any, lengths: Any) -> Any:
-        last = ops.clip(lengths, 1, ops.shape(steps)[1]) - 1
-        return ops.squeeze(ops.take_along_axis(steps, last[:, None, None], axis=1), axis=1)
 
 
 def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
@@ -87,6 +56,42 @@ def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export:
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_lstm")
 
 
+def stroke_conv(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    """No recurrence: dilated residual convolutions over the steps, and beside them a few over the picture they draw.
+
+    The first look at how it was drawn, the second at what it looks like. Only ``classes`` is looked at.
+    """
+    deltas = keras.Input((None, 3), dtype="float32", name="deltas")
+    lengths = keras.Input((), dtype="int32", name="lengths")
+    mask = StepMask(dtype="float32", name="mask")(deltas, lengths)
+    steps = ZeroPadding(dtype="float32", name="steps")(deltas, mask)
+    x = ZeroPadding(name="zero0")(StepFeatures(dtype="float32", name="features")(steps), mask)
+    x = layers.Conv1D(64, 5, padding="same", activation="relu", name="conv1")(x)
+    # Padded by hand: "same" pads by the length, so that an even and an odd padding would give different answers.
+    x = layers.ZeroPadding1D(2, name="border")(ZeroPadding(name="zero1")(x, mask))
+    x = layers.Conv1D(128, 5, strides=2, name="conv2")(x)
+    half = EveryOther(dtype="float32", name="half")(mask)
+    for i, dilation in enumerate((1, 2, 4), start=1):
+        y = ZeroPadding(name=f"block{i}_zero")(layers.LayerNormalization(epsilon=1e-5, name=f"block{i}_norm")(x), half)
+        y = layers.Conv1D(256, 3, padding="same", dilation_rate=dilation, activation="relu", name=f"block{i}_conv")(y)
+        y = layers.SpatialDropout1D(0.1, name=f"block{i}_drop")(layers.Dense(128, name=f"block{i}_dense")(y))
+        x = layers.Add(name=f"block{i}")([x, y])
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    x = AttentionPooling(4, dtype="float32", name="attention")(x, half)
+    y = Sketch(dtype="float32", name="sketch")(steps, lengths)
+    for i, (filters, kernel, stride) in enumerate(((32, 5, 2), (64, 3, 1), (96, 3, 2), (128, 3, 1)), start=1):
+        options = {"strides": stride, "padding": "same", "use_bias": False, "name": f"sketch_conv{i}"}
+        y = layers.Conv2D(filters, kernel, **options)(y)
+        y = layers.BatchNormalization(momentum=0.98, epsilon=1e-5, name=f"sketch_norm{i}")(y)
+        y = layers.ReLU(name=f"sketch_relu{i}")(y)
+    mean, most = layers.GlobalAveragePooling2D(name="sketch_mean")(y), layers.GlobalMaxPooling2D(name="sketch_most")(y)
+    x = layers.Concatenate(name="both")([x, mean, most])
+    x = layers.Dense(256, activation="relu", name="dense")(layers.Dropout(0.3, name="drop1")(x))
+    x = layers.Dropout(0.3, name="drop2")(x)
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+    return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_conv")
+
+
 def bitmap_cnn(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
     """The nine layers of the blog "classifying drawings with Python"; only ``classes`` is looked at."""
     bitmaps = keras.Input((SIDE, SIDE), dtype="uint8", name="bitmaps")
@@ -105,15 +110,33 @@ def bitmap_cnn(*, classes: int, max_len: int, recurrent_dropout: float, export: 
 
 
 class Network(NamedTuple):
-    """``build(classes=, max_len=, recurrent_dropout=, export=)``, as in the function below, and what it builds."""
+    """``build(classes=, max_len=, recurrent_dropout=, export=)``, as in the function below, and what it builds.
+
+    Attributes:
+        recipe: in ``recipes.RECIPES``; how it is trained unless said otherwise.
+        standardized: whether it takes standardized steps.
+        max_len, buckets: points that are looked at, and lengths to pad to, unless said otherwise.
+    """
 
     build: Callable[..., keras.Model]
     summary: str
     takes: Kind = "strokes"
+    recipe: str = "notebook"
+    standardized: bool = True
+    max_len: int = 196
+    buckets: tuple[int, ...] = BUCKETS
 
 
 MODELS = {
     "stroke_lstm": Network(stroke_lstm, "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)"),
+    "stroke_conv": Network(
+        stroke_conv,
+        "convolutions over the strokes and over a picture of them, no recurrence",
+        recipe="strong",
+        standardized=False,
+        max_len=128,
+        buckets=(32, 40, 48, 64, 96),  # no batch normalization of steps: any lengths may go together
+    ),
     "bitmap_cnn": Network(bitmap_cnn, "two convolutions, dense 128 and 50 on 28 x 28 pixels (the blog's)", "bitmaps"),
 }
 

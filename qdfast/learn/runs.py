@@ -4,6 +4,7 @@
 ``run.json``            what is trained on what: arguments, classes, statistics, digest of the data, versions
 ``history.json``        the figures of every finished epoch, and the checkpoint of the last
 ``checkpoint-N.keras``  network and optimizer after epoch N
+``checkpoint-N.npz``    its weights, where the network's are their moving average
 ``best.keras``          the same after the epoch with the lowest validation loss
 ``log.csv``             the figures of ``history.json`` as a table
 ======================  ==================================================================================
@@ -93,9 +94,10 @@ class Run:
         from .models import network
 
         arguments = self.info["arguments"]
-        if network(arguments["model"]).takes == "bitmaps":
+        known = network(arguments["model"])
+        if known.takes == "bitmaps":
             return BitmapFeed()
-        return DeltaFeed(self.stats, self.max_len, arguments["buckets"])
+        return DeltaFeed(self.stats if known.standardized else None, self.max_len, arguments["buckets"])
 
     @property
     def history(self) -> list[Epoch]:
@@ -205,6 +207,11 @@ def checkpoint_path(path: Path, epoch: int) -> Path:
     return path / f"checkpoint-{epoch:04d}.keras"
 
 
+def weights_path(path: Path, epoch: int) -> Path:
+    """Where the weights of an epoch are whose checkpoint has their moving average."""
+    return checkpoint_path(path, epoch).with_suffix(".npz")
+
+
 def commit(path: Path, history: list[Epoch]) -> None:
     """Make the last epoch of ``history`` count; its files are there already."""
     last = len(history)
@@ -230,8 +237,8 @@ def settle(path: Path, history: list[Epoch]) -> None:
     if best_epoch(history) == len(history):
         with replacing(path / BEST) as temporary:
             shutil.copyfile(last, temporary)
-    for file in path.glob("checkpoint-*.keras"):
-        if file != last:
+    for file in path.glob("checkpoint-*"):
+        if file.stem != last.stem:
             file.unlink()
     text = io.StringIO()
     table = csv.DictWriter(text, FIGURES, lineterminator="\n")

@@ -23,12 +23,27 @@ from ..errors import DataError, Error
 from ..files import only_writer, replacing
 from ..progress import Progress, duration
 from ..shards import Prepared, Rows, open_prepared
-from .batches import BUCKETS, Feed, batches, check_kind, training_order
+from .augment import altered
+from .averaging import Averaging
+from .batches import Alteration, Feed, Inputs, batches, check_kind, training_order
 from .evaluate import predict_rows, score
-from .runs import Epoch, best_epoch, checkpoint_path, commit, first_line, read_history, settle, start_run
+from .recipes import Plan, Recipe, recipe, schedule
+from .runs import (
+    Epoch,
+    best_epoch,
+    checkpoint_path,
+    commit,
+    first_line,
+    read_history,
+    settle,
+    start_run,
+    weights_path,
+)
 
 if TYPE_CHECKING:
     import keras
+
+    from .models import Network
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
@@ -38,13 +53,6 @@ _ADVICE = "a lower learning rate may help, or float32 where precision is another
 
 class TrainingError(Error):
     """Training cannot go on."""
-
-
-class Plan(NamedTuple):
-    """What the figures so far mean for the next epoch."""
-
-    learning_rate: float
-    stop: bool
 
 
 class Trained(NamedTuple):
@@ -57,74 +65,45 @@ class Trained(NamedTuple):
     stopped: str
 
 
-def schedule(
-    losses: Sequence[float],
-    *,
-    learning_rate: float,
-    patience: int,
-    flat: int = 5,
-    factor: float = 0.2,
-    lowest: float = 1e-6,
-    margin: float = 1e-4,
-) -> Plan:
-    """The next epoch's learning rate, and whether there is to be one.
-
-    After every ``flat`` epochs without a loss lower by ``margin`` than before the rate is multiplied by ``factor``,
-    down to ``lowest``; after ``patience`` epochs without a lower loss at all, training stops.
-
-    Args:
-        losses: validation losses of the epochs so far.
-    """
-    lowest_loss = level = math.inf
-    since_lowest = since_level = 0
-    for loss in losses:
-        since_lowest = 0 if loss < lowest_loss else since_lowest + 1
-        lowest_loss = min(loss, lowest_loss)
-        if loss < level - margin:
-            level, since_level = loss, 0
-        else:
-            since_level += 1
-        if since_level >= flat:
-            learning_rate, since_level = max(learning_rate * factor, min(lowest, learning_rate)), 0
-    return Plan(learning_rate, since_lowest >= patience)
-
-
 def train(
     data: Prepared | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    model: str = "stroke_lstm",
-    epochs: int = 100,
-    batch: int = 128,
-    learning_rate: float = 1e-3,
-    max_len: int = 196,
+    model: str = "stroke_conv",
+    recipe: str | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    max_len: int | None = None,
     precision: str = "float32",
     recurrent_dropout: float = 0.0,
-    patience: int = 10,
+    patience: int | None = None,
     seed: int = 42,
     max_minutes: float | None = None,
-    buckets: Sequence[int] = BUCKETS,
+    buckets: Sequence[int] | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
-    """Train with Adam on the training split until the loss on the validation split no longer falls.
+    """Train on the training split, and keep the weights with the lowest loss on the validation split.
 
     Called again, it continues an unfinished run after its last finished epoch, with the result it would have had
-    undisturbed, and leaves a finished one as it is. ``epochs`` may be larger than before, ``max_minutes`` different.
+    undisturbed, and leaves a finished one as it is. ``max_minutes`` may be different, and ``epochs`` larger, unless the
+    recipe's learning rate depends on it.
 
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes these.
         out: the run directory, created if missing.
         model: a name in ``models.MODELS``.
-        epochs: at most so many.
+        recipe: a name in ``recipes.RECIPES``; default: the model's.
+        epochs: at most so many. This, ``batch``, ``learning_rate``, ``patience``: default, the recipe's.
         batch: drawings a step.
-        learning_rate: the first; see ``schedule`` for what becomes of it.
-        max_len: drawings are cut to so many points, for a network of strokes.
+        learning_rate: the first, or the highest; see ``recipes`` for what becomes of it.
+        max_len: drawings are cut to so many points, for a network of strokes; default: the model's.
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
         recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0, cuDNN cannot be used.
-        patience: epochs without a lower validation loss after which to stop.
+        patience: epochs without a lower validation loss after which to stop; of no use to a recipe that has none.
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
-        buckets: lengths below ``max_len`` to pad to.
+        buckets: lengths below ``max_len`` to pad to; default: the model's.
         log: called with one line at the beginning, after each epoch and at the end.
 
     Raises:
@@ -132,16 +111,21 @@ def train(
             another process is training in it.
         TrainingError: the loss is no longer a finite number.
     """
+    how, known, name = _looked_up(model, recipe)
+    epochs = how.epochs if epochs is None else epochs
     arguments: dict[str, Any] = {
         "model": model,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "max_len": max_len,
+        "recipe": name,
+        "batch": how.batch if batch is None else batch,
+        "learning_rate": how.learning_rate if learning_rate is None else learning_rate,
+        "max_len": known.max_len if max_len is None else max_len,
         "precision": precision,
         "recurrent_dropout": recurrent_dropout,
-        "patience": patience,
         "seed": seed,
-        "buckets": list(buckets),
+        "buckets": list(known.buckets if buckets is None else buckets),
+        **(
+            {"epochs": epochs} if how.patience is None else {"patience": how.patience if patience is None else patience}
+        ),
     }
     _check_arguments(arguments, epochs)
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
@@ -154,7 +138,10 @@ def train(
         run = start_run(Path(out), _info(arguments, prepared, training, validation, net))
         feed, history = run.feed, read_history(run.path)
         if history:
-            net = _load(checkpoint_path(run.path, len(history)))
+            _restore(net, checkpoint_path(run.path, len(history)))
+        averaging = Averaging(net, how.averaging * epochs * len(training) / arguments["batch"])
+        if history:
+            averaging.load(weights_path(run.path, len(history)))
         settle(run.path, history)
         log(
             f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
@@ -165,9 +152,9 @@ def train(
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
         slowest = 0.0  # of this call's epochs, seconds
         while True:
-            plan = schedule([e["val_loss"] for e in history], learning_rate=learning_rate, patience=patience)
+            plan = _plan(arguments, history)
             if plan.stop:
-                stopped = f"stopped, no lower validation loss for {patience} epochs"
+                stopped = f"stopped, no lower validation loss for {arguments['patience']} epochs"
                 break
             if len(history) >= epochs:
                 stopped = f"finished, {len(history)} epochs"
@@ -175,9 +162,11 @@ def train(
             if max_minutes is not None and slowest and time.monotonic() - begun + slowest > 60 * max_minutes:
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
-            figures = _epoch(net, training, validation, feed, arguments, plan.learning_rate, len(history) + 1, epochs)
+            number = len(history) + 1
+            figures = _epoch(net, averaging, training, validation, feed, arguments, plan.learning_rate, number, epochs)
             history = [*history, figures]
             slowest = max(slowest, figures["seconds"])
+            averaging.save(weights_path(run.path, number))
             with replacing(checkpoint_path(run.path, len(history))) as temporary:
                 net.save(temporary)
             commit(run.path, history)
@@ -191,12 +180,31 @@ def train(
     return Trained(run.path, len(history), best_epoch(history), best, stopped)
 
 
+def _looked_up(model: str, name: str | None) -> tuple[Recipe, Network, str]:
+    """The recipe, which is the model's unless named, the network, and the recipe's name."""
+    from .models import network
+
+    known = network(model)
+    name = known.recipe if name is None else name
+    how = recipe(name)
+    if how.augmented and (known.takes == "bitmaps" or known.standardized):
+        raise DataError(f"recipe {name} alters drawings by their raw steps, which {model} does not take")
+    return how, known, name
+
+
+def _plan(arguments: dict[str, Any], history: list[Epoch]) -> Plan:
+    if "patience" not in arguments:
+        return Plan(arguments["learning_rate"], False)
+    losses = [e["val_loss"] for e in history]
+    return schedule(losses, learning_rate=arguments["learning_rate"], patience=arguments["patience"])
+
+
 def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
     """Raises DataError for a number that is out of range."""
     largest = 2**31 - 1
     bounds = {"batch": (2, largest), "max_len": (1, largest), "patience": (1, largest), "seed": (0, largest)}
     for name, (low, high) in bounds.items():
-        if not low <= arguments[name] <= high:
+        if name in arguments and not low <= arguments[name] <= high:
             raise DataError(f"{name} is {arguments[name]}: it must be {low} to {high}")
     if epochs < 1:
         raise DataError(f"epochs is {epochs}: it must be at least 1")
@@ -243,23 +251,26 @@ def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
         recurrent_dropout=arguments["recurrent_dropout"],
         precision=arguments["precision"],
     )
-    optimizer = keras.optimizers.Adam(arguments["learning_rate"])
+    optimizer = recipe(arguments["recipe"]).optimizer(arguments["learning_rate"])
     if arguments["precision"] == "mixed_float16":
         # compile() would do this too, but what it wraps by itself it does not save.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(net.trainable_variables)
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="top1")
-    net.compile(optimizer, "sparse_categorical_crossentropy", metrics=[accuracy])
+    net.compile(optimizer, "categorical_crossentropy", metrics=[keras.metrics.CategoricalAccuracy(name="top1")])
     return net
 
 
-def _load(path: Path) -> keras.Model:
+def _restore(net: keras.Model, path: Path) -> None:
+    """A checkpoint's weights and optimizer state into a new network, which knows what a file does not."""
     import keras
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras warns where it leaves an optimizer's state out
-            return keras.saving.load_model(path)
+            saved = keras.saving.load_model(path)
+        for ours, theirs in ((net, saved), (net.optimizer, saved.optimizer)):
+            for variable, value in zip(ours.variables, theirs.variables, strict=True):
+                variable.assign(value)
     except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
         raise DataError(f"{path}: not a checkpoint, or damaged: {first_line(e)}") from e
 
@@ -299,6 +310,7 @@ def _installed(name: str) -> bool:
 
 def _epoch(
     net: keras.Model,
+    averaging: Averaging,
     training: Rows,
     validation: Rows,
     feed: Feed,
@@ -309,8 +321,8 @@ def _epoch(
 ) -> Epoch:
     """Train for one epoch, then validate."""
     begun = time.monotonic()
-    seed = arguments["seed"]
-    net.optimizer.learning_rate = learning_rate
+    seed, how = arguments["seed"], recipe(arguments["recipe"])
+    averaging.end()
     _reseed(net, seed, epoch)
     groups = training_order(
         feed.lengths(training),
@@ -320,11 +332,16 @@ def _epoch(
         seed=seed,
         epoch=epoch,
     )
+    rates = how.rates(len(groups), epoch, epochs, learning_rate)
+    alter = _alteration(seed, epoch) if how.augmented else None
     seen, loss, hits = 0, 0.0, 0.0
     with Progress(f"epoch {epoch}/{epochs}", len(training)) as progress:
-        for b in batches(training, groups, feed):
+        for b, rate in zip(batches(training, groups, feed, alter), rates.tolist(), strict=True):
+            net.optimizer.learning_rate = rate
             net.reset_metrics()  # so that the figures are of this batch alone, in every version of Keras
-            step = net.train_on_batch(b.inputs, b.labels, return_dict=True)
+            targets = how.targets(b.labels, len(training.classes))
+            step = net.train_on_batch(b.inputs, targets, return_dict=True)
+            averaging.update()
             seen += len(b.rows)
             loss += len(b.rows) * float(step["loss"])
             hits += len(b.rows) * float(step["top1"])
@@ -332,6 +349,7 @@ def _epoch(
                 raise TrainingError(f"epoch {epoch}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
             progress.update(len(b.rows), f"loss {loss / seen:.4f}")
     trained = time.monotonic() - begun
+    averaging.begin()
     with Progress(f"epoch {epoch}/{epochs}, validation", len(validation)) as progress:
         probabilities = predict_rows(net, validation, feed, progress=progress)
     if not np.isfinite(probabilities).all():
@@ -344,10 +362,20 @@ def _epoch(
         "val_loss": judged["loss"],
         "val_top1": judged["top1"],
         "val_top3": judged["top3"],
-        "learning_rate": learning_rate,
+        "learning_rate": float(rates[-1]),
         "seconds": round(time.monotonic() - begun, 3),
         "drawings_per_s": round(seen / trained, 1),
     }
+
+
+def _alteration(seed: int, epoch: int) -> Alteration:
+    """Drawings altered as a function of seed, epoch and the batch's number, whatever was drawn before."""
+
+    def alter(number: int, inputs: Inputs) -> Inputs:
+        deltas, lengths = altered(inputs["deltas"], inputs["lengths"], np.random.default_rng([seed, epoch, number]))
+        return {"deltas": deltas, "lengths": lengths}
+
+    return alter
 
 
 def _reseed(net: keras.Model, seed: int, epoch: int) -> None:
