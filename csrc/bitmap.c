@@ -26,7 +26,8 @@ void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int
         qd_draw_portable;
     (void)level;
     const int64_t room = CHAIN_POINTS(longest);
-    int32_t *const x = (int32_t *)((char *)scratch + WORKSPACE), *const y = x + longest, *const chains = y + longest, *const rest = chains + 4 * room;
+    int32_t *const x = (int32_t *)((char *)scratch + WORKSPACE), *const y = x + longest;
+    int32_t *const chains = y + longest, *const rest = chains + 4 * room;
     for (int64_t i = 0; i < n; i++, out += SIDE * SIDE) {
         const int64_t row = rows ? rows[i] : i, first = v->drawing_offsets[row], last = v->drawing_offsets[row + 1];
         const int64_t from = v->stroke_offsets[first], points = v->stroke_offsets[last] - from;

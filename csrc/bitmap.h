@@ -2,8 +2,8 @@
 
    bitmap_outline.c turns a stroke into the outline of its line, bitmap_lanes.h turns outlines into pixel rows, all
    samples of a row at once; bitmap_plain.c covers rows that no corner of the outline lies in, by areas; bitmap_list.c
-   draws the few outlines for which cairo's own order of edges has to be known. Lengths are in fixed point, 1/256 pixel, as
-   in cairo; rows are sampled 15 times, in "subrows". */
+   draws the few outlines for which cairo's own order of edges has to be known. Lengths are in fixed point, 1/256
+   pixel, as in cairo; rows are sampled 15 times, in "subrows". */
 #ifndef QD_BITMAP_H
 #define QD_BITMAP_H
 
@@ -26,8 +26,8 @@ typedef struct {
     int32_t gap; /* in the left chain, there is no edge from this point to the next */
 } outline;
 
-/* Points that a chain of a stroke of n points has, at most: a join adds a fan of up to 8 corners and 2 points, a cap a fan
-   and 2 points. There is room for SPARE more, which may be read. */
+/* Points that a chain of a stroke of n points has, at most: a join adds a fan of up to 8 corners and 2 points, a cap a
+   fan and 2 points. There is room for SPARE more, which may be written. */
 #define SPARE 8
 #define CHAIN_POINTS(n) (12 * (n) + 24 + SPARE)
 

@@ -54,7 +54,8 @@ static inline uint64_t crossing(const int16_t *first, const int16_t *last, int32
     const __m256i r = _mm256_set1_epi16((int16_t)row);
     uint64_t here = 0;
     for (int i = 0; i < 64 && i < n; i += 16) {
-        const __m256i f = _mm256_loadu_si256((const __m256i *)(first + i)), l = _mm256_loadu_si256((const __m256i *)(last + i));
+        const __m256i f = _mm256_loadu_si256((const __m256i *)(first + i));
+        const __m256i l = _mm256_loadu_si256((const __m256i *)(last + i));
         const __m256i not = _mm256_or_si256(_mm256_cmpgt_epi16(f, r), _mm256_cmpgt_epi16(r, l));
         here |= (uint64_t)_pext_u32(~(uint32_t)_mm256_movemask_epi8(not), 0x55555555) << i;
     }

@@ -1,5 +1,5 @@
-/* Outlines to pixel rows, all subrows of a row at once: a lane each. Included once a level, with QD_DRAW defined as the name
-   of the function, and the level's own
+/* Outlines to pixel rows, all subrows of a row at once: a lane each. Included once a level, with QD_DRAW defined as the
+   name of the function, and the level's own
      smaller larger      of two lanes
      beyond              a - b, or 0 where b is larger; no lane is negative
      words               lanes of uint16, which may overflow
@@ -58,7 +58,8 @@ static void sort_few(lanes *key, int n) {
     }
 }
 
-/* Sort a few at a time, then merge what is sorted, as Batcher's network does for any number. There is room for one more. */
+/* Sort a few at a time, then merge what is sorted, as Batcher's network does for any number. There is room for one
+   more. */
 static void sort_keys(lanes *key, int n) {
     int done = 0;
     for (; n - done > FEW; done += FEW) sort_network(key + done, FEW);
@@ -88,8 +89,8 @@ typedef struct {
     lanes key[MAX_LINES + 1];
     spans spans;
     /* The edges as lines: x at subrow 0, and from one subrow to the next. Rounded down, x is where the edge crosses the
-       middle of a subrow, rounded to 1/256 pixel (see edge_x): what is to be rounded are multiples of 1 / (30 dy), where
-       30 dy < 2^18; 2^-19 is added, and what the doubles lack is far less. */
+       middle of a subrow, rounded to 1/256 pixel (see edge_x): what is to be rounded are multiples of 1 / (30 dy),
+       where 30 dy < 2^18; 2^-19 is added, and what the doubles lack is far less. */
     double x[MAX_LINES], step[MAX_LINES];
     int16_t top[MAX_LINES], bottom[MAX_LINES];
     int16_t down[MAX_LINES];                             /* 1 where the winding number falls */

@@ -66,7 +66,7 @@ static inline segment reversed(segment s) {
 static inline void draw(chain *c, point to) { c->x[c->n] = to.x, c->y[c->n++] = to.y; }
 
 /* The corners of the pen between two directions: *first and how many, from there clockwise or counterclockwise. In
-   general, the corners between the two edges that enclose them; for counterclockwise fans, with those edges' corners. */
+   general, the corners between the two edges that enclose them; counterclockwise, with those edges' own corners. */
 static inline int corners(const segment *in, const segment *out, int clockwise, int *first) {
     const int from = wrapped(in->corner + 1), cw = wrapped(out->corner - from), ccw = wrapped(in->corner - out->corner);
     *first = clockwise ? from : wrapped(in->corner - PEN / 2);

@@ -18,7 +18,7 @@ typedef struct {
     int64_t dy, half_quotient, half_remainder;
 } slope;
 
-/* Where an edge is at the top of a row: half a step of a subrow above the subrow's middle, the step halved in integers. */
+/* Where an edge is at the top of a row: half a step above its first subrow's middle, the step halved in integers. */
 static inline ratio at_top(const edge *e, const slope *s, int32_t row) {
     ratio x = divide(((int64_t)(2 * SUBROWS * row + 1) * 256 - 30 * (int64_t)e->y) * e->dx * 256, s->dy);
     return floored((ratio){e->x + x.quotient - s->half_quotient, x.remainder - s->half_remainder}, s->dy);

@@ -87,7 +87,7 @@ int qd_level(void) {
 #if QD_X86
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2") ||
-        !__builtin_cpu_supports("popcnt"))
+        !__builtin_cpu_supports("popcnt") || !__builtin_cpu_supports("fma"))
         return QD_PORTABLE;
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512vbmi2")
