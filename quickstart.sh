@@ -12,7 +12,7 @@ run() { printf '\n$ qdfast %s\n' "$*"; qdfast "$@"; }
 if [[ -n ${DATA:-} ]]; then
     run prepare "$DATA" --recognized any --out "$out/data"
     held_out=$out/data # evaluate takes the validation split of the data trained on
-    batch=128
+    batch=256
     minutes=${MINUTES:-15}
 else
     classes=(car cat envelope fish flower house ladder snowman star sun tree umbrella)

@@ -2,7 +2,6 @@
 #include "bitmap.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct {
     int32_t x, y;
