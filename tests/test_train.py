@@ -29,10 +29,10 @@ from qdfast.prepare import prepare
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn import train as training  # noqa: E402
+from qdfast.learn.epoch import Course, TrainingError  # noqa: E402
 from qdfast.learn.evaluate import evaluate  # noqa: E402
 from qdfast.learn.recipes import schedule  # noqa: E402
-from qdfast.learn.train import TrainingError, train  # noqa: E402
+from qdfast.learn.train import train  # noqa: E402
 
 ARGUMENTS: dict[str, Any] = {"model": "tiny", "batch": 32, "max_len": 96, "learning_rate": 3e-3}
 
@@ -218,11 +218,11 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
     losses = itertools.chain([0.9, 0.5, 0.4], itertools.repeat(0.45))
     rates = []
 
-    def epoch(_net, _averaging, _training, _validation, _feed, _arguments, learning_rate, number, _epochs):
+    def epoch(_course, number, _epochs, learning_rate):
         rates.append(learning_rate)
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "val_loss": next(losses)}
 
-    monkeypatch.setattr(training, "_epoch", epoch)
+    monkeypatch.setattr(Course, "epoch", epoch)
     got = train(prepared, tmp_path, **ARGUMENTS, patience=7, log=silent)
     assert (got.epochs, got.best_epoch) == (10, 3)
     assert got.stopped == "stopped, no lower validation loss for 7 epochs"

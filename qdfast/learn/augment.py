@@ -2,15 +2,16 @@
 
 A drawing may be cut off early, lack a stroke and some points, be mirrored, stretched, sheared, turned, bent and shaken
 a little; then it is shifted and scaled to Google's simplified form again (see ``simplify``), which is what a network is
-asked about.
+asked about. Made of ``keras.ops``, it runs where the network does.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
+import keras
 import numpy as np
-from numpy.typing import NDArray
+from keras import layers, ops
 
 CUT = 0.1  # the share of drawings that is cut off, somewhere in the second half
 STROKES = 0.04  # of strokes that are left out, where that leaves half of the points
@@ -22,81 +23,86 @@ TURN = 0.17  # in radians
 BEND = 5.0  # in units of the drawing
 SHAKE = 1.5  # of the amount, which is a drawing's own
 
-Floats: TypeAlias = "NDArray[np.floating[Any]]"
+
+class Alteration(layers.Layer):  # type: ignore[misc]
+    """Raw steps float32 (B, T, 3) and lengths int32 (B,) of drawings to those of variants, which are not longer.
+
+    What is drawn by chance depends on the layer's one variable, the state of its generator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(dtype="float32", name="alteration")
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, deltas: Any, lengths: Any) -> tuple[Any, Any]:
+        batch, count = ops.shape(deltas)[:2]
+        number = ops.arange(count, dtype="int32")[None, :]
+        there = number < lengths[:, None]
+        pen = ops.logical_and(deltas[..., 2] > 0, there)
+        stroke = ops.cumsum(ops.cast(pen, "int32"), axis=1) - ops.cast(pen, "int32")
+        keep = self._kept(there, pen, stroke, lengths)
+        order = ops.argsort(ops.where(keep, number, number + count), axis=1)
+        xy = ops.take_along_axis(ops.cumsum(deltas[..., :2], axis=1), order[..., None], axis=1)
+        stroke = ops.take_along_axis(stroke, order, axis=1)
+        lengths = ops.sum(ops.cast(keep, "int32"), axis=1)
+        there = number < lengths[:, None]
+        xy = _normalized(self._distorted(_centred(xy, there)), there)
+        after = ops.concatenate([stroke[:, 1:], ops.full((batch, 1), -1, dtype=stroke.dtype)], axis=1)
+        ends = ops.logical_or(after != stroke, number == lengths[:, None] - 1)
+        moves = xy - ops.concatenate([ops.zeros_like(xy[:, :1]), xy[:, :-1]], axis=1)
+        steps = ops.concatenate([moves, ops.cast(ends, "float32")[..., None]], axis=2)
+        return ops.where(there[..., None], steps, 0.0), lengths
+
+    def _uniform(self, *shape: int) -> Any:
+        return keras.random.uniform(shape, seed=self.generator)
+
+    def _normal(self, *shape: int) -> Any:
+        return keras.random.normal(shape, seed=self.generator)
+
+    def _bounded(self, deviation: float, batch: int) -> Any:
+        """Normal (B, 1), cut at 2.5 deviations."""
+        return deviation * ops.clip(self._normal(batch, 1), -2.5, 2.5)
+
+    def _kept(self, there: Any, pen: Any, stroke: Any, lengths: Any) -> Any:
+        batch, count = ops.shape(there)
+        points = ops.cast(lengths, "float32")[:, None]
+        share = ops.where(self._uniform(batch, 1) < CUT, 0.5 + self._uniform(batch, 1) / 2, 1.0)
+        early = ops.arange(count, dtype="float32")[None, :] < ops.maximum(ops.ceil(points * share), 2)
+        drawn = ops.take_along_axis(self._uniform(batch, count) >= STROKES, stroke, axis=1)
+        keep = ops.logical_and(there, ops.logical_and(early, drawn))
+        few = ops.sum(ops.cast(keep, "float32"), axis=1, keepdims=True) < ops.maximum(0.5 * points, 2)
+        keep = ops.where(few, there, keep)
+        begins = ops.concatenate([ops.ones_like(pen[:, :1]), pen[:, :-1]], axis=1)
+        spared = self._uniform(batch, count) >= 2 * POINTS * self._uniform(batch, 1)
+        return ops.logical_and(keep, ops.logical_or(ops.logical_or(pen, begins), spared))
+
+    def _distorted(self, xy: Any) -> Any:
+        batch = ops.shape(xy)[0]
+        x, y = xy[..., 0], xy[..., 1]
+        for _ in range(2):
+            across = 0.02 * self._normal(batch, 2)
+            wave = ops.sin(across[:, :1] * x + across[:, 1:] * y + 2 * np.pi * self._uniform(batch, 1))
+            x, y = x + self._bounded(BEND, batch) * wave, y + self._bounded(BEND, batch) * wave
+        mirror = ops.where(self._uniform(batch, 1) < MIRRORED, -1.0, 1.0)
+        wide, high = ops.exp(self._bounded(SCALE, batch)), ops.exp(self._bounded(SCALE, batch))
+        x, y = x * wide * mirror + self._bounded(SHEAR, batch) * y, y * high
+        turn = self._bounded(TURN, batch)
+        x, y = ops.cos(turn) * x - ops.sin(turn) * y, ops.sin(turn) * x + ops.cos(turn) * y
+        shake = ops.abs(self._bounded(SHAKE, batch))[..., None]
+        return ops.stack([x, y], axis=-1) + shake * self._normal(*ops.shape(xy))
 
 
-def altered(deltas: Floats, lengths: NDArray[np.int32], rng: np.random.Generator) -> tuple[Floats, NDArray[np.int32]]:
-    """Raw steps float32 (m, T, 3) and lengths int32 (m,) of drawings to those of variants, which are not longer."""
-    steps = np.arange(deltas.shape[1])
-    there = steps < lengths[:, None]
-    pen = (deltas[..., 2] > 0) & there
-    stroke: NDArray[np.int64] = np.cumsum(pen, axis=1) - pen
-    keep = there & _kept(there, pen, stroke, lengths, rng)
-    order = np.argsort(~keep, axis=1, kind="stable")
-    xy = np.take_along_axis(np.cumsum(deltas[..., :2], axis=1), order[..., None], axis=1)
-    stroke = np.take_along_axis(stroke, order, axis=1)
-    lengths = keep.sum(axis=1, dtype=np.int32)
-    there = steps < lengths[:, None]
-    xy = _normalized(_distorted(_centred(xy, there), rng), there)
-    ends = np.ones_like(there)
-    ends[:, :-1] = stroke[:, 1:] != stroke[:, :-1]
-    ends[np.arange(len(lengths)), lengths - 1] = True
-    moves = np.diff(xy, axis=1, prepend=np.float32(0))
-    return np.concatenate([moves, ends[..., None]], axis=2, dtype=np.float32) * there[..., None], lengths
+def _box(xy: Any, there: Any) -> tuple[Any, Any]:
+    low = ops.min(ops.where(there[..., None], xy, 1e6), axis=1, keepdims=True)
+    return low, ops.max(ops.where(there[..., None], xy, -1e6), axis=1, keepdims=True)
 
 
-def _kept(
-    there: NDArray[np.bool_],
-    pen: NDArray[np.bool_],
-    stroke: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    m, t = there.shape
-    shares = np.where(rng.random(m) < CUT, 0.5 + rng.random(m) / 2, 1.0)
-    keep = there & (np.arange(t) < np.maximum(np.ceil(lengths * shares), 2)[:, None])
-    keep &= np.take_along_axis(rng.random((m, t)) >= STROKES, stroke, axis=1)
-    few = keep.sum(axis=1) < np.maximum(0.5 * lengths, 2)
-    keep[few] = there[few]
-    begins = np.ones_like(pen)
-    begins[:, 1:] = pen[:, :-1]
-    return keep & (pen | begins | (rng.random((m, t)) >= 2 * POINTS * rng.random((m, 1))))
-
-
-def _centred(xy: Floats, there: NDArray[np.bool_]) -> Floats:
+def _centred(xy: Any, there: Any) -> Any:
     low, high = _box(xy, there)
     return xy - (low + high) / 2
 
 
-def _box(xy: Floats, there: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    far = np.float32(1e6)
-    inside = there[..., None]
-    low = np.where(inside, xy, far).min(axis=1, keepdims=True)
-    return low, np.where(inside, xy, -far).max(axis=1, keepdims=True)
-
-
-def _distorted(xy: Floats, rng: np.random.Generator) -> Floats:
-    m, t = xy.shape[:2]
-
-    def normal(deviation: float) -> Floats:
-        drawn = rng.standard_normal((m, 1), np.float32) * np.float32(deviation)
-        return drawn.clip(-2.5 * deviation, 2.5 * deviation)
-
-    x, y = xy[..., 0], xy[..., 1]
-    for _ in range(2):
-        across = rng.standard_normal((m, 2), np.float32) * np.float32(0.02)
-        wave = np.sin(across[:, :1] * x + across[:, 1:] * y + 2 * np.pi * rng.random((m, 1), np.float32))
-        x, y = x + normal(BEND) * wave, y + normal(BEND) * wave
-    mirror = np.where(rng.random((m, 1)) < MIRRORED, -1, 1).astype(np.float32)
-    x, y = x * np.exp(normal(SCALE)) * mirror + normal(SHEAR) * y, y * np.exp(normal(SCALE))
-    turn = normal(TURN)
-    x, y = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
-    shake = np.abs(normal(SHAKE))[..., None]
-    return np.stack([x, y], axis=-1) + shake * rng.standard_normal((m, t, 2), np.float32)
-
-
-def _normalized(xy: Floats, there: NDArray[np.bool_]) -> Floats:
+def _normalized(xy: Any, there: Any) -> Any:
     low, high = _box(xy, there)
-    size = np.maximum((high - low).max(axis=2, keepdims=True), 20)
-    points: Floats = np.rint((xy - low) * (255 / size))
-    return points
+    size = ops.maximum(ops.max(high - low, axis=2, keepdims=True), 20)
+    return ops.round((xy - low) * (255 / size))

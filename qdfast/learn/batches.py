@@ -7,7 +7,7 @@ batch is made of drawings of similar length and padded to one of a few fixed len
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,17 +31,6 @@ class Group(NamedTuple):
 
     steps: int
     rows: NDArray[np.int64]
-
-
-class Batch(NamedTuple):
-    """What a network is fed: its inputs by name, and ``labels`` int32 (m,), of the ``rows`` int64 (m,)."""
-
-    rows: NDArray[np.int64]
-    inputs: Inputs
-    labels: NDArray[np.int32]
-
-
-Alteration: TypeAlias = Callable[[int, Inputs], Inputs]
 
 
 class Feed(ABC):
@@ -163,10 +152,3 @@ def _groups(
                 members = np.concatenate([groups.pop().rows, members])
             groups += [Group(padded, part) for part in np.array_split(members, -(-len(members) // batch))]
     return groups
-
-
-def batches(rows: Rows, groups: Sequence[Group], feed: Feed, alter: Alteration | None = None) -> Iterator[Batch]:
-    """Gather ``groups`` from ``rows``; ``alter`` is given each group's number and inputs, and gives others."""
-    for i, group in enumerate(groups):
-        inputs = feed.inputs(rows, group)
-        yield Batch(group.rows, alter(i, inputs) if alter else inputs, rows.labels[group.rows])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from ..errors import DataError
 from ..files import write_bytes
 from ..progress import Progress
 from ..shards import Rows
-from .batches import Feed, batches, check_kind, row_order
+from .batches import Feed, Group, check_kind, row_order
 from .runs import Run, load_run
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ REPORT = "report.txt"
 
 _SMALLEST = 1e-7  # a probability of 0 counts as this in the loss, as in Keras
 _CONFUSIONS = 10  # listed in the report
+_AHEAD = 4  # batches asked for before the first is waited for
 
 
 def predict_rows(
@@ -43,12 +45,41 @@ def predict_rows(
         batch: drawings put together; changes nothing but time and rounding.
         progress: is told of every drawing done.
     """
-    out = np.empty((len(rows), net.output_shape[-1]), np.float32)
-    groups = row_order(feed.lengths(rows), batch=batch, max_len=feed.max_len, buckets=feed.buckets)
-    for b in batches(rows, groups, feed):
-        out[b.rows] = net.predict_on_batch(b.inputs)
+    return predicted(
+        lambda group: net.predict_on_batch(feed.inputs(rows, group)),
+        rows,
+        feed,
+        classes=net.output_shape[-1],
+        batch=batch,
+        progress=progress,
+    )
+
+
+def predicted(
+    predict: Callable[[Group], Any],
+    rows: Rows,
+    feed: Feed,
+    *,
+    classes: int,
+    batch: int = 512,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """As ``predict_rows``, by whatever ``predict`` gives for a group: (m, classes), perhaps still to be computed."""
+    out = np.empty((len(rows), classes), np.float32)
+    under_way: deque[tuple[Group, Any]] = deque()
+
+    def finish() -> None:
+        group, probabilities = under_way.popleft()
+        out[group.rows] = probabilities
         if progress is not None:
-            progress.update(len(b.rows))
+            progress.update(len(group.rows))
+
+    for group in row_order(feed.lengths(rows), batch=batch, max_len=feed.max_len, buckets=feed.buckets):
+        under_way.append((group, predict(group)))
+        if len(under_way) > _AHEAD:
+            finish()
+    while under_way:
+        finish()
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +57,11 @@ class Recipe(NamedTuple):
         optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         return optimizer
 
-    def targets(self, labels: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
-        """float32 (m, classes): what the network shall answer."""
-        even = self.label_smoothing / classes
-        return np.where(labels[:, None] == np.arange(classes), 1 - self.label_smoothing + even, even).astype(np.float32)
+    def targets(self, labels: Any, classes: int) -> Any:
+        """Labels int32 (m,) to float32 (m, classes): what the network shall answer; made of ``keras.ops``."""
+        from keras import ops
+
+        return ops.one_hot(labels, classes) * (1 - self.label_smoothing) + self.label_smoothing / classes
 
     def rates(self, steps: int, epoch: int, epochs: int, learning_rate: float) -> NDArray[np.float64]:
         """float64 (steps,): the learning rate of each step of an epoch (from 1), ``learning_rate`` the highest."""

@@ -19,14 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, Error
+from ..errors import DataError
 from ..files import only_writer, replacing
-from ..progress import Progress, duration
+from ..progress import duration
 from ..shards import Prepared, Rows, open_prepared
-from .augment import altered
-from .averaging import Averaging
-from .batches import Alteration, Feed, Inputs, batches, check_kind, training_order
-from .evaluate import predict_rows, score
+from .batches import check_kind
 from .recipes import Plan, Recipe, recipe, schedule
 from .runs import (
     Epoch,
@@ -46,13 +43,6 @@ if TYPE_CHECKING:
     from .models import Network
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-
-
-_ADVICE = "a lower learning rate may help, or float32 where precision is another"
-
-
-class TrainingError(Error):
-    """Training cannot go on."""
 
 
 class Trained(NamedTuple):
@@ -81,6 +71,7 @@ def train(
     seed: int = 42,
     max_minutes: float | None = None,
     buckets: Sequence[int] | None = None,
+    resident: bool | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
     """Train on the training split, and keep the weights with the lowest loss on the validation split.
@@ -104,6 +95,7 @@ def train(
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
         buckets: lengths below ``max_len`` to pad to; default: the model's.
+        resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU.
         log: called with one line at the beginning, after each epoch and at the end.
 
     Raises:
@@ -132,6 +124,10 @@ def train(
     training, validation = prepared.rows("train"), prepared.rows("validation")
     _check_rows(prepared, training, validation, model)
 
+    from .averaging import Averaging
+    from .epoch import Course
+    from .steps import on_gpu
+
     begun = time.monotonic()
     with only_writer(Path(out), "training in"):
         net = _new_network(arguments, len(prepared.classes))
@@ -139,7 +135,7 @@ def train(
         feed, history = run.feed, read_history(run.path)
         if history:
             _restore(net, checkpoint_path(run.path, len(history)))
-        averaging = Averaging(net, how.averaging * epochs * len(training) / arguments["batch"])
+        averaging = Averaging(net, how.averaging > 0)
         if history:
             averaging.load(weights_path(run.path, len(history)))
         settle(run.path, history)
@@ -150,6 +146,18 @@ def train(
         )
         if few := _unjudged(prepared, validation):
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
+        course = Course(
+            net,
+            how,
+            averaging,
+            training,
+            validation,
+            feed,
+            batch=arguments["batch"],
+            seed=seed,
+            resident=on_gpu() if resident is None else resident,
+        )
+        log(f"{run.path}: {course.about()}")
         slowest = 0.0  # of this call's epochs, seconds
         while True:
             plan = _plan(arguments, history)
@@ -163,7 +171,7 @@ def train(
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
             number = len(history) + 1
-            figures = _epoch(net, averaging, training, validation, feed, arguments, plan.learning_rate, number, epochs)
+            figures = course.epoch(number, epochs, plan.learning_rate)
             history = [*history, figures]
             slowest = max(slowest, figures["seconds"])
             averaging.save(weights_path(run.path, number))
@@ -306,84 +314,6 @@ def _installed(name: str) -> bool:
         return bool(version(name))
     except PackageNotFoundError:  # run from its source tree, or tensorflow-cpu
         return False
-
-
-def _epoch(
-    net: keras.Model,
-    averaging: Averaging,
-    training: Rows,
-    validation: Rows,
-    feed: Feed,
-    arguments: dict[str, Any],
-    learning_rate: float,
-    epoch: int,
-    epochs: int,
-) -> Epoch:
-    """Train for one epoch, then validate."""
-    begun = time.monotonic()
-    seed, how = arguments["seed"], recipe(arguments["recipe"])
-    averaging.end()
-    _reseed(net, seed, epoch)
-    groups = training_order(
-        feed.lengths(training),
-        batch=arguments["batch"],
-        max_len=feed.max_len,
-        buckets=feed.buckets,
-        seed=seed,
-        epoch=epoch,
-    )
-    rates = how.rates(len(groups), epoch, epochs, learning_rate)
-    alter = _alteration(seed, epoch) if how.augmented else None
-    seen, loss, hits = 0, 0.0, 0.0
-    with Progress(f"epoch {epoch}/{epochs}", len(training)) as progress:
-        for b, rate in zip(batches(training, groups, feed, alter), rates.tolist(), strict=True):
-            net.optimizer.learning_rate = rate
-            net.reset_metrics()  # so that the figures are of this batch alone, in every version of Keras
-            targets = how.targets(b.labels, len(training.classes))
-            step = net.train_on_batch(b.inputs, targets, return_dict=True)
-            averaging.update()
-            seen += len(b.rows)
-            loss += len(b.rows) * float(step["loss"])
-            hits += len(b.rows) * float(step["top1"])
-            if not math.isfinite(loss):
-                raise TrainingError(f"epoch {epoch}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
-            progress.update(len(b.rows), f"loss {loss / seen:.4f}")
-    trained = time.monotonic() - begun
-    averaging.begin()
-    with Progress(f"epoch {epoch}/{epochs}, validation", len(validation)) as progress:
-        probabilities = predict_rows(net, validation, feed, progress=progress)
-    if not np.isfinite(probabilities).all():
-        raise TrainingError(f"epoch {epoch}: the network's answers are no longer finite numbers; {_ADVICE}")
-    judged = score(probabilities, validation.labels, training.classes)
-    return {
-        "epoch": epoch,
-        "loss": loss / seen,
-        "top1": hits / seen,
-        "val_loss": judged["loss"],
-        "val_top1": judged["top1"],
-        "val_top3": judged["top3"],
-        "learning_rate": float(rates[-1]),
-        "seconds": round(time.monotonic() - begun, 3),
-        "drawings_per_s": round(seen / trained, 1),
-    }
-
-
-def _alteration(seed: int, epoch: int) -> Alteration:
-    """Drawings altered as a function of seed, epoch and the batch's number, whatever was drawn before."""
-
-    def alter(number: int, inputs: Inputs) -> Inputs:
-        deltas, lengths = altered(inputs["deltas"], inputs["lengths"], np.random.default_rng([seed, epoch, number]))
-        return {"deltas": deltas, "lengths": lengths}
-
-    return alter
-
-
-def _reseed(net: keras.Model, seed: int, epoch: int) -> None:
-    """Dropout as a function of seed and epoch, whatever was drawn before."""
-    generators = [v for v in net.variables if v.name == "seed_generator_state"]
-    states = np.random.SeedSequence([seed, epoch]).generate_state(len(generators)) >> 1  # some backends' are int32
-    for variable, state in zip(generators, states, strict=True):
-        variable.assign([int(state), 0])
 
 
 def _line(figures: Epoch, epochs: int) -> str:

@@ -1,0 +1,158 @@
+"""One epoch: every drawing of the training split once, then the validation split."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import islice
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import Error
+from ..progress import Progress
+from ..shards import Rows
+from .averaging import Averaging
+from .batches import Feed, training_order
+from .evaluate import predicted, score
+from .recipes import Recipe
+from .runs import Epoch
+from .steps import Step, Steps, compiled, on_gpu
+from .supply import ahead, supply
+
+_ADVICE = "a lower learning rate may help, or float32 where precision is another"
+_LOOK = 16  # steps after which the loss is looked at on a GPU: a look waits for it
+
+
+class TrainingError(Error):
+    """Training cannot go on."""
+
+
+class Course:
+    """Epochs of one network on the same drawings, each a function of seed and number alone.
+
+    Args:
+        resident: whether the device keeps the drawings; see ``supply``.
+        batch: drawings a step of training.
+    """
+
+    def __init__(
+        self,
+        net: keras.Model,
+        recipe: Recipe,
+        averaging: Averaging,
+        training: Rows,
+        validation: Rows,
+        feed: Feed,
+        *,
+        batch: int,
+        seed: int,
+        resident: bool,
+    ) -> None:
+        self.net, self.recipe, self.averaging, self.feed = net, recipe, averaging, feed
+        self.training, self.validation, self.batch, self.seed = training, validation, batch, seed
+        self.resident = resident
+        supplies = (supply(rows, feed, resident=resident) for rows in (training, validation))
+        # On a CPU, XLA's convolutions and LSTMs are slower than TensorFlow's own; on a GPU it has no cuDNN LSTM.
+        self.steps: Steps = compiled(
+            Step(net, recipe, averaging, len(training.classes)), *supplies, xla=on_gpu() and not _lstms(net)
+        )
+
+    def epoch(self, number: int, epochs: int, learning_rate: float) -> Epoch:
+        """Train for one epoch, then validate.
+
+        Args:
+            number: which, from 1.
+            epochs: how many there are to be.
+            learning_rate: the first, or the highest, as the recipe has it.
+
+        Raises:
+            TrainingError: the loss is no longer a finite number.
+        """
+        begun = time.monotonic()
+        self.averaging.end()
+        self._reseed(number)
+        groups = self._groups(number)
+        rates = self.recipe.rates(len(groups), number, epochs, learning_rate)
+        loss, hits = self._train(groups, rates.tolist(), f"epoch {number}/{epochs}", epochs)
+        trained = time.monotonic() - begun
+        self.averaging.begin()
+        with Progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
+            probabilities = predicted(
+                lambda group: self.steps.predict(self.steps.validation.batch(group), group),
+                self.validation,
+                self.feed,
+                classes=len(self.validation.classes),
+                progress=progress,
+            )
+        if not np.isfinite(probabilities).all():
+            raise TrainingError(f"epoch {number}: the network's answers are no longer finite numbers; {_ADVICE}")
+        judged = score(probabilities, self.validation.labels, self.validation.classes)
+        n = len(self.training)
+        return {
+            "epoch": number,
+            "loss": loss / n,
+            "top1": hits / n,
+            "val_loss": judged["loss"],
+            "val_top1": judged["top1"],
+            "val_top3": judged["top3"],
+            "learning_rate": float(rates[-1]),
+            "seconds": round(time.monotonic() - begun, 3),
+            "drawings_per_s": round(n / trained, 1),
+        }
+
+    def _groups(self, number: int) -> list[Any]:
+        return training_order(
+            self.feed.lengths(self.training),
+            batch=self.batch,
+            max_len=self.feed.max_len,
+            buckets=self.feed.buckets,
+            seed=self.seed,
+            epoch=number,
+        )
+
+    def _train(self, groups: list[Any], rates: list[float], what: str, epochs: int) -> tuple[float, float]:
+        """Loss and hits, summed over all drawings."""
+        horizon = self.recipe.averaging * epochs * len(groups)
+        seen, loss, hits = 0, 0.0, 0.0
+        look = _LOOK if on_gpu() else 1
+        with Progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
+            self.steps.begin()
+            pairs = zip(groups, made, rates, strict=True)
+            while part := list(islice(pairs, look)):
+                for group, batch, rate in part:
+                    self.steps.train(batch, group, rate, horizon)
+                more = self.steps.sums()
+                loss, hits = loss + more[0], hits + more[1]
+                new = sum(len(group.rows) for group, _, _ in part)
+                seen += new
+                if not math.isfinite(loss):
+                    raise TrainingError(f"{what}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
+                progress.update(new, f"loss {loss / seen:.4f}")
+            self.steps.end()
+        return loss, hits
+
+    def _reseed(self, number: int) -> None:
+        """Chance as a function of seed and epoch, whatever was drawn before."""
+        generators = [v for v in self.steps.now.others if v.name == "seed_generator_state"]
+        states = np.random.SeedSequence([self.seed, number]).generate_state(len(generators)) >> 1  # some are int32
+        for variable, state in zip(generators, states, strict=True):
+            variable.assign([int(state), 0])
+
+    def about(self) -> str:
+        """What computes, and how, in words."""
+        where = f"{keras.backend.backend()} on a {'GPU' if on_gpu() else 'CPU'}, {self.net.dtype_policy.name}"
+        parts = [where, f"drawings {'resident there' if self.resident else 'sent batch by batch'}"]
+        if _lstms(self.net):
+            group = self._groups(1)[0]
+            self.steps.begin()
+            lowered = self.steps.lowered(self.steps.training.batch(group), group)
+            parts.append(f"LSTMs {'by' if 'cudnn' in lowered.lower() else 'without'} cuDNN")
+        return ", ".join(parts)
+
+
+def _lstms(net: keras.Model) -> bool:
+    layers = keras.layers
+    found = [getattr(layer, "forward_layer", layer) for layer in net.layers]
+    return any(isinstance(layer, (layers.LSTM, layers.GRU)) for layer in found)

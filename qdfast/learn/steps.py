@@ -1,0 +1,232 @@
+"""One step of training, and of prediction, compiled for the backend that Keras runs on.
+
+What a step does is written once, with ``keras.ops`` and variables. The backends differ in how gradients are taken and
+in how variables change: TensorFlow's do within the graph, JAX is given all of them and gives them back. Nothing is read
+from the device but what is asked for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from .averaging import Averaging
+from .batches import Group
+from .recipes import Recipe
+from .supply import Supply
+
+
+class Step:
+    """What a step does: drawings altered, the loss, the optimizer, the moving average, the sums."""
+
+    def __init__(self, net: keras.Model, recipe: Recipe, averaging: Averaging, classes: int) -> None:
+        self.net, self.recipe, self.averaging, self.classes = net, recipe, averaging, classes
+        self.alteration = None
+        if recipe.augmented:
+            from .augment import Alteration
+
+            self.alteration = Alteration()
+        self.sums = keras.Variable(np.zeros(2, np.float32), trainable=False, name="sums")
+
+    @property
+    def others(self) -> list[Any]:
+        """The variables that a step changes, without the trainable ones and the optimizer's."""
+        drawn = self.alteration.variables if self.alteration else []
+        return [*self.net.non_trainable_variables, *drawn, *self.averaging.variables, self.sums]
+
+    def loss(self, inputs: dict[str, Any], labels: Any) -> Any:
+        """The mean loss of a batch, scaled as the optimizer wants it."""
+        if self.alteration:
+            inputs = dict(zip(("deltas", "lengths"), self.alteration(**inputs), strict=True))
+        probabilities = self.net(inputs, training=True)
+        losses = ops.categorical_crossentropy(self.recipe.targets(labels, self.classes), probabilities)
+        hits = ops.cast(ops.argmax(probabilities, axis=-1), labels.dtype) == labels
+        self.sums.assign(self.sums + ops.stack([ops.sum(losses), ops.sum(ops.cast(hits, "float32"))]))
+        return self.net.optimizer.scale_loss(ops.mean(losses))
+
+
+class Steps(ABC):
+    """Compiled steps; a new shape of batch is compiled when it first comes.
+
+    Between ``begin`` and ``end`` of some steps of training, Keras' variables are not up to date on every backend.
+    """
+
+    def __init__(self, step: Step, training: Supply, validation: Supply) -> None:
+        self.now, self.training, self.validation = step, training, validation
+
+    def begin(self) -> None:  # noqa: B027 - TensorFlow has nothing to do
+        """Before steps of training."""
+
+    def end(self) -> None:  # noqa: B027
+        """After them."""
+
+    @abstractmethod
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
+        """One step on what ``training.batch(group)`` gave."""
+
+    @abstractmethod
+    def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
+        """Probabilities (m, C) of what ``validation.batch(group)`` gave, perhaps still to be computed."""
+
+    @abstractmethod
+    def sums(self) -> tuple[float, float]:
+        """Loss and hits, summed over the drawings since this was last asked."""
+
+    @abstractmethod
+    def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
+        """The step of training as the backend's compiler is given it."""
+
+
+class TensorFlowSteps(Steps):
+    """Each shape is a graph of its own: one for any shape would be slower, and be taken or not by what came before."""
+
+    def __init__(self, step: Step, training: Supply, validation: Supply, *, xla: bool) -> None:
+        import tensorflow as tf
+
+        super().__init__(step, training, validation)
+        self._train = tf.function(self._trained, jit_compile=xla)
+        self._predict = tf.function(self._predicted, jit_compile=xla)
+
+    def _trained(self, batch: dict[str, Any], steps: int, rate: Any, horizon: Any) -> None:
+        import tensorflow as tf
+
+        net, optimizer = self.now.net, self.now.net.optimizer
+        inputs, labels = self.training.made(self.training.held, batch, steps)
+        with tf.GradientTape() as tape:
+            loss = self.now.loss(inputs, labels)
+        optimizer.learning_rate = rate
+        optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
+        self.now.averaging.update(horizon)
+
+    def _predicted(self, batch: dict[str, Any], steps: int) -> Any:
+        inputs, _ = self.validation.made(self.validation.held, batch, steps)
+        return self.now.net(inputs, training=False)
+
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
+        """As in ``Steps``."""
+        self._train(_tensors(batch), group.steps, np.float32(rate), np.float32(horizon))
+
+    def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
+        """As in ``Steps``."""
+        return self._predict(_tensors(batch), group.steps)
+
+    def sums(self) -> tuple[float, float]:
+        """As in ``Steps``."""
+        loss, hits = np.asarray(self.now.sums).tolist()
+        self.now.sums.assign(np.zeros(2, np.float32))
+        return loss, hits
+
+    def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
+        """As in ``Steps``."""
+        rate = np.float32(0)
+        return str(self._train.get_concrete_function(_tensors(batch), group.steps, rate, rate).graph.as_graph_def())
+
+
+def _tensors(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.constant(array) for name, array in batch.items()}
+
+
+class JaxSteps(Steps):
+    """The variables' values go in, the old ones' memory is given up, and new ones come out."""
+
+    def __init__(self, step: Step, training: Supply, validation: Supply) -> None:
+        import jax
+
+        super().__init__(step, training, validation)
+        self._train = jax.jit(self._trained, static_argnums=3, donate_argnums=0)
+        self._predict = jax.jit(self._predicted, static_argnums=3)
+        self._state: Any = None
+
+    def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
+        net = self.now.net
+        return net.trainable_variables, self.now.others, net.optimizer.variables
+
+    def begin(self) -> None:
+        """As in ``Steps``."""
+        import jax
+
+        # Copied: some variables share their memory, which can be given up but once.
+        self._state = tuple([jax.numpy.array(v.value) for v in variables] for variables in self._variables())
+
+    def end(self) -> None:
+        """As in ``Steps``."""
+        for variables, values in zip(self._variables(), self._state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def _trained(self, state: Any, held: Any, batch: Any, steps: int, rate: Any, horizon: Any) -> Any:
+        import jax
+
+        weights, others, optimizer = state
+        of_weights, of_others, of_optimizer = self._variables()
+        inputs, labels = self.training.made(held, batch, steps)
+
+        def loss(weights: Any) -> Any:
+            known = [*zip(of_weights, weights, strict=True), *zip(of_others, others, strict=True)]
+            known += zip(of_optimizer, optimizer, strict=True)  # the scale of the loss
+            with keras.StatelessScope(state_mapping=known) as scope:
+                value = self.now.loss(inputs, labels)
+            return value, [scope.get_current_value(v) for v in of_others]
+
+        gradients, others = jax.grad(loss, has_aux=True)(weights)
+        with keras.StatelessScope(state_mapping=zip(of_optimizer, optimizer, strict=True)) as scope:
+            self.now.net.optimizer.learning_rate = rate
+        optimizer = [scope.get_current_value(v) for v in of_optimizer]
+        weights, optimizer = self.now.net.optimizer.stateless_apply(optimizer, gradients, weights)
+        known = [*zip(of_weights, weights, strict=True), *zip(of_others, others, strict=True)]
+        with keras.StatelessScope(state_mapping=known) as scope:
+            self.now.averaging.update(horizon)
+        return weights, [scope.get_current_value(v) for v in of_others], optimizer
+
+    def _predicted(self, values: Any, held: Any, batch: Any, steps: int) -> Any:
+        net = self.now.net
+        inputs, _ = self.validation.made(held, batch, steps)
+        return net.stateless_call(*values, inputs, training=False)[0]
+
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
+        """As in ``Steps``."""
+        given = (self.training.held, batch, group.steps, np.float32(rate), np.float32(horizon))
+        self._state = self._train(self._state, *given)
+
+    def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
+        """As in ``Steps``."""
+        net = self.now.net
+        values = [v.value for v in net.trainable_variables], [v.value for v in net.non_trainable_variables]
+        return self._predict(values, self.validation.held, batch, group.steps)
+
+    def sums(self) -> tuple[float, float]:
+        """As in ``Steps``."""
+        weights, others, optimizer = self._state
+        loss, hits = np.asarray(others[-1]).tolist()
+        self._state = weights, [*others[:-1], np.zeros_like(others[-1])], optimizer
+        return loss, hits
+
+    def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
+        """As in ``Steps``."""
+        given = (self.training.held, batch, group.steps, np.float32(0), np.float32(0))
+        return str(self._train.lower(self._state, *given).as_text())
+
+
+def on_gpu() -> bool:
+    """Whether Keras' backend computes on a GPU here."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    import jax
+
+    return bool(jax.default_backend() == "gpu")
+
+
+def compiled(step: Step, training: Supply, validation: Supply, *, xla: bool) -> Steps:
+    """Steps on Keras' backend; ``xla`` is TensorFlow's choice, JAX has no other compiler."""
+    if keras.backend.backend() == "jax":
+        return JaxSteps(step, training, validation)
+    return TensorFlowSteps(step, training, validation, xla=xla)
