@@ -89,6 +89,8 @@ def _train(a: argparse.Namespace) -> None:
         patience=a.patience,
         seed=a.seed,
         max_minutes=a.max_minutes,
+        buckets=a.buckets,
+        resident=a.resident,
         log=lambda line: print(line, flush=True),
     )
 
@@ -280,16 +282,29 @@ def parser() -> argparse.ArgumentParser:
         help="which network: stroke_conv, stroke_lstm (the notebook's), or bitmap_cnn, which takes bitmaps",
     )
     g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
+    g.add_argument(
+        "--buckets", type=_count, nargs="*", metavar="N", help="shorter lengths that batches are padded to; GPU: few"
+    )
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization")
     g.add_argument("--recipe", choices=("notebook", "strong"), help="not given: the model's")
-    g.add_argument("--epochs", type=_count, metavar="N", help="at most so many")
+    g.add_argument("--epochs", type=_count, metavar="N", help="at most so many; not given: the recipe's")
     g.add_argument("--batch", type=_count, metavar="N", help="drawings a step")
     g.add_argument("--learning-rate", type=float, metavar="R", help="the first, or the highest")
     g.add_argument("--patience", type=_count, metavar="N", help="epochs without improvement to stop after (notebook)")
     g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
     g.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
-    g.add_argument("--max-minutes", type=_seconds, metavar="M", help="begin no epoch that would end later than that")
+    g.add_argument(
+        "--max-minutes",
+        type=_seconds,
+        metavar="M",
+        help="begin no epoch that would end later; the strong recipe plans as many as fit, unless --epochs is given",
+    )
+    g.add_argument(
+        "--resident",
+        action=argparse.BooleanOptionalAction,
+        help="keep the drawings on the device, which then gathers and pads them; not given: if it is a GPU",
+    )
 
     p = command("evaluate", _evaluate, "judge a trained network by drawings: metrics.json and a table")
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")

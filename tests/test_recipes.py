@@ -136,7 +136,7 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
     assert [e["val_loss"] for e in parts.history] == [e["val_loss"] for e in whole.history]
     assert parts.history[-1]["val_loss"] < parts.history[0]["val_loss"]
     names = {p.name for p in parts.path.iterdir()}
-    assert names == {
+    assert names - {"tensorboard"} == {
         "run.json",
         "history.json",
         "log.csv",
@@ -148,6 +148,33 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
     averages(parts, keras)
     with pytest.raises(DataError, match="of epochs 3, not 4"):
         train(prepared, parts.path, **{**ARGUMENTS, "epochs": 4})
+
+
+def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
+    from qdfast.learn import train as training
+    from qdfast.learn.epoch import Course
+    from qdfast.learn.runs import FIGURES
+
+    now = [0.0]
+    planned = []
+
+    def epoch(_course, number: int, epochs: int, learning_rate: float) -> dict[str, float]:
+        planned.append(epochs)
+        seconds = 10.0 if number == 1 else 2.0 if number < 5 else 4.5
+        now[0] += seconds
+        return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "seconds": seconds}
+
+    monkeypatch.setattr(Course, "epoch", epoch)
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    arguments = {**ARGUMENTS, "epochs": None, "max_minutes": 29 / 60}
+    got = training.train(prepared, tmp_path / "run", **arguments)
+    # 24 are the recipe's; after the first, one more fits; after the second, 8 of 2 s; from the fifth on, each takes 4.5
+    assert planned == [24, 2, 10, 10, 10, 6]
+    assert now[0] == 10 + 3 * 2 + 2 * 4.5 <= 29
+    assert got.stopped == f"finished, {got.epochs} epochs of 24, for want of time"
+    again = training.train(prepared, tmp_path / "run", **{**arguments, "max_minutes": None})
+    assert again == got
 
 
 def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):  # noqa: F811
@@ -169,6 +196,14 @@ def averages(run: Run, keras) -> None:
     with np.load(run.path / "checkpoint-0003.npz") as weights:
         assert len(weights.files) == len(kept) + 1  # the step
         assert any((np.asarray(v) != weights[f"arr_{i}"]).any() for i, v in enumerate(kept))
+
+
+def test_it_has_no_patience(prepared, tmp_path: Path):  # noqa: F811
+    pytest.importorskip("keras")
+    from qdfast.learn.train import train
+
+    with pytest.raises(DataError, match="recipe strong trains all its epochs: it takes no patience"):
+        train(prepared, tmp_path / "run", patience=3, log=silent)
 
 
 def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: Path):  # noqa: F811

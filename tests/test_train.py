@@ -100,7 +100,7 @@ def test_the_learning_rate_falls_to_its_floor_and_never_rises():
 def test_a_run_directory_explains_itself(tiny_run, prepared):  # noqa: F811
     path = tiny_run.path
     names = {p.name for p in path.iterdir()}
-    assert names == {"run.json", "history.json", "log.csv", "best.keras", "checkpoint-0002.keras"}
+    assert names - {"tensorboard"} == {"run.json", "history.json", "log.csv", "best.keras", "checkpoint-0002.keras"}
     info = json.loads((path / "run.json").read_text())
     assert info["classes"] == list(prepared.classes)
     assert info["stats"] == prepared.stats("train").to_dict()
@@ -116,6 +116,20 @@ def test_a_run_directory_explains_itself(tiny_run, prepared):  # noqa: F811
     table = list(csv.DictReader((path / "log.csv").open()))
     assert tuple(table[0]) == FIGURES
     assert [{k: float(v) for k, v in row.items()} for row in table] == tiny_run.history
+
+
+def test_tensorboard_reads_it(tiny_run):  # noqa: F811
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(tiny_run.path / "tensorboard"))
+    events.Reload()
+    for tag, name in {
+        "loss/validation": "val_loss",
+        "top-1/training": "top1",
+        "learning rate": "learning_rate",
+    }.items():
+        assert [(e.step, e.value) for e in events.Scalars(tag)] == [
+            (e["epoch"], pytest.approx(e[name])) for e in tiny_run.history
+        ]
 
 
 def test_it_learns(tiny_run):  # noqa: F811
@@ -134,10 +148,10 @@ def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_pa
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noqa: F811
-    before = {p.name: p.read_bytes() for p in tiny_run.path.iterdir()}
+    before = {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()}
     lines: list[str] = []
     got = train(prepared, tiny_run.path, **ARGUMENTS, epochs=2, log=lines.append)
-    assert {p.name: p.read_bytes() for p in tiny_run.path.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()} == before
     assert "2 epochs are finished" in lines[0]
     assert "finished, 2 epochs; the best is epoch" in lines[-1]
     assert (got.epochs, got.figures) == (2, tiny_run.history[got.best_epoch - 1])

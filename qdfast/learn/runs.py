@@ -7,6 +7,7 @@
 ``checkpoint-N.npz``    its weights, where the network's are their moving average
 ``best.keras``          the same after the epoch with the lowest validation loss
 ``log.csv``             the figures of ``history.json`` as a table
+``tensorboard/``        the same for TensorBoard, where that is installed
 ======================  ==================================================================================
 
 An epoch counts from the moment ``history.json`` names its checkpoint. The checkpoint is complete before that, and
@@ -30,6 +31,7 @@ from ..errors import DataError
 from ..files import TEMPORARY, remove_temporaries, replacing, write_bytes
 from ..stats import DeltaStats
 from .batches import BitmapFeed, DeltaFeed, Feed
+from .tensorboard import write_events
 
 if TYPE_CHECKING:
     import keras
@@ -53,7 +55,8 @@ FIGURES = (
     "drawings_per_s",
 )
 """The figures of an epoch: ``loss`` is mean cross-entropy in nats and ``top1`` a share, both of the training drawings
-under dropout while the weights changed; ``seconds`` include validation, ``drawings_per_s`` is of training alone."""
+under dropout while the weights changed; ``seconds`` include validation, ``drawings_per_s`` is of training alone. Where
+their number is fitted to a time, there is ``epochs`` too: how many there were to be, as seen at the end of this one."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,11 @@ def read_history(path: Path) -> list[Epoch]:
     return epochs
 
 
+def planned_epochs(history: list[Epoch], epochs: int) -> int:
+    """How many epochs there are to be: as the last that says it, ``epochs`` where none does."""
+    return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
+
+
 def best_epoch(history: list[Epoch]) -> int:
     """The epoch (from 1) with the lowest validation loss, the first of equals; 0 if there is none yet."""
     return 1 + min(range(len(history)), key=lambda i: history[i]["val_loss"]) if history else 0
@@ -241,10 +249,11 @@ def settle(path: Path, history: list[Epoch]) -> None:
         if file.stem != last.stem:
             file.unlink()
     text = io.StringIO()
-    table = csv.DictWriter(text, FIGURES, lineterminator="\n")
+    table = csv.DictWriter(text, FIGURES, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(history)
     write_bytes(path / LOG, text.getvalue().encode())
+    write_events(path, history)
 
 
 def first_line(error: Exception) -> str:

@@ -31,6 +31,7 @@ from .runs import (
     checkpoint_path,
     commit,
     first_line,
+    planned_epochs,
     read_history,
     settle,
     start_run,
@@ -78,7 +79,8 @@ def train(
 
     Called again, it continues an unfinished run after its last finished epoch, with the result it would have had
     undisturbed, and leaves a finished one as it is. ``max_minutes`` may be different, and ``epochs`` larger, unless the
-    recipe's learning rate depends on it.
+    recipe's learning rate depends on it. Where it does and ``epochs`` is not given, ``max_minutes`` sets their number
+    instead, at most the recipe's: as many as the first two let expect to fit, so that the rate has fallen at the end.
 
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes these.
@@ -91,7 +93,7 @@ def train(
         max_len: drawings are cut to so many points, for a network of strokes; default: the model's.
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
         recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0, cuDNN cannot be used.
-        patience: epochs without a lower validation loss after which to stop; of no use to a recipe that has none.
+        patience: epochs without a lower validation loss after which to stop; only for a recipe that has one.
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
         buckets: lengths below ``max_len`` to pad to; default: the model's.
@@ -104,6 +106,9 @@ def train(
         TrainingError: the loss is no longer a finite number.
     """
     how, known, name = _looked_up(model, recipe)
+    if patience is not None and how.patience is None:
+        raise DataError(f"recipe {name} trains all its epochs: it takes no patience")
+    fitted = max_minutes is not None and epochs is None and how.patience is None
     epochs = how.epochs if epochs is None else epochs
     arguments: dict[str, Any] = {
         "model": model,
@@ -128,7 +133,7 @@ def train(
     from .epoch import Course
     from .steps import on_gpu
 
-    begun = time.monotonic()
+    until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     with only_writer(Path(out), "training in"):
         net = _new_network(arguments, len(prepared.classes))
         run = start_run(Path(out), _info(arguments, prepared, training, validation, net))
@@ -161,24 +166,28 @@ def train(
         slowest = 0.0  # of this call's epochs, seconds
         while True:
             plan = _plan(arguments, history)
+            planned = planned_epochs(history, epochs) if how.patience is None else epochs
             if plan.stop:
                 stopped = f"stopped, no lower validation loss for {arguments['patience']} epochs"
                 break
-            if len(history) >= epochs:
-                stopped = f"finished, {len(history)} epochs"
+            if len(history) >= planned:
+                stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
                 break
-            if max_minutes is not None and slowest and time.monotonic() - begun + slowest > 60 * max_minutes:
+            if not fitted and slowest > until - time.monotonic():
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
             number = len(history) + 1
-            figures = course.epoch(number, epochs, plan.learning_rate)
-            history = [*history, figures]
+            figures = course.epoch(number, planned, plan.learning_rate)
             slowest = max(slowest, figures["seconds"])
+            if fitted:
+                left = until - time.monotonic()
+                figures["epochs"] = planned = _fitted(number, planned, epochs, left / figures["seconds"])
+            history = [*history, figures]
             averaging.save(weights_path(run.path, number))
             with replacing(checkpoint_path(run.path, len(history))) as temporary:
                 net.save(temporary)
             commit(run.path, history)
-            log(_line(figures, epochs) + ("  *" if best_epoch(history) == len(history) else ""))
+            log(_line(figures, planned) + ("  *" if best_epoch(history) == len(history) else ""))
 
     best = history[best_epoch(history) - 1]
     log(
@@ -198,6 +207,16 @@ def _looked_up(model: str, name: str | None) -> tuple[Recipe, Network, str]:
     if how.augmented and (known.takes == "bitmaps" or known.standardized):
         raise DataError(f"recipe {name} alters drawings by their raw steps, which {model} does not take")
     return how, known, name
+
+
+def _fitted(number: int, planned: int, epochs: int, left: float) -> int:
+    """How many epochs there are to be after epoch ``number``, where ``left`` more would fit into the time.
+
+    The first epoch is slower than the others, so that the second may still raise the number; later it only falls.
+    """
+    if number <= 2:
+        return max(number, min(epochs, number + int(0.95 * left)))
+    return max(number, min(planned, number + int(left)))
 
 
 def _plan(arguments: dict[str, Any], history: list[Epoch]) -> Plan:
