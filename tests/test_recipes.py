@@ -159,10 +159,11 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
     now = [0.0]
     planned = []
 
-    def epoch(_course, number: int, epochs: int, learning_rate: float) -> dict[str, float]:
+    def epoch(course: Course, number: int, epochs: int, learning_rate: float) -> dict[str, float]:
         planned.append(epochs)
         seconds = 10.0 if number == 1 else 2.0 if number < 5 else 4.5
         now[0] += seconds
+        course.averaging.begin()
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "seconds": seconds}
 
     monkeypatch.setattr(Course, "epoch", epoch)

@@ -12,7 +12,7 @@ from qdfast.shards import Prepared
 
 
 def add_tiny() -> None:
-    """Make ``tiny`` known to ``build``: every kind of layer and of random state the real networks have, a few units each."""
+    """Make ``tiny`` and ``tiny_raw`` known: every kind of layer and random state of the real networks, a few units each."""
     import keras
     from keras import layers
 
@@ -33,7 +33,21 @@ def add_tiny() -> None:
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny")
 
+    def tiny_raw(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+        """What the strong recipe can train: of raw steps."""
+        deltas = keras.Input((None, 3), dtype="float32", name="deltas")
+        lengths = keras.Input((), dtype="int32", name="lengths")
+        mask = models.StepMask(dtype="float32", name="mask")(deltas, lengths)
+        x = models.ZeroPadding(dtype="float32", name="zero0")(deltas, mask)
+        x = models.ZeroPadding(name="zero1")(models.StepFeatures(dtype="float32", name="features")(x), mask)
+        x = layers.Conv1D(16, 5, padding="same", activation="relu", name="conv")(x)
+        x = layers.SpatialDropout1D(0.1, name="drop")(x)
+        x = models.AttentionPooling(2, dtype="float32", name="attention")(x, mask)
+        x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+        return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny_raw")
+
     models.MODELS.setdefault("tiny", models.Network(tiny, "for tests"))
+    models.MODELS.setdefault("tiny_raw", models.Network(tiny_raw, "for tests", recipe="strong", standardized=False))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from itertools import islice
 from typing import Any
@@ -22,6 +23,7 @@ from .steps import Step, Steps, compiled, on_gpu
 from .supply import ahead, supply
 
 _ADVICE = "a lower learning rate may help, or float32 where precision is another"
+_CUDNN = re.compile("cudnn_?rnn", re.IGNORECASE)  # what TensorFlow and JAX call it
 _LOOK = 16  # steps after which the loss is looked at on a GPU: a look waits for it
 
 
@@ -148,7 +150,7 @@ class Course:
             group = self._groups(1)[0]
             self.steps.begin()
             lowered = self.steps.lowered(self.steps.training.batch(group), group)
-            parts.append(f"LSTMs {'by' if 'cudnn' in lowered.lower() else 'without'} cuDNN")
+            parts.append(f"LSTMs {'by' if _CUDNN.search(lowered) else 'without'} cuDNN")
         return ", ".join(parts)
 
 

@@ -173,7 +173,7 @@ def train(
             if len(history) >= planned:
                 stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
                 break
-            if not fitted and slowest > until - time.monotonic():
+            if not fitted and slowest > max(0.0, until - time.monotonic()):
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
             number = len(history) + 1
