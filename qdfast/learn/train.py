@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from .models import Network
 
+BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -151,18 +152,7 @@ def train(
         )
         if few := _unjudged(prepared, validation):
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
-        course = Course(
-            net,
-            how,
-            averaging,
-            training,
-            validation,
-            feed,
-            batch=arguments["batch"],
-            seed=seed,
-            resident=on_gpu() if resident is None else resident,
-        )
-        log(f"{run.path}: {course.about()}")
+        course = None
         slowest = 0.0  # of this call's epochs, seconds
         while True:
             plan = _plan(arguments, history)
@@ -176,6 +166,19 @@ def train(
             if not fitted and slowest > max(0.0, until - time.monotonic()):
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
+            if course is None:
+                course = Course(
+                    net,
+                    how,
+                    averaging,
+                    training,
+                    validation,
+                    feed,
+                    batch=arguments["batch"],
+                    seed=seed,
+                    resident=on_gpu() if resident is None else resident,
+                )
+                log(f"{run.path}: {course.about()}")
             number = len(history) + 1
             figures = course.epoch(number, planned, plan.learning_rate)
             slowest = max(slowest, figures["seconds"])
@@ -270,6 +273,8 @@ def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
 
     from .models import build
 
+    if keras.backend.backend() not in BACKENDS:
+        raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
     keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
     net = build(
         arguments["model"],
