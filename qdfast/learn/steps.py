@@ -8,6 +8,8 @@ from the device but what is asked for.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -86,13 +88,20 @@ class TensorFlowSteps(Steps):
     """Each shape is a graph of its own: one for any shape would be slower, and be taken or not by what came before."""
 
     def __init__(self, step: Step, training: Supply, validation: Supply, *, xla: bool) -> None:
+        super().__init__(step, training, validation)
+        self._xla = xla
+        self._graphs: dict[tuple[Callable[..., Any], int, int], Any] = {}
+
+    def _graph(self, run: Callable[..., Any], group: Group) -> Any:
+        """``run`` compiled for groups like this one."""
         import tensorflow as tf
 
-        super().__init__(step, training, validation)
-        self._train = tf.function(self._trained, jit_compile=xla)
-        self._predict = tf.function(self._predicted, jit_compile=xla)
+        key = (run, group.steps, len(group.rows))
+        if key not in self._graphs:
+            self._graphs[key] = tf.function(partial(run, group.steps), jit_compile=self._xla)
+        return self._graphs[key]
 
-    def _trained(self, batch: dict[str, Any], steps: int, rate: Any, horizon: Any) -> None:
+    def _trained(self, steps: int, batch: dict[str, Any], rate: Any, horizon: Any) -> None:
         import tensorflow as tf
 
         net, optimizer = self.now.net, self.now.net.optimizer
@@ -103,17 +112,17 @@ class TensorFlowSteps(Steps):
         optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
         self.now.averaging.update(horizon)
 
-    def _predicted(self, batch: dict[str, Any], steps: int) -> Any:
+    def _predicted(self, steps: int, batch: dict[str, Any]) -> Any:
         inputs, _ = self.validation.made(self.validation.held, batch, steps)
         return self.now.net(inputs, training=False)
 
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
         """As in ``Steps``."""
-        self._train(_tensors(batch), group.steps, np.float32(rate), np.float32(horizon))
+        self._graph(self._trained, group)(_tensors(batch), np.float32(rate), np.float32(horizon))
 
     def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
         """As in ``Steps``."""
-        return self._predict(_tensors(batch), group.steps)
+        return self._graph(self._predicted, group)(_tensors(batch))
 
     def sums(self) -> tuple[float, float]:
         """As in ``Steps``."""
@@ -123,8 +132,8 @@ class TensorFlowSteps(Steps):
 
     def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
         """As in ``Steps``."""
-        rate = np.float32(0)
-        return str(self._train.get_concrete_function(_tensors(batch), group.steps, rate, rate).graph.as_graph_def())
+        graph = self._graph(self._trained, group).get_concrete_function(_tensors(batch), np.float32(0), np.float32(0))
+        return str(graph.graph.as_graph_def())
 
 
 def _tensors(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
