@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import SIDE
-from ..errors import DataError
 from ..files import replacing
 from .batches import Inputs
 
@@ -57,14 +56,15 @@ class Baseline(ABC):
         return None
 
     @classmethod
-    def require(cls, drawings: int, classes: int) -> None:
-        """Raises DataError if it cannot be fitted to so many drawings on this machine."""
+    def obstacle(cls, drawings: int, classes: int) -> str:
+        """Why it cannot be fitted to so many drawings on this machine; "" if it can."""
         need, there = cls._bytes(drawings, classes), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if need > there:
-            raise DataError(
-                f"{drawings:,} drawings of {classes} classes would take about {need / 1e9:,.0f} GB of memory, "
-                f"and this machine has {there / 1e9:,.0f}"
-            )
+        if need <= there:
+            return ""
+        return (
+            f"{drawings:,} drawings of {classes} classes would take about {need / 1e9:,.0f} GB of memory, "
+            f"and this machine has {there / 1e9:,.0f}"
+        )
 
     @classmethod
     def _bytes(cls, drawings: int, classes: int) -> int:
@@ -78,7 +78,7 @@ class Baseline(ABC):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             self.estimator.fit(scaled(bitmaps), labels)
-        return " ".join(str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning))
+        return " ".join(str(w.message) for w in caught)
 
     def predict_on_batch(self, inputs: Inputs) -> NDArray[np.float32]:
         """Probabilities float32 (m, classes) for ``bitmaps`` uint8 (m, 28, 28)."""
@@ -100,7 +100,7 @@ class Baseline(ABC):
             np.savez_compressed(file, **arrays)
 
     def load(self, path: Path) -> None:
-        """Read what ``save`` wrote. OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error: it is not that."""
+        """Read what ``save`` wrote. ``runs.UNREADABLE``: it is not that."""
         with np.load(path, allow_pickle=False) as saved:
             self.restore(saved)
 
@@ -187,13 +187,11 @@ class NearestNeighbours(Baseline):
         return KNeighborsClassifier(**options, algorithm="brute")
 
     @classmethod
-    def require(cls, drawings: int, classes: int) -> None:
-        """Also raises DataError if there are fewer drawings than neighbours to look at."""
-        super().require(drawings, classes)
+    def obstacle(cls, drawings: int, classes: int) -> str:
+        """As of the class above, or that there are fewer drawings than neighbours to look at."""
         if drawings < cls.options["n_neighbors"]:
-            raise DataError(
-                f"{drawings} drawings are fewer than the {cls.options['n_neighbors']} neighbours to look at"
-            )
+            return f"{drawings} drawings are fewer than the {cls.options['n_neighbors']} neighbours to look at"
+        return super().obstacle(drawings, classes)
 
     _learned: Arrays
 

@@ -69,7 +69,8 @@ def fit(
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     training, validation, classes = prepared.rows("train"), prepared.rows("validation"), len(prepared.classes)
     check_rows("bitmaps", prepared, training, validation, model)
-    kind.require(len(training), classes)
+    if reason := kind.obstacle(len(training), classes):
+        raise DataError(f"{prepared.path}: {model}: {reason}")
     about = run_info(
         {"model": model, **kind.options, "seed": seed},
         prepared,

@@ -74,11 +74,11 @@ class Trained(NamedTuple):
     stopped: str
 
 
-# What NumPy and scikit-learn let out for a damaged file.
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+"""What NumPy and scikit-learn let out for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Run:
             found.load(path)
         except FileNotFoundError:
             raise DataError(f"{path}: missing") from None
-        except _UNREADABLE as e:
+        except UNREADABLE as e:
             then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
             by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
             raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
