@@ -43,7 +43,7 @@ def lines(path: Path, result: dict[str, Any]) -> str:
     axes.minorticks_off()
     axes.set_xlabel(f"drawings of each class trained on ({', '.join(result['classes'])})", color=GREY)
     axes.set_ylabel("accuracy, %, with 95 % confidence", color=GREY)
-    axes.legend(frameon=False, labelcolor=GREY)
+    axes.legend(loc="lower right", frameon=False, labelcolor=GREY)
     return _saved(figure, axes, path)
 
 
