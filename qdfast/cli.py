@@ -86,22 +86,8 @@ def _train(a: argparse.Namespace) -> None:
     if a.model not in BASELINES:
         import_quietly("keras")
 
-    train(
-        a.data,
-        a.out,
-        model=a.model,
-        recipe=a.recipe,
-        epochs=a.epochs,
-        batch=a.batch,
-        learning_rate=a.learning_rate,
-        max_len=a.max_len,
-        precision=a.precision,
-        recurrent_dropout=a.recurrent_dropout,
-        patience=a.patience,
-        seed=a.seed,
-        max_minutes=a.max_minutes,
-        log=lambda line: print(line, flush=True),
-    )
+    options = {name: value for name, value in vars(a).items() if name not in ("command", "run", "data", "out")}
+    train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
 
 
 def _evaluate(a: argparse.Namespace) -> None:
