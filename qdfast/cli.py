@@ -22,6 +22,7 @@ EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
     "matplotlib": "train",
+    "sklearn": "train",
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
@@ -71,37 +72,32 @@ def _prepare(a: argparse.Namespace) -> None:
     print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(data.classes)} classes")
 
 
-def _train(a: argparse.Namespace) -> None:
+def _models(a: argparse.Namespace) -> None:
     import_quietly("keras")
+    from .learn.catalogue import catalogue
+
+    print(catalogue(a.classes))
+
+
+def _train(a: argparse.Namespace) -> None:
+    from .learn.baselines import BASELINES
     from .learn.train import train
 
-    train(
-        a.data,
-        a.out,
-        model=a.model,
-        recipe=a.recipe,
-        epochs=a.epochs,
-        batch=a.batch,
-        learning_rate=a.learning_rate,
-        max_len=a.max_len,
-        precision=a.precision,
-        recurrent_dropout=a.recurrent_dropout,
-        patience=a.patience,
-        seed=a.seed,
-        max_minutes=a.max_minutes,
-        buckets=a.buckets,
-        resident=a.resident,
-        log=lambda line: print(line, flush=True),
-    )
+    if a.model not in BASELINES:
+        import_quietly("keras")
+
+    options = {name: value for name, value in vars(a).items() if name not in ("command", "run", "data", "out")}
+    train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
 
 
 def _evaluate(a: argparse.Namespace) -> None:
-    import_quietly("keras")
     from .learn.evaluate import evaluate, format_table
     from .learn.runs import load_run
     from .sources import load_rows
 
     run = load_run(a.run_dir)
+    if not run.baseline:
+        import_quietly("keras")
     rows = load_rows(
         a.sources,
         recognized=a.recognized,
@@ -271,29 +267,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
     p.add_argument("--threads", type=_count, metavar="N", help="parsing threads; not given: one per core")
 
+    p = command("models", _models, "list what `train --model` takes: networks, and scikit-learn's classifiers")
+    p.add_argument("--classes", type=_count, default=345, metavar="N", help="of which the parameters are counted")
+
     p = command("train", _train, "train a classifier; the same command continues a run that was killed")
     p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
     p.add_argument("--out", required=True, type=_path, metavar="RUN", help="run directory")
+    p.add_argument("--model", default="stroke_conv", metavar="NAME", help="which one; `qdfast models` lists them")
+    p.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
     g = p.add_argument_group("network")
-    g.add_argument(
-        "--model",
-        default="stroke_conv",
-        metavar="NAME",
-        help="which network: stroke_conv, stroke_lstm (the notebook's), or bitmap_cnn, which takes bitmaps",
-    )
     g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
     g.add_argument(
         "--buckets", type=_count, nargs="*", metavar="N", help="shorter lengths that batches are padded to; GPU: few"
     )
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
-    g = p.add_argument_group("optimization")
+    g = p.add_argument_group("optimization of a network")
     g.add_argument("--recipe", choices=("notebook", "strong"), help="not given: the model's")
     g.add_argument("--epochs", type=_count, metavar="N", help="at most so many; not given: the recipe's")
     g.add_argument("--batch", type=_count, metavar="N", help="drawings a step")
     g.add_argument("--learning-rate", type=float, metavar="R", help="the first, or the highest")
     g.add_argument("--patience", type=_count, metavar="N", help="epochs without improvement to stop after (notebook)")
     g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
-    g.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
     g.add_argument(
         "--max-minutes",
         type=_seconds,
@@ -306,7 +300,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep the drawings on the device, which then gathers and pads them; not given: if it is a GPU",
     )
 
-    p = command("evaluate", _evaluate, "judge a trained network by drawings: metrics.json and a table")
+    p = command("evaluate", _evaluate, "judge what was trained by drawings: metrics.json and a table")
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
     _sources(p, "only", either)
     _label(p)

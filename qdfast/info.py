@@ -22,7 +22,10 @@ from .report import explain
 from .shards import MANIFEST, Prepared
 from .stats import DeltaStats
 
-PACKAGES = ("numpy", "orjson", "xxhash", "tensorflow", "keras", "grpcio", "protobuf", "tensorflow-serving-api")
+PACKAGES = (
+    *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
+    *("grpcio", "protobuf", "tensorflow-serving-api"),
+)
 
 
 def installation() -> str:

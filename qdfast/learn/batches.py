@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..shards import Kind, Rows
+from ..shards import Kind, Prepared, Rows
 from ..stats import DeltaStats
 
 # Coarse on purpose. Finer ones pad less (57 steps a drawing with (32, 48, 64, 96), 72 with these, 196 with none), but
@@ -91,6 +91,23 @@ def check_kind(takes: Kind, rows: Rows, model: str, source: str) -> None:
     """Raises DataError if a model needs strokes and there are only bitmaps; it names both."""
     if takes == "strokes" and rows.kind == "bitmaps":
         raise DataError(f"{source}: there are bitmaps, and {model} needs strokes; a model for bitmaps is bitmap_cnn")
+
+
+def check_rows(takes: Kind, prepared: Prepared, training: Rows, validation: Rows, model: str) -> None:
+    """Raises DataError unless there is something that a model can learn, and something to judge it by."""
+    check_kind(takes, training, model, str(prepared.path))
+    if len(prepared.classes) < 2:
+        raise DataError(f"{prepared.path}: a classifier needs at least two classes, there are {len(prepared.classes)}")
+    if missing := without_drawings(training):
+        raise DataError(f"{prepared.path}: no drawings to train on of {', '.join(missing)}")
+    if not len(validation):
+        raise DataError(f"{prepared.path}: no drawings in the validation split")
+
+
+def without_drawings(rows: Rows) -> list[str]:
+    """The classes that none of ``rows`` is of."""
+    counts = np.bincount(rows.labels, minlength=len(rows.classes))
+    return [name for name, count in zip(rows.classes, counts, strict=True) if not count]
 
 
 def bucket_lengths(max_len: int, buckets: Sequence[int] = BUCKETS) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Predictions of a trained network, and the one definition of every figure that is reported about them."""
+"""Predictions of a trained model, and the one definition of every figure that is reported about them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..files import write_bytes
 from ..progress import Progress
 from ..shards import Rows
+from .baselines import Baseline
 from .batches import Feed, Group, check_kind, row_order
 from .runs import Run, load_run
 
@@ -31,7 +32,7 @@ _AHEAD = 4  # batches asked for before the first is waited for
 
 
 def predict_rows(
-    net: keras.Model,
+    net: keras.Model | Baseline,
     rows: Rows,
     feed: Feed,
     *,
@@ -105,7 +106,7 @@ def score(
     if n == 0:
         raise DataError("no drawings to evaluate")
     if not np.isfinite(probabilities).all():
-        raise DataError("the network's answers are not finite numbers")
+        raise DataError("the model's answers are not finite numbers")
     true = probabilities[np.arange(n), labels][:, None]
     before = (probabilities == true) & (np.arange(c) < labels[:, None])
     rank = ((probabilities > true) | before).sum(axis=1)
@@ -144,7 +145,7 @@ def label_as(rows: Rows, classes: Sequence[str]) -> NDArray[np.int32]:
     labels = codes[rows.labels] if len(rows) else np.empty(0, np.int32)
     if (labels < 0).any():
         unknown = sorted({rows.classes[i] for i in np.unique(rows.labels[labels < 0])})
-        raise DataError(f"drawings of a class the network has not learned: {_few(unknown)}; it knows {_few(classes)}")
+        raise DataError(f"drawings of a class the model has not learned: {_few(unknown)}; it knows {_few(classes)}")
     return labels
 
 
@@ -155,7 +156,7 @@ def _few(names: Sequence[str]) -> str:
 def evaluate(
     run: Run | str | os.PathLike[str], rows: Rows, out: str | os.PathLike[str], *, source: str = ""
 ) -> dict[str, Any]:
-    """Judge the best network of a run by labelled drawings; write ``metrics.json`` and ``report.txt``.
+    """Judge what a run has trained by labelled drawings; write ``metrics.json`` and ``report.txt``.
 
     Args:
         rows: drawings of classes the run knows; any subset of these, in any order.
@@ -166,7 +167,7 @@ def evaluate(
         What is written as ``metrics.json``: the figures of ``score``, with ``run``, ``model`` and ``source`` in words.
 
     Raises:
-        DataError: no drawings, a class the run does not know, bitmaps where its network needs strokes, a run without
+        DataError: no drawings, a class the run does not know, bitmaps where it needs strokes, a run without
             a finished epoch.
     """
     run = run if isinstance(run, Run) else load_run(run)

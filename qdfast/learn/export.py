@@ -58,8 +58,8 @@ def export(
         The directory of the new version.
 
     Raises:
-        DataError: the run has no finished epoch, the version exists, another process is exporting there, or this
-            process runs Keras on another backend.
+        DataError: the run has no finished epoch, or is not of a network; the version exists, another process is
+            exporting there, or this process runs Keras on another backend.
         OSError: it cannot be written.
     """
     if top_k < 1:
@@ -67,6 +67,11 @@ def export(
     if version is not None and not 1 <= version <= LARGEST:
         raise DataError(f"version is {version}: it must be 1 to {LARGEST}")
     run = run if isinstance(run, Run) else load_run(run)
+    if run.baseline:
+        raise DataError(
+            f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
+            "served; networks can, among them bitmap_cnn, which takes bitmaps too"
+        )
     _use_tensorflow()
     model_dir = Path(model_dir)
     with only_writer(model_dir, "exporting to"):

@@ -16,6 +16,7 @@ from keras import layers
 from .._core import SIDE
 from ..errors import DataError
 from ..shards import Kind
+from .baselines import BASELINES
 from .batches import BUCKETS
 from .layers import AttentionPooling, EveryOther, LastStep, Sketch, StepFeatures, StepMask, ZeroPadding
 
@@ -113,6 +114,7 @@ class Network(NamedTuple):
     """``build(classes=, max_len=, recurrent_dropout=, export=)``, as in the function below, and what it builds.
 
     Attributes:
+        summary, purpose: what it is, and what for; `qdfast models` shows them.
         recipe: in ``recipes.RECIPES``; how it is trained unless said otherwise.
         standardized: whether it takes standardized steps.
         max_len, buckets: points that are looked at, and lengths to pad to, unless said otherwise.
@@ -125,10 +127,15 @@ class Network(NamedTuple):
     standardized: bool = True
     max_len: int = 196
     buckets: tuple[int, ...] = BUCKETS
+    purpose: str = ""
 
 
 MODELS = {
-    "stroke_lstm": Network(stroke_lstm, "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)"),
+    "stroke_lstm": Network(
+        stroke_lstm,
+        "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)",
+        purpose="to compare with the notebook",
+    ),
     "stroke_conv": Network(
         stroke_conv,
         "convolutions over the strokes and over a picture of them, no recurrence",
@@ -136,15 +143,21 @@ MODELS = {
         standardized=False,
         max_len=128,
         buckets=(32, 40, 48, 64, 96),  # no batch normalization of steps: any lengths may go together
+        purpose="the default, for accuracy and for quick answers on a CPU",
     ),
-    "bitmap_cnn": Network(bitmap_cnn, "two convolutions, dense 128 and 50 on 28 x 28 pixels (the blog's)", "bitmaps"),
+    "bitmap_cnn": Network(
+        bitmap_cnn,
+        "two convolutions, dense 128 and 50 on 28 x 28 pixels (the blog's)",
+        "bitmaps",
+        purpose="where there are only bitmaps; to compare with the blog",
+    ),
 }
 
 
 def network(name: str) -> Network:
     """The network ``name``. DataError: there is none."""
     if name not in MODELS:
-        raise DataError(f"no model named {name!r}; there is {', '.join(MODELS)}")
+        raise DataError(f"no model named {name!r}; there is {', '.join([*MODELS, *BASELINES])}")
     return MODELS[name]
 
 

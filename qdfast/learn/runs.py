@@ -8,6 +8,8 @@
 ``best.keras``          the same after the epoch with the lowest validation loss
 ``log.csv``             the figures of ``history.json`` as a table
 ``tensorboard/``        the same for TensorBoard, where that is installed
+``model.npz``           of a classifier of scikit-learn's in place of checkpoint and best network, and its
+                        one epoch has fewer figures
 ======================  ==================================================================================
 
 An epoch counts from the moment ``history.json`` names its checkpoint. The checkpoint is complete before that, and
@@ -19,27 +21,31 @@ from __future__ import annotations
 import csv
 import io
 import os
+import platform
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from ..errors import DataError
 from ..files import TEMPORARY, remove_temporaries, replacing, write_bytes
+from ..shards import Prepared, Rows
 from ..stats import DeltaStats
+from .baselines import BASELINES, Baseline
 from .batches import BitmapFeed, DeltaFeed, Feed
 from .tensorboard import write_events
-
-if TYPE_CHECKING:
-    import keras
 
 FORMAT = 1
 RUN = "run.json"
 HISTORY = "history.json"
 BEST = "best.keras"
+FITTED = "model.npz"
 LOG = "log.csv"
 
 Epoch: TypeAlias = "dict[str, float]"
@@ -57,6 +63,25 @@ FIGURES = (
 """The figures of an epoch: ``loss`` is mean cross-entropy in nats and ``top1`` a share, both of the training drawings
 under dropout while the weights changed; ``seconds`` include validation, ``drawings_per_s`` is of training alone. Where
 their number is fitted to a time, there is ``epochs`` too: how many there were to be, as seen at the end of this one."""
+JUDGED = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
+"""Those of them that there are also where no network is trained."""
+
+
+class Trained(NamedTuple):
+    """How a call of ``train`` ended: ``figures`` are those of the best epoch, ``stopped`` says why it ended."""
+
+    path: Path
+    epochs: int
+    best_epoch: int
+    figures: Epoch
+    stopped: str
+
+
+UNREADABLE = (
+    *(OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and scikit-learn let out for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,11 @@ class Run:
         return dict(self.info["arguments"])
 
     @property
+    def baseline(self) -> bool:
+        """Whether it is of a classifier of scikit-learn's, not of a network."""
+        return self.info["arguments"]["model"] in BASELINES
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the network's outputs."""
         return tuple(self.info["classes"])
@@ -94,6 +124,8 @@ class Run:
     @property
     def feed(self) -> Feed:
         """What its network is fed."""
+        if self.baseline:
+            return BitmapFeed()
         from .models import network
 
         arguments = self.info["arguments"]
@@ -107,8 +139,8 @@ class Run:
         """The figures (``FIGURES``) of every finished epoch."""
         return read_history(self.path)
 
-    def load_model(self, *, export: bool = False) -> keras.Model:
-        """The network of the best epoch, on whichever backend Keras runs.
+    def load_model(self, *, export: bool = False) -> Any:
+        """The network of the best epoch (``keras.Model``), on whichever backend Keras runs; or a ``Baseline``.
 
         Args:
             export: as in ``models.build``, and in float32. Default: as it was trained.
@@ -116,11 +148,13 @@ class Run:
         Raises:
             DataError: no epoch is finished, or the file is not this network's.
         """
-        from .models import build
-
         history = self.history
         if not history:
             raise DataError(f"{self.path}: no epoch of this run is finished")
+        if self.baseline:
+            return self._load_baseline()
+        from .models import build
+
         path = checkpoint_path(self.path, len(history))
         if best_epoch(history) < len(history) or not path.exists():
             path = self.path / BEST
@@ -141,6 +175,20 @@ class Run:
             raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
         return net
 
+    def _load_baseline(self) -> Baseline:
+        options = self.arguments
+        model, path = options.pop("model"), self.path / FITTED
+        try:
+            found = BASELINES[model](len(self.classes), **options)
+            found.load(path)
+        except FileNotFoundError:
+            raise DataError(f"{path}: missing") from None
+        except UNREADABLE as e:
+            then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
+            by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
+            raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
+        return found
+
 
 def load_run(path: str | os.PathLike[str]) -> Run:
     """Open a run directory, finished or not.
@@ -154,6 +202,42 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
         raise DataError(f"{path}: {what}")
     return Run(path, info)
+
+
+def run_info(
+    arguments: dict[str, Any],
+    prepared: Prepared,
+    training: Rows,
+    validation: Rows,
+    *,
+    parameters: int | None,
+    backend: str,
+    packages: Iterable[str],
+) -> dict[str, Any]:
+    """The content of ``run.json``, less its format; ``packages``: whose versions it names, with the usual ones."""
+    versions = {name: installed(name) for name in ("qdfast", "numpy", *packages)}
+    return {
+        "arguments": arguments,
+        "classes": list(prepared.classes),
+        "stats": prepared.stats("train").to_dict(),
+        "data": {
+            "path": str(prepared.path.resolve()),
+            "digest": prepared.digest,
+            "train": len(training),
+            "validation": len(validation),
+        },
+        "parameters": parameters,
+        "backend": backend,
+        "versions": {"python": platform.python_version(), **{k: v for k, v in versions.items() if v is not None}},
+    }
+
+
+def installed(package: str) -> str | None:
+    """The version of ``package``; None if it was run from its source tree, or has another name, as tensorflow-cpu."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def start_run(path: Path, info: dict[str, Any]) -> Run:
@@ -195,7 +279,7 @@ def read_history(path: Path) -> list[Epoch]:
     if found is None:
         return []
     epochs = found["epochs"]
-    if not isinstance(epochs, list) or not all(isinstance(e, dict) and e.keys() >= set(FIGURES) for e in epochs):
+    if not isinstance(epochs, list) or not all(isinstance(e, dict) and e.keys() >= set(JUDGED) for e in epochs):
         raise DataError(f"{path / HISTORY}: damaged: figures are missing")
     return epochs
 
@@ -222,19 +306,14 @@ def weights_path(path: Path, epoch: int) -> Path:
 
 def commit(path: Path, history: list[Epoch]) -> None:
     """Make the last epoch of ``history`` count; its files are there already."""
-    last = len(history)
-    write_bytes(
-        path / HISTORY,
-        _dump(
-            {
-                "format": FORMAT,
-                "checkpoint": checkpoint_path(path, last).name,
-                "best_epoch": best_epoch(history),
-                "epochs": history,
-            }
-        ),
-    )
+    write_history(path, history, checkpoint_path(path, len(history)))
     settle(path, history)
+
+
+def write_history(path: Path, history: list[Epoch], checkpoint: Path) -> None:
+    """Write ``history.json``; ``checkpoint``: what the last epoch has left."""
+    about = {"format": FORMAT, "checkpoint": checkpoint.name, "best_epoch": best_epoch(history), "epochs": history}
+    write_bytes(path / HISTORY, _dump(about))
 
 
 def settle(path: Path, history: list[Epoch]) -> None:
@@ -248,6 +327,11 @@ def settle(path: Path, history: list[Epoch]) -> None:
     for file in path.glob("checkpoint-*"):
         if file.stem != last.stem:
             file.unlink()
+    write_log(path, history)
+
+
+def write_log(path: Path, history: list[Epoch]) -> None:
+    """Write ``log.csv``; what there is no figure of stays empty."""
     text = io.StringIO()
     table = csv.DictWriter(text, FIGURES, extrasaction="ignore", lineterminator="\n")
     table.writeheader()

@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..files import only_writer, replacing
 from ..progress import duration
 from ..shards import Prepared, Rows, open_prepared
-from .batches import check_kind
+from .baselines import BASELINES
+from .batches import check_rows, without_drawings
+from .fit import fit
 from .recipes import Plan, Recipe, recipe, schedule
 from .runs import (
     Epoch,
+    Trained,
     best_epoch,
     checkpoint_path,
     commit,
     first_line,
     planned_epochs,
     read_history,
+    run_info,
     settle,
     start_run,
     weights_path,
@@ -45,16 +45,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-
-
-class Trained(NamedTuple):
-    """How a call of ``train`` ended: ``figures`` are those of the best epoch, ``stopped`` says why it ended."""
-
-    path: Path
-    epochs: int
-    best_epoch: int
-    figures: Epoch
-    stopped: str
 
 
 def train(
@@ -86,7 +76,7 @@ def train(
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes these.
         out: the run directory, created if missing.
-        model: a name in ``models.MODELS``.
+        model: a name in ``models.MODELS``, or in ``baselines.BASELINES``; for these see ``fit``.
         recipe: a name in ``recipes.RECIPES``; default: the model's.
         epochs: at most so many. This, ``batch``, ``learning_rate``, ``patience``: default, the recipe's.
         batch: drawings a step.
@@ -106,6 +96,21 @@ def train(
             another process is training in it.
         TrainingError: the loss is no longer a finite number.
     """
+    if model in BASELINES:
+        of_networks = {
+            "recipe": recipe,
+            "epochs": epochs,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "max_len": max_len,
+            "precision": precision if precision != "float32" else None,
+            "recurrent_dropout": recurrent_dropout or None,
+            "patience": patience,
+            "max_minutes": max_minutes,
+            "buckets": buckets,
+            "resident": resident,
+        }
+        return fit(data, out, model=model, seed=seed, of_networks=of_networks, log=log)
     how, known, name = _looked_up(model, recipe)
     if patience is not None and how.patience is None:
         raise DataError(f"recipe {name} trains all its epochs: it takes no patience")
@@ -128,7 +133,7 @@ def train(
     _check_arguments(arguments, epochs)
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     training, validation = prepared.rows("train"), prepared.rows("validation")
-    _check_rows(prepared, training, validation, model)
+    check_rows(known.takes, prepared, training, validation, model)
 
     from .averaging import Averaging
     from .epoch import Course
@@ -150,7 +155,7 @@ def train(
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
             + (f"; {len(history)} epochs are finished" if history else "")
         )
-        if few := _unjudged(prepared, validation):
+        if few := without_drawings(validation):
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
         course = None
         slowest = 0.0  # of this call's epochs, seconds
@@ -248,26 +253,6 @@ def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
         raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
 
 
-def _check_rows(prepared: Prepared, training: Rows, validation: Rows, model: str) -> None:
-    """Raises DataError unless there is something that the network can learn, and something to judge it by."""
-    from .models import network
-
-    check_kind(network(model).takes, training, model, str(prepared.path))
-    if len(prepared.classes) < 2:
-        raise DataError(f"{prepared.path}: a classifier needs at least two classes, there are {len(prepared.classes)}")
-    counts = np.bincount(training.labels, minlength=len(prepared.classes))
-    missing = [name for name, count in zip(prepared.classes, counts, strict=True) if not count]
-    if missing:
-        raise DataError(f"{prepared.path}: no drawings to train on of {', '.join(missing)}")
-    if not len(validation):
-        raise DataError(f"{prepared.path}: no drawings in the validation split")
-
-
-def _unjudged(prepared: Prepared, validation: Rows) -> list[str]:
-    counts = np.bincount(validation.labels, minlength=len(prepared.classes))
-    return [name for name, count in zip(prepared.classes, counts, strict=True) if not count]
-
-
 def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
     import keras
 
@@ -310,34 +295,11 @@ def _restore(net: keras.Model, path: Path) -> None:
 def _info(
     arguments: dict[str, Any], prepared: Prepared, training: Rows, validation: Rows, net: keras.Model
 ) -> dict[str, Any]:
-    """The content of ``run.json``."""
     import keras
 
-    backend = keras.backend.backend()
-    return {
-        "arguments": arguments,
-        "classes": list(prepared.classes),
-        "stats": prepared.stats("train").to_dict(),
-        "data": {
-            "path": str(prepared.path.resolve()),
-            "digest": prepared.digest,
-            "train": len(training),
-            "validation": len(validation),
-        },
-        "parameters": net.count_params(),
-        "backend": backend,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("qdfast", "numpy", "keras", backend) if _installed(name)},
-        },
-    }
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:  # run from its source tree, or tensorflow-cpu
-        return False
+    backend, size = keras.backend.backend(), net.count_params()
+    packages = ("keras", backend)
+    return run_info(arguments, prepared, training, validation, parameters=size, backend=backend, packages=packages)
 
 
 def _line(figures: Epoch, epochs: int) -> str:

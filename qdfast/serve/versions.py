@@ -27,4 +27,9 @@ def newest_version(model_dir: Path) -> int:
         return max(versions)
     if (model_dir / "saved_model.pb").exists():
         raise DataError(f"{model_dir}: is itself a version of a model; give its parent, {model_dir.resolve().parent}")
+    if (model_dir / "run.json").exists():
+        raise DataError(
+            f"{model_dir}: is a training run: `qdfast export` makes a model directory of a network's "
+            "(scikit-learn's models cannot be served)"
+        )
     raise DataError(f"{model_dir}: no version of a model in it (a directory named by a number, such as {model_dir}/1)")
