@@ -277,7 +277,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         default="stroke_conv",
         metavar="NAME",
-        help="which network: stroke_conv, stroke_lstm (the notebook's), or bitmap_cnn, which takes bitmaps",
+        help="stroke_conv, stroke_bilstm, stroke_lstm (the notebook's), or bitmap_cnn, which takes bitmaps",
     )
     g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
