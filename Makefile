@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz bench clean
+.PHONY: quickstart test check sanitize fuzz bench bench-train bench-accuracy bench-ablation clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -49,6 +49,17 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_simplify.py $(RAW)
 	$(BIN)/python benchmarks/bench_bitmaps.py $(DATA)
 	$(BIN)/python benchmarks/bench_instructions.py
+
+# The long ones: a quarter of an hour, and hours. Those go on where they were killed, in WORK.
+WORK ?= bench-runs
+bench-train: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_train.py $(DATA)
+
+bench-accuracy: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_accuracy.py $(DATA) --out $(WORK)/accuracy
+
+bench-ablation: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_ablation.py $(DATA) --out $(WORK)/ablation
 
 clean:
 	rm -rf build dist quickstart quickstart-data qdfast/*.c qdfast/*.so *.egg-info

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import notebook
 import numpy as np
 import peers
 from chart import bars
@@ -33,7 +34,7 @@ from qdfast import simd
 from qdfast._core import LEVELS, best_level
 from qdfast.doodles import write_doodles
 
-MAX_LEN, BATCH = 196, 1024
+MAX_LEN, BATCH = notebook.MAX_LEN, 1024
 ENOUGH = 8  # seconds of a contestant's rounds after which it begins no other
 CHUNK = 8 << 20  # bytes of ndjson that become batches at once
 WARM = {  # glibc: one heap for all threads, that keeps what was freed
@@ -61,30 +62,11 @@ def level(name: str) -> Iterator[None]:
 
 def notebook_batches(data: bytes) -> tuple[np.ndarray, tuple[Any, Any]]:
     """The notebook's preprocessing: float32 (N, 196, 3), and mean and standard deviation of dx and dy."""
-    import json
-
-    sequences = []
-    for line in data.decode().splitlines():
-        steps, last_x, last_y = [], 0, 0
-        for stroke in json.loads(line)["drawing"]:
-            xs, ys = stroke[0], stroke[1]
-            for i in range(len(xs)):
-                steps.append([xs[i] - last_x, ys[i] - last_y, 1 if i == len(xs) - 1 else 0])
-                last_x, last_y = xs[i], ys[i]
-        sequences.append(steps[:MAX_LEN])
+    sequences = notebook.sequences(data.decode().splitlines())
     out = np.zeros((len(sequences), MAX_LEN, 3), np.float32)
     for i, steps in enumerate(sequences):
         out[i, : len(steps)] = steps
-    return out, standardize(out)
-
-
-def standardize(batch: np.ndarray) -> tuple[Any, Any]:
-    real = (batch[:, :, 0] != 0) | (batch[:, :, 1] != 0)
-    steps = batch[:, :, :2][real].astype(np.float64)
-    mean, std = steps.mean(axis=0), steps.std(axis=0)
-    batch[:, :, :2][real] = (steps - mean) / std
-    batch[~real] = 0
-    return mean, std
+    return out, notebook.standardize(out)
 
 
 def orjson_batches(data: bytes) -> np.ndarray:
@@ -97,7 +79,7 @@ def orjson_batches(data: bytes) -> np.ndarray:
         ends = np.cumsum([len(s[0]) for s in drawing]) - 1
         out[i, : len(steps), :2] = steps
         out[i, ends[ends < MAX_LEN], 2] = 1
-    standardize(out)
+    notebook.standardize(out)
     return out
 
 

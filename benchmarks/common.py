@@ -1,18 +1,29 @@
-"""What the benchmarks share: input, clock and cores, the machine in words, results as JSON."""
+"""What the benchmarks share: input, clock and cores, commands at once, the machine in words, results as JSON."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import queue
+import random
+import re
+import signal
+import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from qdfast.shards import MANIFEST, open_prepared
+
+QDFAST = [sys.executable, "-m", "qdfast"]
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -24,6 +35,8 @@ def machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
     packages = {name: version(name) for name in ("qdfast", "numpy", "orjson", "xxhash")}
+    used = ("keras", "tensorflow", "jax")
+    packages |= {name: sys.modules[name].__version__ for name in used if name in sys.modules}
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
@@ -55,6 +68,111 @@ def repeat_lines(sources: list[Path], path: Path, size: int) -> int:
             file.writelines(part)
             written += len(part)
     return written
+
+
+def sample_lines(sources: Sequence[Path], directory: Path, count: int) -> list[Path]:
+    """Write ``count`` lines drawn by chance (always the same) from all ``sources`` into files of the same names.
+
+    Returns these in the order of their classes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [(source.name, line) for source in sources for line in source.read_bytes().splitlines()]
+    chosen: dict[str, list[bytes]] = {}
+    for i in sorted(random.Random(0).sample(range(len(lines)), min(count, len(lines)))):
+        name, line = lines[i]
+        chosen.setdefault(name, []).append(line + b"\n")
+    for name, some in chosen.items():
+        Path(directory, name).write_bytes(b"".join(some))
+    return sorted((Path(directory, name) for name in chosen), key=lambda file: file.stem)
+
+
+def prepare_once(files: Sequence[Path], out: Path) -> None:
+    """`qdfast prepare` of all drawings, unless ``out`` has them: given another path, it would make it other data."""
+    if not (out / MANIFEST).exists():
+        subprocess.run([*QDFAST, "prepare", *map(str, files), "--recognized", "any", "--out", str(out)], check=True)
+        return
+    there = open_prepared(out).manifest
+    known = sorted((source["label"], source["size"]) for source in there["sources"])
+    if known != sorted((f.stem, f.stat().st_size) for f in files) or there["options"]["recognized"] != "any":
+        sys.exit(f"{out}: prepared from other files: give another --out")
+
+
+class Variant(NamedTuple):
+    """A model, by its own recipe and in float32 unless said otherwise: ``model[+recipe][@precision]``."""
+
+    name: str
+    model: str
+    recipe: str | None
+    precision: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        match = re.fullmatch(r"(\w+)(?:\+(\w+))?(?:@(\w+))?", text)
+        if match is None:
+            raise ArgumentTypeError(f"{text!r} is not of the form model[+recipe][@precision]")
+        return cls(text, *match.groups())
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Of ``train``."""
+        return {key: value for key, value in self._asdict().items() if value is not None and key != "name"}
+
+
+def half_width(by_seed: Sequence[float], drawn: float) -> float:
+    """Half of the 95 % confidence interval of a mean over seeds.
+
+    It covers both what other drawings and what other seeds would have given: ``drawn``, the standard error that is due
+    to the choice of drawings, does not become smaller by more seeds. The seeds' part is by Student's t; one seed has
+    none. The part that is due to both is counted twice, so the interval is rather too wide.
+    """
+    from scipy.stats import t
+
+    n = len(by_seed)
+    seeds = t.ppf(0.975, n - 1) * statistics.stdev(by_seed) / n**0.5 if n > 1 else 0.0
+    return float(((1.96 * drawn) ** 2 + seeds**2) ** 0.5)
+
+
+def run_all(tasks: Mapping[str, Sequence[Sequence[str]]], jobs: int, logs: Path) -> Iterator[tuple[str, bool]]:
+    """Run each task's commands one after another, ``jobs`` tasks at once, each on its own share of the cores.
+
+    What they print goes to ``logs/<task>.log``. Yields each task when it has ended, and whether all of it went well.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    running: set[subprocess.Popen[bytes]] = set()
+    shares: queue.Queue[list[int]] = queue.Queue()
+    pinned = hasattr(os, "sched_setaffinity")
+    all_cores = sorted(os.sched_getaffinity(0)) if pinned else []
+    for i in range(jobs):
+        shares.put(all_cores[i % max(1, len(all_cores)) :: jobs])
+
+    def begin() -> None:
+        if pinned:
+            os.sched_setaffinity(0, shares.get())  # of this thread; its processes inherit it
+
+    def run(task: str) -> bool:
+        with (logs / f"{task}.log").open("ab") as log:
+            for command in tasks[task]:
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                running.add(process)
+                failed = process.wait()
+                running.discard(process)
+                if failed:
+                    return False
+        return True
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ThreadPoolExecutor(jobs, initializer=begin)
+    try:
+        futures = {pool.submit(run, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(running):
+            process.terminate()
+        pool.shutdown()
 
 
 @contextmanager

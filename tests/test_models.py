@@ -33,16 +33,23 @@ def pad(steps: np.ndarray, to: int, lengths: np.ndarray, fill: float = 0.0) -> n
     return out
 
 
-@pytest.fixture(scope="module")
-def net() -> keras.Model:
+def trained(name: str) -> keras.Model:
     """With weights as after training: nothing is 0 or 1 by initialization."""
     keras.utils.set_random_seed(0)
-    net = models.build("stroke_lstm", classes=CLASSES)
+    net = models.build(name, classes=CLASSES)
     rng = np.random.default_rng(0)
     for w in net.weights:
         positive = w.name in ("gamma", "moving_variance")
         w.assign(rng.uniform(0.5, 1.5, w.shape) if positive else rng.normal(0, 0.2, w.shape))
     return net
+
+
+@pytest.fixture(scope="module")
+def net() -> keras.Model:
+    return trained("stroke_lstm")
+
+
+RAW = ("stroke_conv", "stroke_bilstm")  # networks that take raw steps
 
 
 def predict(net: keras.Model, steps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -112,7 +119,8 @@ def test_training_statistics_ignore_padding():
         assert not np.allclose(value, 1)
 
 
-def test_no_mask_reaches_an_lstm(monkeypatch):
+@pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
+def test_no_mask_reaches_an_lstm(monkeypatch, name):
     """cuDNN takes none on the JAX backend."""
     masks = []
 
@@ -124,20 +132,35 @@ def test_no_mask_reaches_an_lstm(monkeypatch):
     monkeypatch.setattr(models.layers, "LSTM", Spy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Keras warns where a layer loses a mask by accident
-        net = models.build("stroke_lstm", classes=CLASSES)
+        net = models.build(name, classes=CLASSES)
     steps, lengths = drawings(2, 5)
     net({"deltas": steps, "lengths": lengths})
-    assert masks
+    assert len(masks) >= 2
     assert all(mask is None for mask in masks)
 
 
-def test_a_network_to_export_has_the_same_weights_and_answers(net):
-    exported = models.build("stroke_lstm", classes=CLASSES, export=True)
+@pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
+def test_a_network_to_export_has_the_same_weights_and_answers(name):
+    net, exported = trained(name), models.build(name, classes=CLASSES, recurrent_dropout=0.3, export=True)
     assert [(w.path, w.shape) for w in exported.weights] == [(w.path, w.shape) for w in net.weights]
     exported.set_weights(net.get_weights())
     steps, lengths = drawings(8, 50)
     np.testing.assert_allclose(predict(exported, steps, lengths), predict(net, steps, lengths), atol=1e-6)
-    assert not any(layer.use_cudnn for layer in exported.layers if isinstance(layer, keras.layers.LSTM))
+    lstms = [layer for layer in exported.layers if isinstance(layer, keras.layers.LSTM)]
+    assert [(layer.use_cudnn, layer.dropout, layer.recurrent_dropout) for layer in lstms] == [(False, 0.0, 0.0)] * 2
+
+
+def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
+    net = models.build("stroke_bilstm", classes=CLASSES)
+    lstms = [layer for layer in net.layers if isinstance(layer, keras.layers.LSTM)]
+    assert len(lstms) == 2
+    for layer in lstms:
+        cell = layer.get_config()
+        assert (layer.use_cudnn, layer.dropout, layer.recurrent_dropout) == ("auto", 0.0, 0.0)
+        assert (cell["activation"], cell["recurrent_activation"], cell["use_bias"]) == ("tanh", "sigmoid", True)
+        assert (cell["unroll"], cell["go_backwards"], cell["stateful"]) == (False, False, False)
+    dropped = models.build("stroke_bilstm", classes=CLASSES, recurrent_dropout=0.3).layers
+    assert [layer.recurrent_dropout for layer in dropped if isinstance(layer, keras.layers.LSTM)] == [0.3, 0.3]
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -165,9 +188,10 @@ def test_an_unknown_name_is_refused():
         models.build("resnet", classes=3)
 
 
-def test_stroke_conv_is_blind_to_padding():
+@pytest.mark.parametrize("name", RAW)
+def test_networks_of_raw_steps_are_blind_to_padding(name):
     keras.utils.set_random_seed(0)
-    net = models.build("stroke_conv", classes=CLASSES)
+    net = models.build(name, classes=CLASSES)
     rng = np.random.default_rng(0)
     for w in net.weights:
         if w.name in ("gamma", "moving_variance"):
@@ -177,6 +201,7 @@ def test_stroke_conv_is_blind_to_padding():
     steps[..., 2] = rng.random((5, 31)) < 0.2
     expected = predict(net, pad(steps, 31, lengths), lengths)
     assert expected.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01
     for to in (32, 33, 64, 101):
         np.testing.assert_allclose(predict(net, pad(steps, to, lengths, fill=np.nan), lengths), expected, atol=1e-5)
     for i in range(5):
@@ -184,12 +209,37 @@ def test_stroke_conv_is_blind_to_padding():
         np.testing.assert_allclose(alone[0], expected[i], atol=1e-5)
 
 
-def test_stroke_conv_is_saved_and_loaded(tmp_path):
-    net = models.build("stroke_conv", classes=CLASSES)
+def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
+    """Both ends of a long drawing matter, and all between, whatever stands behind it."""
+    net = trained("stroke_bilstm")
+    steps, lengths = drawings(1, 40)
+    steps *= 40
+    before = predict(net, pad(steps, 64, lengths), lengths)
+    for t in (0, 20, 39):
+        other = steps.copy()
+        other[0, t, :2] += 60
+        assert np.abs(predict(net, pad(other, 64, lengths), lengths) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
+    net = models.build(name, classes=CLASSES)
     net.save(tmp_path / "net.keras")
     steps, lengths = drawings(4, 20)
     again = keras.saving.load_model(tmp_path / "net.keras")
     np.testing.assert_allclose(predict(again, steps * 40, lengths), predict(net, steps * 40, lengths), atol=1e-6)
+
+
+def test_steps_are_reversed_within_their_lengths():
+    steps, lengths = drawings(6, 9)
+    steps = pad(steps, 12, lengths, fill=7.0)
+    expected = steps.copy()
+    for row, n in zip(expected, lengths, strict=True):
+        row[:n] = row[:n][::-1]
+    reverse = models.Reversed()
+    got = reverse(steps, lengths)
+    np.testing.assert_array_equal(np.asarray(got), expected)
+    np.testing.assert_array_equal(np.asarray(reverse(got, lengths)), steps)
 
 
 def test_a_sketch_has_its_ink_where_the_drawing_is():

@@ -8,7 +8,7 @@ not change the answer. One of bitmaps maps ``bitmaps`` uint8 (B, 28, 28) to them
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
@@ -18,17 +18,32 @@ from ..errors import DataError
 from ..shards import Kind
 from .baselines import BASELINES
 from .batches import BUCKETS
-from .layers import AttentionPooling, EveryOther, LastStep, Sketch, StepFeatures, StepMask, ZeroPadding
+from .layers import AttentionPooling, EveryOther, LastStep, Reversed, Sketch, StepFeatures, StepMask, ZeroPadding
 
 # Keras' 0.99 remembers several hundred steps, an epoch of a small training set: the first validations would use means
 # of quite different weights. 0.9 follows within a few dozen.
 BN_MOMENTUM = 0.9
 
+FINE = (32, 40, 48, 64, 96)
+"""Lengths to pad to where steps are not batch-normalized, so that drawings of one length may well go together."""
+
+
+def _stroke_inputs() -> tuple[Any, Any]:
+    """``deltas`` and ``lengths``."""
+    deltas = keras.Input((None, 3), dtype="float32", name="deltas")
+    return deltas, keras.Input((), dtype="int32", name="lengths")
+
+
+def _featured(deltas: Any, lengths: Any) -> tuple[Any, Any, Any]:
+    """Of raw steps: these with 0 outside of the drawings, the mask of the drawings, and the steps' features."""
+    mask = StepMask(dtype="float32", name="mask")(deltas, lengths)
+    steps = ZeroPadding(dtype="float32", name="steps")(deltas, mask)
+    return steps, mask, ZeroPadding(name="zero0")(StepFeatures(dtype="float32", name="features")(steps), mask)
+
 
 def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
     """Three convolutions, two LSTMs, a dense layer; works at any length, so ``max_len`` is not looked at."""
-    deltas = keras.Input((None, 3), dtype="float32", name="deltas")
-    lengths = keras.Input((), dtype="int32", name="lengths")
+    deltas, lengths = _stroke_inputs()
     mask = StepMask(name="mask")(deltas, lengths)
     x = ZeroPadding(name="zero0")(deltas, mask)
     for i, (filters, kernel) in enumerate(((48, 5), (64, 5), (96, 3)), start=1):
@@ -57,16 +72,42 @@ def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export:
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_lstm")
 
 
+def stroke_bilstm(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    """Three convolutions, an LSTM over the steps and one over them in reverse, attention and max pooling.
+
+    In the manner of the best stroke-only solution of Kaggle's doodle challenge. Works at any length, so ``max_len`` is
+    not looked at.
+    """
+    deltas, lengths = _stroke_inputs()
+    _, mask, x = _featured(deltas, lengths)
+    for i, (filters, kernel) in enumerate(((64, 5), (96, 5), (128, 3)), start=1):
+        x = layers.Conv1D(filters, kernel, padding="same", name=f"conv{i}")(x)
+        x = layers.LayerNormalization(epsilon=1e-5, name=f"norm{i}")(x)
+        x = layers.SpatialDropout1D(0.1, name=f"drop{i}")(layers.ReLU(name=f"relu{i}")(x))
+        x = ZeroPadding(name=f"zero{i}")(x, mask)
+    # No mask, as in stroke_lstm: reversed within its length, padding stands on the right of both.
+    options = {
+        "return_sequences": True,
+        "recurrent_dropout": 0.0 if export else recurrent_dropout,
+        "use_cudnn": False if export else "auto",
+    }
+    forward = layers.LSTM(128, name="forward", **options)(x)
+    backward = layers.LSTM(128, name="backward", **options)(Reversed(name="reversed")(x, lengths))
+    x = layers.Concatenate(name="both")([forward, Reversed(name="restored")(backward, lengths)])
+    x = AttentionPooling(4, dtype="float32", name="attention")(x, mask)
+    x = layers.Dense(128, activation="relu", name="dense")(layers.Dropout(0.3, name="drop4")(x))
+    x = layers.Dropout(0.3, name="drop5")(x)
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+    return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_bilstm")
+
+
 def stroke_conv(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
     """No recurrence: dilated residual convolutions over the steps, and beside them a few over the picture they draw.
 
     The first look at how it was drawn, the second at what it looks like. Only ``classes`` is looked at.
     """
-    deltas = keras.Input((None, 3), dtype="float32", name="deltas")
-    lengths = keras.Input((), dtype="int32", name="lengths")
-    mask = StepMask(dtype="float32", name="mask")(deltas, lengths)
-    steps = ZeroPadding(dtype="float32", name="steps")(deltas, mask)
-    x = ZeroPadding(name="zero0")(StepFeatures(dtype="float32", name="features")(steps), mask)
+    deltas, lengths = _stroke_inputs()
+    steps, mask, x = _featured(deltas, lengths)
     x = layers.Conv1D(64, 5, padding="same", activation="relu", name="conv1")(x)
     # Padded by hand: "same" pads by the length, so that an even and an odd padding would give different answers.
     x = layers.ZeroPadding1D(2, name="border")(ZeroPadding(name="zero1")(x, mask))
@@ -136,13 +177,22 @@ MODELS = {
         "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)",
         purpose="to compare with the notebook",
     ),
+    "stroke_bilstm": Network(
+        stroke_bilstm,
+        "three convolutions, an LSTM of 128 each way, attention and max pooling (as Kaggle's best stroke-only model)",
+        recipe="strong",
+        standardized=False,
+        max_len=128,
+        buckets=FINE,
+        purpose="to compare with what recurrence can do",
+    ),
     "stroke_conv": Network(
         stroke_conv,
         "convolutions over the strokes and over a picture of them, no recurrence",
         recipe="strong",
         standardized=False,
         max_len=128,
-        buckets=(32, 40, 48, 64, 96),  # no batch normalization of steps: any lengths may go together
+        buckets=FINE,
         purpose="the default, for accuracy and for quick answers on a CPU",
     ),
     "bitmap_cnn": Network(
