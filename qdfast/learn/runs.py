@@ -328,6 +328,7 @@ def settle(path: Path, history: list[Epoch]) -> None:
         if file.stem != last.stem:
             file.unlink()
     write_log(path, history)
+    write_events(path, history)
 
 
 def write_log(path: Path, history: list[Epoch]) -> None:
@@ -337,7 +338,6 @@ def write_log(path: Path, history: list[Epoch]) -> None:
     table.writeheader()
     table.writerows(history)
     write_bytes(path / LOG, text.getvalue().encode())
-    write_events(path, history)
 
 
 def first_line(error: Exception) -> str:

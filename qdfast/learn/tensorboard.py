@@ -39,7 +39,7 @@ def write_events(run: Path, history: list[dict[str, Any]]) -> None:
         path = directory / f"events.out.tfevents.{epoch['epoch']:010d}.qdfast"
         if path.exists():
             continue
-        values = [Summary.Value(tag=tag, simple_value=epoch[name]) for name, tag in _TAGS.items()]
+        values = [Summary.Value(tag=tag, simple_value=epoch[name]) for name, tag in _TAGS.items() if name in epoch]
         now = time.time()
         events = [
             Event(wall_time=now, file_version="brain.Event:2"),
