@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz bench bench-train bench-accuracy bench-ablation clean
+.PHONY: quickstart test check sanitize fuzz bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -54,6 +54,12 @@ bench: $(VENV)/peers
 WORK ?= bench-runs
 bench-train: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_train.py $(DATA)
+
+bench-blog: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_blog.py $(BITMAPS) $(if $(DATA),--strokes $(DATA))
+
+bench-gpu: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_gpu.py $(DATA)
 
 bench-accuracy: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_accuracy.py $(DATA) --out $(WORK)/accuracy

@@ -137,7 +137,7 @@ class Course:
 
     def _reseed(self, number: int) -> None:
         """Chance as a function of seed and epoch, whatever was drawn before."""
-        generators = [v for v in self.steps.now.others if v.name == "seed_generator_state"]
+        generators = [v for v in self.steps.step.others if v.name == "seed_generator_state"]
         states = np.random.SeedSequence([self.seed, number]).generate_state(len(generators)) >> 1  # some are int32
         for variable, state in zip(generators, states, strict=True):
             variable.assign([int(state), 0])

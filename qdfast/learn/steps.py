@@ -59,7 +59,7 @@ class Steps(ABC):
     """
 
     def __init__(self, step: Step, training: Supply, validation: Supply) -> None:
-        self.now, self.training, self.validation = step, training, validation
+        self.step, self.training, self.validation = step, training, validation
 
     def begin(self) -> None:  # noqa: B027 - TensorFlow has nothing to do
         """Before steps of training."""
@@ -104,17 +104,17 @@ class TensorFlowSteps(Steps):
     def _trained(self, steps: int, batch: dict[str, Any], rate: Any, horizon: Any) -> None:
         import tensorflow as tf
 
-        net, optimizer = self.now.net, self.now.net.optimizer
+        net, optimizer = self.step.net, self.step.net.optimizer
         inputs, labels = self.training.made(self.training.held, batch, steps)
         with tf.GradientTape() as tape:
-            loss = self.now.loss(inputs, labels)
+            loss = self.step.loss(inputs, labels)
         optimizer.learning_rate = rate
         optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
-        self.now.averaging.update(horizon)
+        self.step.averaging.update(horizon)
 
     def _predicted(self, steps: int, batch: dict[str, Any]) -> Any:
         inputs, _ = self.validation.made(self.validation.held, batch, steps)
-        return self.now.net(inputs, training=False)
+        return self.step.net(inputs, training=False)
 
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
         """As in ``Steps``."""
@@ -126,8 +126,8 @@ class TensorFlowSteps(Steps):
 
     def sums(self) -> tuple[float, float]:
         """As in ``Steps``."""
-        loss, hits = np.asarray(self.now.sums).tolist()
-        self.now.sums.assign(np.zeros(2, np.float32))
+        loss, hits = np.asarray(self.step.sums).tolist()
+        self.step.sums.assign(np.zeros(2, np.float32))
         return loss, hits
 
     def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
@@ -154,8 +154,8 @@ class JaxSteps(Steps):
         self._state: Any = None
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
-        net = self.now.net
-        return net.trainable_variables, self.now.others, net.optimizer.variables
+        net = self.step.net
+        return net.trainable_variables, self.step.others, net.optimizer.variables
 
     def begin(self) -> None:
         """As in ``Steps``."""
@@ -181,21 +181,21 @@ class JaxSteps(Steps):
             known = [*zip(of_weights, weights, strict=True), *zip(of_others, others, strict=True)]
             known += zip(of_optimizer, optimizer, strict=True)  # the scale of the loss
             with keras.StatelessScope(state_mapping=known) as scope:
-                value = self.now.loss(inputs, labels)
+                value = self.step.loss(inputs, labels)
             return value, [scope.get_current_value(v) for v in of_others]
 
         gradients, others = jax.grad(loss, has_aux=True)(weights)
         with keras.StatelessScope(state_mapping=zip(of_optimizer, optimizer, strict=True)) as scope:
-            self.now.net.optimizer.learning_rate = rate
+            self.step.net.optimizer.learning_rate = rate
         optimizer = [scope.get_current_value(v) for v in of_optimizer]
-        weights, optimizer = self.now.net.optimizer.stateless_apply(optimizer, gradients, weights)
+        weights, optimizer = self.step.net.optimizer.stateless_apply(optimizer, gradients, weights)
         known = [*zip(of_weights, weights, strict=True), *zip(of_others, others, strict=True)]
         with keras.StatelessScope(state_mapping=known) as scope:
-            self.now.averaging.update(horizon)
+            self.step.averaging.update(horizon)
         return weights, [scope.get_current_value(v) for v in of_others], optimizer
 
     def _predicted(self, values: Any, held: Any, batch: Any, steps: int) -> Any:
-        net = self.now.net
+        net = self.step.net
         inputs, _ = self.validation.made(held, batch, steps)
         return net.stateless_call(*values, inputs, training=False)[0]
 
@@ -206,7 +206,7 @@ class JaxSteps(Steps):
 
     def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
         """As in ``Steps``."""
-        net = self.now.net
+        net = self.step.net
         values = [v.value for v in net.trainable_variables], [v.value for v in net.non_trainable_variables]
         return self._predict(values, self.validation.held, batch, group.steps)
 
