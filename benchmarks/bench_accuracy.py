@@ -7,7 +7,7 @@ Runs what a user would run: `qdfast prepare` of DATA_DIR (default: procedural do
 `recognized`) into WORK/data, and for every model and seed `qdfast train` into WORK/runs/<model>-<seed> and
 `qdfast evaluate` into WORK/reports/<model>-<seed>; what they say is in WORK/logs. --jobs of these at once, each on its
 own share of the cores, which the seconds depend on. A model is `model[+recipe][@precision]`. The same command goes on
-after a kill; finished runs are left as they are, so more models and seeds can be added.
+after a kill; finished runs are left as they are, so more models and seeds can be added: the table has all in WORK.
 
 With --notebook-epochs, the Kaggle notebook's own network and recipe stand beside (see notebook.py), trained on the same
 drawings at full length: slow.
@@ -56,8 +56,18 @@ def commands(name: str, variant: Variant | None, seed: int, options: argparse.Na
     return [train, [*QDFAST, "evaluate", run, judged, "--recognized", "any", "--out", report]]
 
 
+def reported(work: Path, judged: Path) -> dict[str, list[int]]:
+    """The seeds of each model that have been judged by ``judged``."""
+    found: dict[str, list[int]] = {}
+    for file in sorted(work.glob(f"reports/*/{METRICS}")):
+        name, _, seed = file.parent.name.rpartition("-")
+        if json.loads(file.read_text())["source"] == str(judged):
+            found.setdefault(name, []).append(int(seed))
+    return found
+
+
 def figures(work: Path, name: str, seeds: list[int]) -> dict[str, Any]:
-    """A row of the table, of the seeds that are done."""
+    """A row of the table."""
     runs = [load_run(work / "runs" / f"{name}-{seed}") for seed in seeds]
     metrics = [json.loads((work / "reports" / run.name / METRICS).read_text()) for run in runs]
     row: dict[str, Any] = {"model": name, "seeds": seeds, "n": metrics[0]["n"]}
@@ -117,16 +127,12 @@ def main() -> None:
         variants[NOTEBOOK] = None
     wanted = {f"{name}-{seed}": (name, seed) for seed in options.seeds for name in variants}
     tasks = {task: commands(task, variants[name], seed, options) for task, (name, seed) in wanted.items()}
-    done: dict[str, list[int]] = {name: [] for name in variants}
     failed, begun = [], time.monotonic()
     for task, well in run_all(tasks, options.jobs, options.out / "logs"):
-        name, seed = wanted[task]
-        if well:
-            done[name] = sorted([*done[name], seed])
-        else:
-            failed.append(task)
+        failed += [] if well else [task]
         print(f"{task}: {'done' if well else 'FAILED'} after {time.monotonic() - begun:,.0f} s", file=sys.stderr)
-    rows = [figures(options.out, name, seeds) for name, seeds in done.items() if seeds]
+    done = reported(options.out, options.judge or options.out / "data")
+    rows = [figures(options.out, name, sorted(seeds)) for name, seeds in done.items()]
     rows.sort(key=lambda row: -row["top1"])
     print(f"{'':32} {'seeds':>5}{'top-1':>16}  {'top-3':>16}  {'parameters':>11} {'epochs':>7} {'seconds':>9}")
     for row in rows:
