@@ -12,13 +12,14 @@ All classes of an experiment have equally many drawings. A quarter of these, cho
 about and never trained on, the same quarter for all models and sizes. Of the others a tenth is the validation split,
 which tells networks when to stop. Models are trained as they are by default, networks in smaller batches, as there are
 few drawings. The time of training is that of one call of `train`, which also validates and writes; that of prediction
-is of all test drawings, asked about for the second time. Certainty is the mean probability of the likeliest class: if
-it is as high as the accuracy, probabilities can be believed.
+is of all test drawings, asked about for the second time; strokes are drawn as bitmaps in it. Certainty is the mean
+probability of the likeliest class: if it is as high as the accuracy, probabilities can be believed.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ import qdfast
 from qdfast.bitmaps import AnyDrawings
 from qdfast.doodles import write_doodles
 from qdfast.labels import labelled, labelled_bitmaps
+from qdfast.learn.baselines import BASELINES
 from qdfast.learn.evaluate import label_as, predict_rows, score
 from qdfast.learn.runs import load_run
 from qdfast.learn.train import train
@@ -151,6 +153,8 @@ def choose(directory: Path, pattern: str, wanted: Sequence[str], instead: Sequen
     """The files of the ``wanted`` classes; for those that are not there others: of ``instead`` first."""
     there = {file.stem: file for file in sorted(directory.glob(pattern))}
     ranked = [name for name in dict.fromkeys([*wanted, *instead, *there]) if name in there][: len(wanted)]
+    if len(ranked) < len(wanted):
+        sys.exit(f"{directory}: {len(ranked)} {pattern} files, and {len(wanted)} classes are needed")
     if missing := [name for name in wanted if name not in ranked]:
         print(f"{directory.name}: no {', '.join(missing)}: {', '.join(ranked)} instead")
     return [there[name] for name in ranked]
@@ -181,6 +185,8 @@ def main() -> None:
     import_quietly("keras")
     import keras
 
+    for baseline in BASELINES.values():
+        baseline(2, seed=0)  # imports what it needs, before the clock runs
     most_two, most_five = (min(n, options.most or n) for n in (TWO_MOST, FIVE_MOST))
     with tempfile.TemporaryDirectory() as tmp:
         work = Path(tmp)
