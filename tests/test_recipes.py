@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,20 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
     assert got.stopped == f"finished, {got.epochs} epochs of 24, for want of time"
     again = training.train(prepared, tmp_path / "run", **{**arguments, "max_minutes": None})
     assert again == got
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
+def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: str):  # noqa: F811
+    from qdfast.learn.train import train
+
+    shutil.copytree(whole.path, tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint-0003.npz"
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
+    with pytest.raises(DataError, match=r"checkpoint-0003\.npz: not the weights of an epoch, or damaged"):
+        train(prepared, tmp_path / "run", **ARGUMENTS)
 
 
 def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):  # noqa: F811

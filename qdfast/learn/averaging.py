@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..files import replacing
+from .runs import UNREADABLE
 
 
 class Averaging:
@@ -77,7 +78,7 @@ class Averaging:
             with np.load(path, allow_pickle=False) as saved:
                 self._weights = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1)]
                 step = int(saved["step"])
-        except (OSError, ValueError, KeyError, EOFError) as e:
+        except UNREADABLE as e:
             raise DataError(f"{path}: not the weights of an epoch, or damaged: {e}") from e
         if [w.shape for w in self._weights] != [tuple(v.shape) for v in self._average]:
             raise DataError(f"{path}: the weights of another network")
