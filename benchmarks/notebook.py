@@ -19,7 +19,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from qdfast.errors import Error
 from qdfast.files import only_writer, replacing, write_bytes
 from qdfast.learn.evaluate import METRICS, label_as, score
 from qdfast.learn.recipes import schedule
-from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, start_run
+from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, run_info, start_run
 from qdfast.shards import Prepared, Rows, open_prepared
 from qdfast.sources import load_rows
 from qdfast.stats import DeltaStats
@@ -127,16 +126,14 @@ def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
 
     training, validation = data.rows("train"), data.rows("validation")
     stats = statistics_of(data)
+    keras.utils.set_random_seed(seed)
     net = network(len(data.classes))
     backend = keras.backend.backend()
-    run = start_run(out, {
-        "arguments": {"model": "notebook", "seed": seed},
-        "classes": list(data.classes), "stats": stats.to_dict(),
-        "data": {"path": str(data.path.resolve()), "digest": data.digest,
-                 "train": len(training), "validation": len(validation)},
-        "parameters": net.count_params(), "backend": backend,
-        "versions": {name: version(name) for name in ("qdfast", "numpy", "keras", backend)},
-    })  # fmt: skip
+    about = run_info(
+        {"model": "notebook", "seed": seed}, data, training, validation,
+        parameters=net.count_params(), backend=backend, packages=("keras", backend),
+    )  # fmt: skip
+    run = start_run(out, {**about, "stats": stats.to_dict()})
     history = run.history
     x, y = fed(training, stats), keras.utils.to_categorical(training.labels, len(data.classes))
     judged = fed(validation, stats)
