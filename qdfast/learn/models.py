@@ -24,9 +24,6 @@ from .layers import AttentionPooling, EveryOther, LastStep, Reversed, Sketch, St
 # of quite different weights. 0.9 follows within a few dozen.
 BN_MOMENTUM = 0.9
 
-FINE = (32, 40, 48, 64, 96)
-"""Lengths to pad to where steps are not batch-normalized, so that drawings of one length may well go together."""
-
 
 def _stroke_inputs() -> tuple[Any, Any]:
     """``deltas`` and ``lengths``."""
@@ -81,8 +78,8 @@ def stroke_bilstm(*, classes: int, max_len: int, recurrent_dropout: float, expor
     deltas, lengths = _stroke_inputs()
     _, mask, x = _featured(deltas, lengths)
     for i, (filters, kernel) in enumerate(((64, 5), (96, 5), (128, 3)), start=1):
-        x = layers.Conv1D(filters, kernel, padding="same", name=f"conv{i}")(x)
-        x = layers.LayerNormalization(epsilon=1e-5, name=f"norm{i}")(x)
+        x = layers.Conv1D(filters, kernel, padding="same", use_bias=False, name=f"conv{i}")(x)
+        x = layers.BatchNormalization(momentum=0.98, epsilon=1e-5, name=f"norm{i}")(x, mask=mask)
         x = layers.SpatialDropout1D(0.1, name=f"drop{i}")(layers.ReLU(name=f"relu{i}")(x))
         x = ZeroPadding(name=f"zero{i}")(x, mask)
     # No mask, as in stroke_lstm: reversed within its length, padding stands on the right of both.
@@ -183,7 +180,6 @@ MODELS = {
         recipe="strong",
         standardized=False,
         max_len=128,
-        buckets=FINE,
         purpose="to compare with what recurrence can do",
     ),
     "stroke_conv": Network(
@@ -192,7 +188,7 @@ MODELS = {
         recipe="strong",
         standardized=False,
         max_len=128,
-        buckets=FINE,
+        buckets=(32, 40, 48, 64, 96),  # no batch normalization of steps: any lengths may go together
         purpose="the default, for accuracy and for quick answers on a CPU",
     ),
     "bitmap_cnn": Network(
