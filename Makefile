@@ -10,7 +10,7 @@ quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
