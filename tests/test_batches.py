@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdfast import DeltaStats, Rows, from_strokes
-from qdfast.learn.batches import BitmapFeed, DeltaFeed, Group, batches, bucket_lengths, row_order, training_order
+from qdfast.learn.batches import BitmapFeed, DeltaFeed, Group, bucket_lengths, row_order, training_order
 
 LENGTHS = st.lists(st.integers(2, 300), min_size=0, max_size=200).map(lambda v: np.array(v, np.int32))
 SHAPES = {
@@ -90,14 +90,15 @@ def test_batches_are_the_rows_standardized():
     drawings = from_strokes([[[list(range(n)), [3] * n]] for n in (2, 5, 90, 12)])
     rows = Rows.from_drawings([(drawings, np.array([1, 0, 1, 1], np.int32))], ["a", "b"])
     stats = DeltaStats(10, (20, 10), (100, 50))
-    seen = {}
-    for b in batches(rows, row_order(rows.lengths, batch=2, max_len=20, buckets=(8,)), DeltaFeed(stats, 20)):
-        want, lengths = rows.deltas(b.rows, b.inputs["deltas"].shape[1], stats=stats)
-        np.testing.assert_array_equal(b.inputs["deltas"], want)
-        np.testing.assert_array_equal(b.inputs["lengths"], lengths)
-        assert b.inputs["deltas"].dtype == np.float32
-        seen |= dict(zip(b.rows.tolist(), b.labels.tolist(), strict=True))
-    assert seen == {0: 1, 1: 0, 2: 1, 3: 1}
+    seen: list[int] = []
+    for group in row_order(rows.lengths, batch=2, max_len=20, buckets=(8,)):
+        inputs = DeltaFeed(stats, 20).inputs(rows, group)
+        want, lengths = rows.deltas(group.rows, group.steps, stats=stats)
+        np.testing.assert_array_equal(inputs["deltas"], want)
+        np.testing.assert_array_equal(inputs["lengths"], lengths)
+        assert inputs["deltas"].dtype == np.float32
+        seen += group.rows.tolist()
+    assert sorted(seen) == [0, 1, 2, 3]
 
 
 def test_bitmaps_come_in_batches_as_large_as_each_other():
@@ -106,7 +107,7 @@ def test_bitmaps_come_in_batches_as_large_as_each_other():
     groups = training_order(feed.lengths(rows), batch=3, max_len=feed.max_len, buckets=feed.buckets, seed=0, epoch=1)
     assert sorted(len(g.rows) for g in groups) == [2, 2, 3]
     assert sorted(order(groups)) == list(range(7))
-    for b in batches(rows, groups, feed):
-        assert b.inputs.keys() == {"bitmaps"}
-        np.testing.assert_array_equal(b.inputs["bitmaps"], drawings[b.rows].bitmaps())
-        np.testing.assert_array_equal(b.labels, b.rows)
+    for group in groups:
+        inputs = feed.inputs(rows, group)
+        assert inputs.keys() == {"bitmaps"}
+        np.testing.assert_array_equal(inputs["bitmaps"], drawings[group.rows].bitmaps())

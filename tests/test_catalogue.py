@@ -19,6 +19,12 @@ from qdfast.learn.catalogue import catalogue
 from qdfast.learn.models import MODELS, build
 
 
+@pytest.fixture(autouse=True)
+def _without_those_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tiny", "tiny_raw"):
+        monkeypatch.delitem(MODELS, name, raising=False)
+
+
 def listed(text: str) -> dict[str, list[str]]:
     """The lines of each model: its row and what it is for."""
     lines = text.split("\n\n")[0].splitlines()[1:]

@@ -245,7 +245,7 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):  # noqa: F811
-    with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan after .* a lower learning rate may help"):
+    with pytest.raises(TrainingError, match=r"epoch 1/100: the loss is nan after .* a lower learning rate may help"):
         train(prepared, tmp_path, **{**ARGUMENTS, "learning_rate": 3e38}, log=silent)
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
 
