@@ -134,8 +134,7 @@ def training_order(
 
     What does not fill a batch of its length moves up to the next, and the longest are dealt evenly: no batch is smaller
     than half of ``batch``, if there are so many drawings, as batch normalization takes its statistics from each. Every
-    epoch has the same shapes, and begins with one batch of each: which of the graphs it has traced TensorFlow takes for
-    a batch depends on the order in which shapes first came, and the last bits of the result depend on the graph.
+    epoch has the same shapes, and begins with one batch of each: so all compiling is done at the beginning of the first.
     """
     rng = np.random.default_rng([seed, epoch])
     groups = _groups(rng.permutation(len(lengths)), lengths, batch, bucket_lengths(max_len, buckets))

@@ -155,6 +155,4 @@ class Course:
 
 
 def _lstms(net: keras.Model) -> bool:
-    layers = keras.layers
-    found = [getattr(layer, "forward_layer", layer) for layer in net.layers]
-    return any(isinstance(layer, (layers.LSTM, layers.GRU)) for layer in found)
+    return any(isinstance(layer, keras.layers.LSTM) for layer in net.layers)

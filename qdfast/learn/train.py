@@ -273,7 +273,7 @@ def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
         # compile() would do this too, but what it wraps by itself it does not save.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(net.trainable_variables)
-    net.compile(optimizer, "categorical_crossentropy", metrics=[keras.metrics.CategoricalAccuracy(name="top1")])
+    net.compile(optimizer)  # so that it is saved with the network; the steps are our own
     return net
 
 
