@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-PROTOBUFS = ("==6.31.1", ">=6.32,<7", ">=7,<8")
+PROTOBUFS = ("==6.31.1", ">=7,<8")
 
 ASK = """
 import asyncio, sys
