@@ -71,14 +71,15 @@ def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = Fals
     array = np.asarray(array, order="C")
     if proto is None:
         proto = pb.TensorProto()
-    proto.tensor_shape.SetInParent()  # a scalar has a shape too: the empty one
+    shape = proto.tensor_shape
+    shape.SetInParent()  # a scalar has a shape too: the empty one
     for size in array.shape:
-        proto.tensor_shape.dim.add().size = size
+        shape.dim.add().size = size
     if array.dtype.kind in "OSU":
         proto.dtype = pb.DT_STRING
         proto.string_val.extend(map(_as_bytes, array.ravel().tolist()))
         return proto
-    data_type = _DATA_TYPE.get(array.dtype.newbyteorder("<"))
+    data_type = _DATA_TYPE.get(array.dtype) or _DATA_TYPE.get(array.dtype.newbyteorder("<"))
     if data_type is None:
         raise DataError(f"an array of {array.dtype} cannot be a tensor")
     proto.dtype = data_type
