@@ -309,10 +309,10 @@ def test_ipv6(publish: Callable[..., Path]) -> None:
 
 
 def test_the_name(publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Server(publish(1)).name == "tiny"
-    assert Server(publish(), name="other").name == "other"
+    assert Server(publish(1)).model.name == "tiny"
+    assert Server(publish(), name="other").model.name == "other"
     monkeypatch.chdir(publish())
-    assert Server(Path()).name == "tiny"
+    assert Server(Path()).model.name == "tiny"
 
 
 # ---- health ----

@@ -86,8 +86,8 @@ def _run_embedded(model_dir: Path, name: str, host: str, port: int, grace: float
     import_quietly("tensorflow")
     from .server import Server
 
-    def say_ready(version: int) -> None:
-        _say_ready(name, version, host, server.port)
+    def say_ready(model: str, version: int) -> None:
+        _say_ready(model, version, host, server.port)
 
     server = Server(model_dir, host=host, port=port, name=name, on_available=say_ready)
     server.start()

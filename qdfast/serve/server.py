@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ..errors import DataError, ServingError
 from .address import address, require_free
+from .config import ModelConfig, model_configs
 from .manager import Manager
 from .service import MODEL_SERVICE, PREDICTION_SERVICE, Service
 from .versions import newest_version
@@ -50,34 +51,34 @@ class Health(health.HealthServicer):  # type: ignore[misc]
 
 
 class Server:
-    """Serves the highest version in ``model_dir``, and new ones as they appear.
+    """Serves the highest version of a model, and new ones as they appear.
 
     Args:
-        model_dir: a model directory with a sub-directory for every version.
+        models: what to serve; a path is one model directory, with a sub-directory for every version.
         host, port: where to listen; port 0 takes a free one, see ``port`` after ``start``.
-        name: of the model; default: the directory's.
+        name: of the model, where ``models`` is a path; default: the directory's.
         threads: calls that are worked on at once.
         poll_seconds: how often the directory is looked at for another version.
-        on_available: called with a version's number when it begins to answer.
+        on_available: called with a model's name and a version's number when it begins to answer.
     """
 
     def __init__(
         self,
-        model_dir: Path,
+        models: Path | Sequence[ModelConfig],
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         name: str | None = None,
         threads: int = 16,
         poll_seconds: float = 1.0,
-        on_available: Callable[[int], None] = lambda version: None,
+        on_available: Callable[[str, int], None] = lambda name, version: None,
     ) -> None:
-        self.name = name or model_dir.resolve().name
+        (self.model,) = model_configs(models, name)
         self.host = host
         self.port = port
         self._poll_seconds = poll_seconds
         self._on_available = on_available
-        self._manager = Manager(model_dir, self.name)
+        self._manager = Manager(self.model.path, self.model.name)
         self._health = Health()
         self._grpc = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="rpc"), options=OPTIONS)
         self._grpc.add_generic_rpc_handlers(Service(self._manager).handlers())
@@ -102,7 +103,7 @@ class Server:
         for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
-        self._on_available(version)
+        self._on_available(self.model.name, version)
         self._watcher.start()
 
     def _load(self) -> int:
@@ -137,7 +138,7 @@ class Server:
                 continue
             said = ""
             if version is not None:
-                self._on_available(version)
+                self._on_available(self.model.name, version)
 
     def __enter__(self) -> Server:
         self.start()
