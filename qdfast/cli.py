@@ -26,6 +26,7 @@ EXTRAS = {
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
+    "grpc_reflection": "serve",
     "tensorflow_serving": "serve",
 }
 

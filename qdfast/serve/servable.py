@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ class Servable:
 
     Attributes:
         signatures: by name.
+        definitions: the SavedModel's SignatureDefs, by name.
 
     Raises:
         DataError: ``path`` holds no SavedModel for serving, or it cannot be restored.
@@ -124,6 +126,8 @@ class Servable:
                 line for line in str(getattr(e, "message", e)).splitlines() if line and not line.endswith("error:")
             ]
             raise DataError(f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}") from e
+        # Copies: a part of a message keeps all of it, here the whole graph.
+        self.definitions = {name: deepcopy(definition) for name, definition in meta_graph.signature_def.items()}
         self.signatures = {
             name: Signature(session, definition)
             for name, definition in meta_graph.signature_def.items()
