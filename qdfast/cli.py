@@ -27,6 +27,7 @@ EXTRAS = {
     "google": "client",
     "grpc_health": "serve",
     "grpc_reflection": "serve",
+    "prometheus_client": "serve",
     "tensorflow_serving": "serve",
 }
 

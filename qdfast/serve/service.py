@@ -19,10 +19,12 @@ from tensorflow_serving.apis import (
 )
 
 from ..errors import DataError
+from .batching import run_alone
 from .config import model_configs
 from .manager import Manager
 from .predict import answer
 from .refusals import CLASSIFY, REGRESS, refuse, refuse_task
+from .rows import Arrays
 from .servable import RequestError
 
 log = logging.getLogger(__name__)
@@ -34,10 +36,11 @@ SIGNATURES = "signature_def"
 
 
 class Service:
-    """Answers from the versions that ``manager`` holds."""
+    """Answers from the versions that ``manager`` holds; ``run`` runs them, as in ``predict.answer``."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, run: Callable[..., Arrays] = run_alone) -> None:
         self._manager = manager
+        self._run = run
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Handlers of all methods of both services."""
@@ -57,12 +60,12 @@ class Service:
             grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
         ]
 
-    def _method(self, respond: Callable[[Any], Any], request_type: Any) -> grpc.RpcMethodHandler:
+    def _method(self, respond: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             if not context.is_active():
                 context.abort(grpc.StatusCode.CANCELLED, "given up while it waited for a thread")
             try:
-                return respond(request)
+                return respond(request, context)
             except RequestError as e:
                 message = e.message if len(e.message) <= MAX_MESSAGE else e.message[:MAX_MESSAGE] + "...TRUNCATED"
                 context.abort(grpc.StatusCode[e.code], message)
@@ -78,10 +81,10 @@ class Service:
 
     # ---- PredictionService ----
 
-    def _predict(self, request: Any) -> Any:
-        return answer(self._manager.find(_spec(request)), request)
+    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return answer(self._manager.find(_spec(request)), request, self._run, context.is_active)
 
-    def _metadata(self, request: Any) -> Any:
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
         if not request.metadata_field:
             message = "GetModelMetadataRequest must specify at least one metadata_field"
@@ -98,21 +101,21 @@ class Service:
         )
         return response
 
-    def _classify(self, request: Any) -> Any:
+    def _classify(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
         refuse(self._manager.find(spec), spec.signature_name, CLASSIFY)
 
-    def _regress(self, request: Any) -> Any:
+    def _regress(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
         refuse(self._manager.find(spec), spec.signature_name, REGRESS)
 
-    def _multi_inference(self, request: Any) -> Any:
+    def _multi_inference(self, request: Any, context: grpc.ServicerContext) -> Any:
         task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask(model_spec=model_pb2.ModelSpec())
         refuse_task(self._manager.find(task.model_spec), task.model_spec.signature_name, task.method_name)
 
     # ---- ModelService ----
 
-    def _status(self, request: Any) -> Any:
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = get_model_status_pb2.GetModelStatusResponse()
         state = get_model_status_pb2.ModelVersionStatus.State
         for v in self._manager.status(_spec(request)):
@@ -121,7 +124,7 @@ class Service:
             status.status.error_message = v.error
         return response
 
-    def _reload(self, request: Any) -> Any:
+    def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.config.WhichOneof("config") != "model_config_list":
             raise RequestError(
                 "INVALID_ARGUMENT",
