@@ -67,6 +67,15 @@ class Manager:
         # A new dict, so that a reader sees all of it before or after the change.
         self._versions = {**self._versions, version: ModelVersion(version, state, error)}
 
+    @property
+    def names(self) -> list[str]:
+        """Of the models that are to be served."""
+        return [self.name]
+
+    def available(self, name: str) -> list[int]:
+        """The versions of a model that answer, lowest first."""
+        return [self._serving.version] if self._serving and name == self.name else []
+
     def find(self, spec: Any) -> Servable:
         """The servable of a ModelSpec. RequestError: it is not loaded."""
         if not spec.name:

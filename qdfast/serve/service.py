@@ -9,8 +9,10 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
+from .batching import run_alone
 from .manager import Manager
 from .predict import answer
+from .rows import Arrays
 from .servable import RequestError
 
 log = logging.getLogger(__name__)
@@ -21,10 +23,11 @@ MAX_MESSAGE = 1024  # characters of an error that TensorFlow Serving sends
 
 
 class Service:
-    """Answers from the versions that ``manager`` holds."""
+    """Answers from the versions that ``manager`` holds; ``run`` runs them, as in ``predict.answer``."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, run: Callable[..., Arrays] = run_alone) -> None:
         self._manager = manager
+        self._run = run
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Handlers of the methods there are; gRPC itself answers UNIMPLEMENTED to all others."""
@@ -38,14 +41,14 @@ class Service:
             ),
         ]
 
-    def _method(self, respond: Callable[[Any], Any], request_type: Any) -> grpc.RpcMethodHandler:
+    def _method(self, respond: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             if not context.is_active():
                 context.abort(grpc.StatusCode.CANCELLED, "given up while it waited for a thread")
             try:
                 if not request.HasField("model_spec"):
                     raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
-                return respond(request)
+                return respond(request, context)
             except RequestError as e:
                 message = e.message if len(e.message) <= MAX_MESSAGE else e.message[:MAX_MESSAGE] + "...TRUNCATED"
                 context.abort(grpc.StatusCode[e.code], message)
@@ -59,10 +62,10 @@ class Service:
             response_serializer=lambda message: message.SerializeToString(),
         )
 
-    def _predict(self, request: Any) -> Any:
-        return answer(self._manager.find(request.model_spec), request)
+    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return answer(self._manager.find(request.model_spec), request, self._run, context.is_active)
 
-    def _status(self, request: Any) -> Any:
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = get_model_status_pb2.GetModelStatusResponse()
         state = get_model_status_pb2.ModelVersionStatus.State
         for v in self._manager.status(request.model_spec):
