@@ -2,9 +2,9 @@
 
     python benchmarks/bench_reload.py MODEL_DIR [--drawings FILE] [--clients 20]
 
-Two servers follow one model directory, and every client asks both. Under steady load a new version (the same network) is
-published, taken back, one server killed and started again, the other stopped by SIGTERM and started again. Milliseconds
-a call before, during and after each.
+Two servers follow one model directory, and every client asks both. Under steady load a new version (the same network)
+is published and taken back, one server killed and started again, the other stopped by SIGTERM and started again.
+Milliseconds a call before, during and after each.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def rows(phases: list[Phase], heard: Heard) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an exported model; its newest version is used")
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="exported; its newest version is used")
     parser.add_argument("--drawings", type=Path, metavar="FILE", help="ndjson to ask about; not given: doodles")
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--pause", type=float, default=10.0, help="seconds of steady load between the upheavals")

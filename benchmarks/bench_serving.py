@@ -49,7 +49,7 @@ def require_equal(name: str, heard: Heard, judge: Heard) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an exported model; its newest version is used")
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="exported; its newest version is used")
     parser.add_argument("--drawings", type=Path, metavar="FILE", help="ndjson to ask about; not given: doodles")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32, 64])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128], help="drawings a call")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -277,7 +277,7 @@ class Asker(threading.Thread):
 
 
 def main(lines: IO[str] = sys.stdin) -> None:
-    """Do the job that the first line says, from the second line to the third; print a line when ready, and the result."""
+    """Do the job that the first line says, from the second to the third; print a line when ready, and the result."""
     job = Job(**json.loads(lines.readline()))
     asked = questions(job.drawings, job.batch)
     stop = threading.Event()

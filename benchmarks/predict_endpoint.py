@@ -2,8 +2,8 @@
 
     python benchmarks/predict_endpoint.py MODELS/doodles/1
 
-POST /predict takes {"deltas": (n, t, 3), "lengths": (n,)} and answers {"probabilities": (n, classes)}, as JSON. Threads take
-the requests, as in Flask's own server; `predict` is called by one at a time. It prints its address when it is ready.
+POST /predict takes {"deltas": (n, t, 3), "lengths": (n,)} and answers {"probabilities": (n, classes)}, as JSON. Threads
+take the requests, as in Flask's own server; `predict` is called by one at a time. It prints its address when ready.
 """
 
 from __future__ import annotations

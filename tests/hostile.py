@@ -36,6 +36,7 @@ from qdfast.errors import DataError
 IN_FLIGHT = 8
 TIMEOUT = 60
 EXAMPLES = 250  # of one run of Hypothesis, which remembers them all
+MAY_GROW, MAY_PEAK = 256, 1024  # MiB, however many requests there were: of them all, and while they are answered
 
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED"}
 UNREADABLE = REFUSALS | {"INTERNAL"}  # gRPC's own answer to bytes that are no message of the method's type
@@ -379,6 +380,8 @@ def main() -> None:
             begun = time.monotonic()
             driven = drive(target, pid, options.count, options.seed)
             print(f"{driven}; {time.monotonic() - begun:.0f} s")
+    if driven.rss_after > driven.rss_before + MAY_GROW or driven.rss_peak > driven.rss_before + MAY_PEAK:
+        sys.exit("the server's memory has grown")
 
 
 if __name__ == "__main__":

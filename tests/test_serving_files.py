@@ -79,7 +79,10 @@ def entrypoints() -> dict[str, list[str]]:
     """The command of each target of the Dockerfile."""
     text = read("Dockerfile").replace("\\\n", "")
     stages = re.split(r"^FROM \S+ AS (\S+)$", text, flags=re.MULTILINE)[1:]
-    found = {name: re.search(r"^ENTRYPOINT (.*)$", body, re.MULTILINE) for name, body in zip(*[iter(stages)] * 2)}
+    found = {
+        name: re.search(r"^ENTRYPOINT (.*)$", body, re.MULTILINE)
+        for name, body in zip(stages[::2], stages[1::2], strict=True)
+    }
     return {name: json.loads(match[1]) for name, match in found.items() if match}
 
 
@@ -330,10 +333,11 @@ def test_the_dashboard_shows_metrics_that_there_are(exported: dict[str, set[str]
     dashboard = json.loads(read("grafana-dashboard.json"))
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
+    variables = {"__rate_interval", *(variable["name"] for variable in dashboard["templating"]["list"])}
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
     for query in queries:
         require_series(query, exported, {"instance"})
-        assert set(re.findall(r"\$(\w+)", query)) <= {"__rate_interval", *(v["name"] for v in dashboard["templating"]["list"])}
+        assert set(re.findall(r"\$(\w+)", query)) <= variables
     assert all(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported if name.startswith("qdfast_")}
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for q in queries for name in re.findall(r"qdfast_\w+", q)}
