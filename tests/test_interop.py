@@ -39,7 +39,9 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.model_spec.name != "tiny":
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({request.model_spec.name})")
+            context.abort(
+                grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({request.model_spec.name})"
+            )
         inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         p = tiny_model.probabilities(**inputs)
         best = np.argsort(-p, axis=1)[:, : tiny_model.K]
