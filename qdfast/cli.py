@@ -26,6 +26,8 @@ EXTRAS = {
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "prometheus_client": "serve",
     "tensorflow_serving": "serve",
 }
 

@@ -200,11 +200,10 @@ def as_bytes(messages: st.SearchStrategy[pb.PredictRequest]) -> st.SearchStrateg
 
 
 CALLS = st.one_of(
-    st.tuples(st.just(PREDICT), mutated()),
     st.tuples(st.just(PREDICT), as_bytes(damaged())),
     st.tuples(st.just(PREDICT), as_bytes(nonsense())),
-    st.tuples(st.just(PREDICT), st.binary(max_size=200)),
-    st.tuples(st.sampled_from(OTHER_METHODS), st.binary(max_size=200) | mutated()),
+    st.tuples(st.just(PREDICT), mutated()),
+    st.tuples(st.sampled_from((PREDICT, *OTHER_METHODS)), st.binary(max_size=200) | mutated()),
 )
 
 
@@ -314,7 +313,7 @@ def drive(target: str, pid: int, count: int, first_seed: int = 0) -> Driven:
                 driven.statuses[judge(method, data, future)] += 1
 
         # What the first requests make the server set up once is no leak.
-        _search(send_all, EXAMPLES, first_seed)
+        _search(send_all, min(EXAMPLES, math.ceil(count / IN_FLIGHT / 4)), first_seed)
         driven.rss_before = memory(pid, "VmRSS")
         while (left := count - driven.statuses.total()) > 0:
             first_seed += 1

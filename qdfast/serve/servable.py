@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,12 +136,13 @@ class Servable:
                 line for line in str(getattr(e, "message", e)).splitlines() if line and not line.endswith("error:")
             ]
             raise DataError(f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}") from e
-        self.definitions = {
-            name: definition
-            for name, definition in meta_graph.signature_def.items()
+        # Copies: a part of a message keeps all of it, here the whole graph.
+        self.definitions = {name: deepcopy(definition) for name, definition in meta_graph.signature_def.items()}
+        self.signatures = {
+            name: Signature(session, definition)
+            for name, definition in self.definitions.items()
             if not name.startswith("__saved_model_")
         }
-        self.signatures = {name: Signature(session, definition) for name, definition in self.definitions.items()}
 
 
 _STATUS = {
