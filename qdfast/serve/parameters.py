@@ -65,6 +65,15 @@ def read_parameters(path: str | os.PathLike[str]) -> BatchingParameters:
         raise DataError(f"{path}: no batching parameters: {reason}") from e
 
 
+def as_text(parameters: BatchingParameters) -> str:
+    """What ``read_parameters`` reads, and TensorFlow Serving."""
+    message = _message_class()()
+    for name in _NUMBERS:
+        getattr(message, name).value = getattr(parameters, name)
+    message.pad_variable_length_inputs = parameters.pad_variable_length_inputs
+    return str(text_format.MessageToString(message))
+
+
 @cache
 def _message_class() -> Any:
     """BatchingParameters; tensorflow-serving-api is shipped without it."""
