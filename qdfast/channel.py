@@ -39,7 +39,8 @@ def _retries(service: str, attempts: int) -> dict[str, Any]:
             "initialBackoff": "0.02s",
             "backoffMultiplier": 4,
             "maxBackoff": "2s",
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # CANCELLED, where it was not this side that cancelled, comes from a server that stops, for calls not begun.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
 

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -26,6 +26,9 @@ NOT_FOUND_SECONDS = 1.0  # a server that is up knows its models, or will not
 HEDGED_SHARE = 0.1
 """Requests that may be sent twice, of all: more, and slow servers would get twice the work for being slow."""
 HEDGED_AT_ONCE = 10.0
+
+Outcome: TypeAlias = tuple[grpc.StatusCode, str, bytes]
+"""Of a call: its status, what was said with it, and the response, b"" where there is none."""
 
 
 class _Sent:
@@ -143,6 +146,9 @@ class Remote(Asker):
 
     async def _exchange(self, question: Query[Any]) -> None:
         """Send the requests of ``question``, ``in_flight`` at a time."""
+        if len(question) == 1:
+            question.take(0, await self._call(PREDICT, question.request(0), pb.PredictResponse, self.timeout))
+            return
         pending: deque[tuple[int, _Sent]] = deque()
         try:
             for i in range(len(question)):
@@ -157,29 +163,39 @@ class Remote(Asker):
 
     async def _take(self, question: Query[Any], pending: deque[tuple[int, _Sent]]) -> None:
         i, sent = pending[0]
-        question.take(i, await self._response(sent, pb.PredictResponse))
+        question.take(i, self._read(await self._answered(sent), pb.PredictResponse))
         pending.popleft()
 
     async def _call(self, method: str, request: Any, answer: Any, timeout: float) -> Any:
+        """The answer, a message of type ``answer``, to a request that is sent alone."""
+        if self.hedge_after is None:
+            self._require_open()
+            return self._read(await self._alone(method, request.SerializeToString(), timeout), answer)
         sent = self._send(method, request, timeout)
         try:
-            return await self._response(sent, answer)
+            return self._read(await self._answered(sent), answer)
         finally:
             sent.cancel()
 
     def _send(self, method: str, request: Any, timeout: float) -> _Sent:
-        if self._closed:
-            raise Unavailable(f"{self.asked} cannot be asked: the client was closed")
+        self._require_open()
         sent = _Sent(method, request.SerializeToString(), timeout)
         sent.calls.append(self._begin(method, sent.request, timeout))
         self._hedges = min(self._hedges + HEDGED_SHARE, HEDGED_AT_ONCE)
         return sent
 
-    async def _response(self, sent: _Sent, answer: Any) -> Any:
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unavailable(f"{self.asked} cannot be asked: the client was closed")
+
+    async def _answered(self, sent: _Sent) -> Outcome:
         call = sent.calls[0] if self.hedge_after is None else await self._hedged(sent, self.hedge_after)
-        code, details, content = await self._outcome(call)
-        if code is not grpc.StatusCode.OK:
-            raise self.asked.refusal(code.name, details)
+        return await self._outcome(call)
+
+    def _read(self, outcome: Outcome, answer: Any) -> Any:
+        status, details, content = outcome
+        if status is not grpc.StatusCode.OK:
+            raise self.asked.refusal(status.name, details)
         try:
             return answer.FromString(content)
         except DecodeError as e:
@@ -213,8 +229,12 @@ class Remote(Asker):
         """Begin a call; returns gRPC's object for it."""
 
     @abstractmethod
-    async def _outcome(self, call: Any) -> tuple[grpc.StatusCode, str, bytes]:
-        """Wait until ``call`` has ended: its status, what was said with it, and the response, b"" if there is none."""
+    async def _outcome(self, call: Any) -> Outcome:
+        """Wait until ``call`` has ended."""
+
+    @abstractmethod
+    async def _alone(self, method: str, request: bytes, timeout: float) -> Outcome:
+        """Begin a call, and wait until it has ended."""
 
     @abstractmethod
     def _queue(self) -> Any:

@@ -1,4 +1,4 @@
-"""Certificates for tests, made with the openssl command."""
+"""Certificates for tests of TLS, made by the openssl command."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ import pytest
 
 
 class Certificates(NamedTuple):
-    """PEM files: an authority, what it has signed for a server (of 127.0.0.1) and a client, and another authority."""
+    """PEM files: two authorities, and pairs of a certificate and its key. The stranger's is by the other authority."""
 
     ca: Path
+    other_ca: Path
     server: tuple[Path, Path]
     client: tuple[Path, Path]
-    other_ca: Path
+    stranger: tuple[Path, Path]
 
 
-def make_certificates(path: Path) -> Certificates:
-    """Write them into ``path``; skips where there is no openssl."""
+def write_certificates(directory: Path) -> Certificates:
+    """Write ``….pem`` and ``….key`` of each into ``directory``, all for localhost and 127.0.0.1.
+
+    Skips where there is no openssl.
+    """
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on the PATH")
 
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=path, check=True, capture_output=True)
+    def openssl(arguments: str) -> None:
+        subprocess.run(["openssl", *arguments.split()], check=True, capture_output=True, cwd=directory)
 
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     for ca in ("ca", "other"):
-        openssl("req", "-x509", *key, "-days", "2", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
-    (path / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    for name in ("server", "client"):
-        openssl("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-    pairs = [(path / f"{name}.pem", path / f"{name}.key") for name in ("server", "client")]
-    return Certificates(path / "ca.pem", pairs[0], pairs[1], path / "other.pem")
+        openssl(f"req -x509 -days 2 {new_key} -keyout {ca}.key -out {ca}.pem -subj /CN={ca}")
+    by = {"server": "ca", "client": "ca", "stranger": "other"}
+    for name, ca in by.items():
+        openssl(f"req {new_key} -keyout {name}.key -out {name}.csr -subj /CN={name}")
+        signed = f"-CA {ca}.pem -CAkey {ca}.key -CAcreateserial"
+        openssl(f"x509 -req -days 2 {signed} -extfile names -in {name}.csr -out {name}.pem")
+    pairs = ((directory / f"{name}.pem", directory / f"{name}.key") for name in by)
+    return Certificates(directory / "ca.pem", directory / "other.pem", *pairs)

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 import tiny_model
-from certificates import Certificates, make_certificates
+from certificates import Certificates, write_certificates
 from scripted_server import TIMEOUT, drawings, expected
 
 from qdfast import client
@@ -135,7 +135,7 @@ def test_its_metadata(ask: Ask) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
+    return write_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")

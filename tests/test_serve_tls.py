@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import tiny_model
-from certificates import Certificates, make_certificates
+from certificates import Certificates, write_certificates
 from scripted_server import TIMEOUT, drawings, predict_call
 
 from qdfast import wire
@@ -21,7 +21,7 @@ from qdfast.serve.tls import server_credentials
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
+    return write_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
