@@ -11,12 +11,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataError, Error
 from .quiet import import_quietly
+from .target import add_target, open_model
 
 EXTRAS = {
     "tensorflow": "train",
@@ -126,17 +126,14 @@ def _serve(a: argparse.Namespace) -> None:
 
 
 def _predict(a: argparse.Namespace) -> None:
-    from .client import Client
     from .predict import predict
     from .report import explain
     from .sources import resolve
 
-    with ExitStack() as stack:
-        client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
-        sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-        resolve(sources)  # a missing file is said before a server is waited for
-        client.wait_ready(a.wait)
-        report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized, raw=a.raw)
+    sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
+    resolve(sources)  # a missing file is said before a model is loaded, or a server waited for
+    with open_model(a) as model:
+        report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
     say(explain(report))
     if not report.kept:
         raise DataError("no drawings to predict")
@@ -339,9 +336,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tls-key", type=_path, metavar="FILE", help="its key (PEM)")
     p.add_argument("--tls-client-ca", type=_path, metavar="FILE", help="whose certificates clients must have (PEM)")
 
-    p = command("predict", _predict, "ask a served model about drawings; answers as ndjson")
+    p = command("predict", _predict, "ask a model, served or exported, about drawings; answers as ndjson")
     _sources(p, "any", f"{either}; - for standard input", _text)
-    p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
+    instead = add_target(p)
+    instead.add_argument("--model-dir", type=_path, metavar="DIR", help="an exported model, loaded here: no server")
     p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
     p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
     p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
