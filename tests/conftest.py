@@ -7,8 +7,9 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,3 +86,16 @@ def publish(tiny_versions: Path, tmp_path: Path) -> Callable[..., Path]:
         return model_dir
 
     return put
+
+
+BINARY = "tensorflow_model_server"
+NOT_INSTALLED = pytest.mark.skipif(shutil.which(BINARY) is None, reason=f"no {BINARY} on the PATH")
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("tensorflow_serving", marks=NOT_INSTALLED)])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A ``served.Served``: version 3 of the tiny model."""
+    from served import serve_tiny
+
+    with serve_tiny(request.param, tmp_path_factory.mktemp("served") / "tiny") as running:
+        yield running
