@@ -155,26 +155,30 @@ class _Process:
             self._require_alive()
 
     def wait_ready(self, model: str, port: int, stop: threading.Event, *, tls: bool) -> int | None:
-        """Until it serves ``model`` or ``stop`` is set. Returns the version, if it can be asked without a certificate.
+        """Until it serves ``model`` or ``stop`` is set.
 
-        It takes no connections before all models are loaded.
+        Returns:
+            The version. With TLS it is not known: who has no certificate can see only that connections are taken, which
+            is when all models are loaded.
         """
-        from ..client import Client
-
-        with Client(f"127.0.0.1:{port}", model=model) as client:
-            while not stop.is_set():
-                self._require_alive()
-                try:
-                    if not tls:
-                        return client.wait_ready(POLL_SECONDS)
+        while not stop.is_set():
+            self._require_alive()
+            try:
+                if tls:
                     socket.create_connection(("127.0.0.1", port)).close()
                     return None
-                except ServingError:
-                    continue
-                except ConnectionError:
-                    stop.wait(POLL_SECONDS)
+                return _version(model, port)
+            except (ServingError, OSError):
+                stop.wait(POLL_SECONDS)
         return None
 
     def _require_alive(self) -> None:
         if self._process.poll() is not None:
             raise ServingError(f"{BINARY} ended with status {self._process.returncode}; what it printed says why")
+
+
+def _version(model: str, port: int) -> int:
+    from ..client import Client
+
+    with Client(f"127.0.0.1:{port}", model=model) as client:
+        return client.wait_ready(POLL_SECONDS)
