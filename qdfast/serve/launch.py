@@ -146,5 +146,8 @@ def run_embedded(
         on_available=lambda model, version: say_ready(model, version, address(host, server.port)),
     )
     server.start()
-    stop.wait()
+    # The kernel may hand the signal to another thread, which wakes nobody: Python runs the handler in this one, when it
+    # next does anything.
+    while not stop.wait(POLL_SECONDS):
+        pass
     server.stop(grace)
