@@ -22,7 +22,7 @@ import grpc
 import pytest
 import tiny_model
 from conftest import ROOT
-from google.protobuf import text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from scripted_server import TIMEOUT, drawings
 
 from qdfast import cli
@@ -31,7 +31,7 @@ from qdfast.client import Client
 yaml = pytest.importorskip("yaml")
 pytest.importorskip("tensorflow_serving")
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
-from tensorflow_serving.config import model_server_config_pb2, monitoring_config_pb2  # noqa: E402
+from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
 
 from qdfast.serve.parameters import read_parameters  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
@@ -106,8 +106,22 @@ def test_models_config() -> None:
     assert (model.name, model.base_path, model.model_platform) == (MODEL, f"/models/{MODEL}", "tensorflow")
 
 
+def monitoring_config() -> Any:
+    """An empty MonitoringConfig, which tensorflow-serving-api is shipped without."""
+    file = descriptor_pb2.FileDescriptorProto(name="monitoring_config.proto", syntax="proto3")
+    kind = descriptor_pb2.FieldDescriptorProto
+    prometheus, config = (file.message_type.add(name=name) for name in ("PrometheusConfig", "MonitoringConfig"))
+    prometheus.field.add(name="enable", number=1, type=kind.TYPE_BOOL, label=kind.LABEL_OPTIONAL)
+    prometheus.field.add(name="path", number=2, type=kind.TYPE_STRING, label=kind.LABEL_OPTIONAL)
+    nested = config.field.add(name="prometheus_config", number=1, type=kind.TYPE_MESSAGE, label=kind.LABEL_OPTIONAL)
+    nested.type_name = "PrometheusConfig"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("MonitoringConfig"))()
+
+
 def test_monitoring_config(embedded: dict[str, dict[str, Any]]) -> None:
-    config = text_format.Parse(read("monitoring.config"), monitoring_config_pb2.MonitoringConfig()).prometheus_config
+    config = text_format.Parse(read("monitoring.config"), monitoring_config()).prometheus_config
     assert config.enable
     assert config.path == embedded["Deployment"]["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
 
@@ -209,22 +223,24 @@ def test_tensorflow_serving_knows_the_flags(compose: dict[str, Any]) -> None:
 # ---- Kubernetes ----
 
 
-def manifests() -> Iterator[Any]:
-    for path in sorted((SERVING / "kubernetes" / "embedded").glob("*.yaml")):
-        if path.name != "kustomization.yaml":
-            yield pytest.param(path.read_text(), id=path.stem)
-    kubectl = shutil.which("kubectl")
-    for name in ("embedded", "tensorflow-serving"):
-        mark = pytest.mark.skipif(kubectl is None, reason="no kubectl on the PATH")
-        yield pytest.param(SERVING / "kubernetes" / name, id=f"{name} by kustomize", marks=mark)
+FILES = [f for f in sorted((SERVING / "kubernetes" / "embedded").glob("*.yaml")) if f.name != "kustomization.yaml"]
+BY_KUSTOMIZE = [
+    pytest.param(
+        SERVING / "kubernetes" / name,
+        marks=pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on the PATH"),
+    )
+    for name in ("embedded", "tensorflow-serving")
+]
 
 
-@pytest.mark.parametrize("source", manifests())
-def test_manifests_are_what_kubernetes_takes(source: str | Path) -> None:
+@pytest.mark.parametrize("source", [*FILES, *BY_KUSTOMIZE], ids=lambda path: path.name)
+def test_manifests_are_what_kubernetes_takes(source: Path) -> None:
     validate = pytest.importorskip("kubernetes_validate")
-    if isinstance(source, Path):
-        source = subprocess.run(["kubectl", "kustomize", source], capture_output=True, text=True, check=True).stdout
-    found = list(yaml.safe_load_all(source))
+    if source.is_dir():
+        text = subprocess.run(["kubectl", "kustomize", source], capture_output=True, text=True, check=True).stdout
+    else:
+        text = source.read_text()
+    found = list(yaml.safe_load_all(text))
     assert found
     for manifest in found:
         validate.validate(manifest, "1.30", strict=True)
