@@ -14,7 +14,7 @@ from typing import Literal
 from ..errors import DataError, ServingError
 from ..quiet import import_quietly
 from .address import address, require_free
-from .binary import BINARY, File, Tls, run_binary, say_ready
+from .binary import BINARY, POLL_SECONDS, File, Tls, run_binary, say_ready
 from .versions import newest_version
 
 
