@@ -170,7 +170,22 @@ def refuse(code: str, details: str) -> Callable[[Any, grpc.ServicerContext], Any
     return lambda request, context: context.abort(grpc.StatusCode[code], details)
 
 
+def eventually(true: Callable[[], bool]) -> None:
+    """Return when it is true; an AssertionError if that takes half a minute."""
+    done = threading.Event()
+    for _ in range(600):
+        if true():
+            return
+        done.wait(0.05)
+    raise AssertionError("it did not come true within half a minute")
+
+
 # ---- for servers of the tiny model ----
+
+
+def ask(server: Any, **options: Any) -> client.Client:
+    """A client of an embedded server."""
+    return client.Client(f"{server.host}:{server.port}", **({"model": "tiny", "timeout": TIMEOUT} | options))
 
 
 def busy(seconds: float) -> pb.PredictRequest:
