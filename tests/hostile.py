@@ -28,6 +28,7 @@ import tiny_model
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from tensorflow_serving.apis import predict_pb2
 
 from qdfast import tfs_pb2 as pb
 from qdfast import wire
@@ -213,7 +214,7 @@ CALLS = st.one_of(
 def expected(data: bytes) -> dict[str, np.ndarray] | None:
     """The outputs by name that the bytes of a Predict request must be answered with; None if it must be refused."""
     try:
-        request = pb.PredictRequest.FromString(data)
+        request = predict_pb2.PredictRequest.FromString(data)
         arrays = {name: wire.decode_tensor(tensor) for name, tensor in request.inputs.items()}
     except (DecodeError, DataError):
         return None
@@ -252,7 +253,7 @@ def judge(method: str, data: bytes, call: Any) -> str:
         status = error.code().name
         assert outputs is None, f"a good request was refused: {status} {error.details()}"
         try:
-            pb.PredictRequest.FromString(data)
+            predict_pb2.PredictRequest.FromString(data)
         except DecodeError:
             assert status in UNREADABLE, (status, error.details())
         else:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tiny_model
 from conftest import ROOT
-from scripted_server import drawings
+from scripted_server import drawings, expected
 
 import qdfast
+from qdfast.client import Client
 
 pytest.importorskip("tensorflow_serving")
+from qdfast.serve import server
+
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from bench_reload import Phase, upheavals
 from load import TOP, Call, Heard, percentiles, questions
@@ -47,3 +52,17 @@ def test_percentiles() -> None:
         Call(1, 1, 1, ""),
         Call(1.5, 1, 1, ""),
     ]
+
+
+def test_nothing_is_lost_when_connections_grow_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model.write_model(tmp_path)
+    ages = {"grpc.max_connection_age_ms": 100}
+    monkeypatch.setattr(server, "OPTIONS", [(key, ages.get(key, value)) for key, value in server.OPTIONS])
+    d = drawings()
+    with server.Server(tmp_path) as s, Client(f"127.0.0.1:{s.port}", model=tmp_path.name) as c:
+        states: list[grpc.ChannelConnectivity] = []
+        c._channel.subscribe(states.append)
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            np.testing.assert_allclose(c.probabilities(d), expected(d), atol=1e-6)
+        assert states.count(grpc.ChannelConnectivity.READY) > 2

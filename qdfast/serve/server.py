@@ -32,6 +32,8 @@ OPTIONS = (
     # gRPC's own 5 minutes end the connections of clients whose pings keep them open through a load balancer.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Now and then a connection ends, in good order, and its client looks up anew which servers there are.
+    ("grpc.max_connection_age_ms", 300_000),
     # A client whose machine has gone away holds its connection for so long, not for hours.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
