@@ -189,7 +189,7 @@ def test_what_is_loaded_stays_when_the_directory_goes(tmp_path: Path) -> None:
 def test_no_model_hinders_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(path: Path, version: int) -> Version:
         if path.parent.name == "worse":
-            raise ZeroDivisionError
+            raise ZeroDivisionError("a bug")
         return Version(path, version)
 
     monkeypatch.setattr(model, "Servable", load)
@@ -200,7 +200,7 @@ def test_no_model_hinders_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert manager.refresh() == [
         f"{tmp_path / 'gone'}: no such directory",
         f"{tmp_path / 'bad' / '1'}: cannot be served: no graph",
-        "model worse: ZeroDivisionError",
+        "model worse: ZeroDivisionError: a bug",
     ]
     assert [manager.available(name) for name in manager.names] == [[], [], [], [1]]
 
@@ -346,3 +346,24 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
     with pytest.raises(DataError) as e:
         Watcher(manager, None, seconds=1).load()
     assert str(e.value) == f"{tmp_path / 'a' / '1'}: cannot be served: no graph; {tmp_path / 'b'}: no such directory"
+    with pytest.raises(DataError, match="there is no model to be served"):
+        Watcher(Manager([]), None, seconds=1).load()
+
+
+def test_who_is_told_of_a_change_cannot_end_the_watching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = threading.Semaphore(0)
+
+    def tell(name: str) -> None:
+        told.release()
+        raise BrokenPipeError
+
+    manager = Manager([ModelConfig("m", publish(tmp_path, 1))], tell)
+    watcher = Watcher(manager, None, seconds=0.01)
+    watcher.load()
+    watcher.start()
+    try:
+        assert all(told.acquire(timeout=TIMEOUT) for _ in range(3))
+        assert manager.available("m") == [1]
+    finally:
+        watcher.stop()
+    assert "model m: BrokenPipeError" in caplog.text

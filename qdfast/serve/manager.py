@@ -55,10 +55,10 @@ class Manager:
         for name, model in self._models.items():
             try:
                 troubles[name] = model.refresh()
-            except Exception as e:
-                log.exception("model %s", name)
-                troubles[name] = [f"model {name}: {type(e).__name__}"]
-            self._on_change(name)
+                self._on_change(name)
+            except Exception as e:  # whatever it is, the other models and the next refresh go on
+                log.debug("model %s", name, exc_info=True)
+                troubles[name] = [f"model {name}: {type(e).__name__}: {e}"]
         return troubles
 
     def reload(self, configs: Sequence[ModelConfig]) -> dict[str, str]:

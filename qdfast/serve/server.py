@@ -170,10 +170,10 @@ class Server:
         available = self._manager.available(name)
         status = health_pb2.HealthCheckResponse.SERVING if available else health_pb2.HealthCheckResponse.NOT_SERVING
         self._health.set(name, status)
-        for version in available:
-            if version not in self._announced.get(name, ()):
-                self._on_available(name, version)
+        new = [version for version in available if version not in self._announced.get(name, ())]
         self._announced[name] = available
+        for version in new:
+            self._on_available(name, version)
 
     def stop(self, grace: float = 10.0) -> None:
         """Report NOT_SERVING, take no more calls, and finish those under way, for at most ``grace`` seconds."""

@@ -35,7 +35,7 @@ class Watcher:
         """Load what there is. DataError: nothing that could be served."""
         troubles = self._manager.refresh()
         if not any(map(self._manager.available, self._manager.names)):
-            raise DataError("; ".join(troubles))
+            raise DataError("; ".join(troubles) or "there is no model to be served")
         self._say(troubles)
 
     def start(self) -> None:
