@@ -60,7 +60,8 @@ def main() -> None:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    model.predict({"deltas": np.ones((1, 8, 3), np.int16), "lengths": np.array([8], np.int32)}, verbose=0)
+    for n in (1, 2, 3):  # so that it is traced for any shape before anybody waits
+        model.predict({"deltas": np.ones((n, 8 * n, 3), np.int16), "lengths": np.full(n, 8, np.int32)}, verbose=0)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(f"127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
