@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,8 @@ def test_predict_without_a_server(model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from qdfast import cli; sys.exit(cli.main())"
     command = [sys.executable, "-c", program, "predict", "-", "--model-dir", str(model_dir)]
-    done = subprocess.run(command, input=qdfast.format_ndjson(d), capture_output=True, timeout=TIMEOUT)
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # set by TensorFlow, in this process
+    done = subprocess.run(command, input=qdfast.format_ndjson(d), capture_output=True, timeout=TIMEOUT, env=env)
     assert done.stderr == b"10 drawings\n"
     expected = tiny_model.probabilities(*d.deltas(dtype=np.int16), version=3)
     answers = [orjson.loads(line) for line in done.stdout.splitlines()]
