@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from certificates import write_certificates
+from certificates import Certificates, write_certificates
 from scripted_server import Awaited, Scripted, answer, drawings, expected, refuse, status
 
 from qdfast import channel, client
@@ -297,22 +297,19 @@ def test_metadata_goes_with_every_call(serve: Callable[..., Scripted], form: Any
 
 
 @pytest.fixture(scope="module")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("pems")
-    write_certificates(directory)
-    return directory
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return write_certificates(tmp_path_factory.mktemp("pems"))
 
 
-def credentials(pems: Path, mutual: bool) -> grpc.ServerCredentials:
-    pair = (pems / "server.key").read_bytes(), (pems / "server.pem").read_bytes()
-    ca = (pems / "ca.pem").read_bytes()
-    return grpc.ssl_server_credentials([pair], ca if mutual else None, require_client_auth=mutual)
+def credentials(pems: Certificates, mutual: bool) -> grpc.ServerCredentials:
+    certificate, key = (path.read_bytes() for path in pems.server)
+    ca = pems.ca.read_bytes() if mutual else None
+    return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=mutual)
 
 
-def test_tls(serve: Callable[..., Scripted], pems: Path) -> None:
+def test_tls(serve: Callable[..., Scripted], pems: Certificates) -> None:
     servers = [serve(credentials=credentials(pems, mutual=False)) for _ in range(2)]
     s, port = servers[0], servers[0].target.rpartition(":")[2]
-    ca = pems / "ca.pem"
     d = drawings([3])
     for target in (
         s.target,
@@ -320,17 +317,17 @@ def test_tls(serve: Callable[..., Scripted], pems: Path) -> None:
         [x.target for x in servers],
         [f"localhost:{port}", servers[1].target],
     ):
-        for given in (ca, str(ca), ca.read_bytes()):
+        for given in (pems.ca, str(pems.ca), pems.ca.read_bytes()):
             with s.client(target=target, ca=given) as c:
                 assert np.array_equal(c.probabilities(d), expected(d))
 
 
-@pytest.mark.parametrize("options", [{}, {"tls": True}, {"ca": "other.pem"}])
+@pytest.mark.parametrize("options", [{}, {"tls": True}, {"ca": "other_ca"}])
 def test_without_the_right_authority_there_is_no_answer(
-    serve: Callable[..., Scripted], pems: Path, options: dict[str, Any]
+    serve: Callable[..., Scripted], pems: Certificates, options: dict[str, Any]
 ) -> None:
     s = serve(credentials=credentials(pems, mutual=False))
-    options = {name: pems / value if name == "ca" else value for name, value in options.items()}
+    options = {name: getattr(pems, value) if name == "ca" else value for name, value in options.items()}
     with s.client(**options) as c:
         with pytest.raises(client.Unavailable) as e:
             c.predict(drawings([3]))
@@ -341,28 +338,28 @@ def test_without_the_right_authority_there_is_no_answer(
     assert not s.requests
 
 
-def test_a_certificate_for_another_name(serve: Callable[..., Scripted], pems: Path) -> None:
+def test_a_certificate_for_another_name(serve: Callable[..., Scripted], pems: Certificates) -> None:
     s = serve(credentials=credentials(pems, mutual=False), host="127.0.0.2")
-    with s.client(ca=pems / "ca.pem") as c, pytest.raises(client.Unavailable):
+    with s.client(ca=pems.ca) as c, pytest.raises(client.Unavailable):
         c.predict(drawings([3]))
     assert not s.requests
 
 
-def test_mutual_tls(serve: Callable[..., Scripted], pems: Path) -> None:
+def test_mutual_tls(serve: Callable[..., Scripted], pems: Certificates) -> None:
     s = serve(credentials=credentials(pems, mutual=True))
     d = drawings([3])
-    with s.client(ca=pems / "ca.pem", certificate=pems / "client.pem", key=pems / "client.key") as c:
+    with s.client(ca=pems.ca, certificate=pems.client[0], key=pems.client[1]) as c:
         assert np.array_equal(c.probabilities(d), expected(d))
     answered = len(s.requests)
-    for options in ({}, {"certificate": pems / "stranger.pem", "key": pems / "stranger.key"}):
-        with s.client(ca=pems / "ca.pem", **options) as c, pytest.raises(client.Unavailable):
+    for options in ({}, {"certificate": pems.stranger[0], "key": pems.stranger[1]}):
+        with s.client(ca=pems.ca, **options) as c, pytest.raises(client.Unavailable):
             c.predict(drawings([3]))
     assert len(s.requests) == answered == 1
 
 
-def test_tls_with_a_server_that_does_not_speak_it(serve: Callable[..., Scripted], pems: Path) -> None:
+def test_tls_with_a_server_that_does_not_speak_it(serve: Callable[..., Scripted], pems: Certificates) -> None:
     s = serve()
-    with s.client(ca=pems / "ca.pem") as c, pytest.raises(client.Unavailable, match="do both sides speak TLS"):
+    with s.client(ca=pems.ca) as c, pytest.raises(client.Unavailable, match="do both sides speak TLS"):
         c.predict(drawings([3]))
     assert not s.requests
 

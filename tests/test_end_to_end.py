@@ -19,7 +19,6 @@ from qdfast.client import Client
 from qdfast.learn.batches import DeltaFeed
 from qdfast.learn.runs import load_run
 from qdfast.prepare import prepare
-from qdfast.serve.local import LocalModel
 from qdfast.sources import load_rows
 
 pytest.importorskip("tensorflow")
@@ -107,30 +106,6 @@ def test_predict(job: Path, target: str, doodles: Path):
     assert from_stdin.stdout == from_file.stdout
     prepared = subprocess.run([*command, str(job / "data")], capture_output=True, check=True)
     assert len(prepared.stdout.splitlines()) == 720
-
-
-def test_predict_without_a_server(job: Path, target: str, doodles: Path, drawings: qdfast.Drawings):
-    """The model loaded here gives what the server gives, to the last bit where the batches are the same."""
-    model_dir = job / "models" / "shapes"
-    with Client(target, model="shapes", in_flight=1) as client:
-        local = LocalModel(model_dir)
-        assert np.array_equal(local.probabilities(drawings), client.probabilities(drawings))
-        assert np.array_equal(local.predict(drawings, k=2).labels, client.predict(drawings, k=2).labels)
-    command = [sys.executable, "-m", "qdfast", "predict", "-k", "2", str(doodles / "star.ndjson")]
-    served = subprocess.run([*command, "--target", target, "--model", "shapes"], capture_output=True, check=True)
-    loaded = subprocess.run([*command, "--model-dir", str(model_dir)], capture_output=True, check=True)
-    assert len(loaded.stdout.splitlines()) == 120
-    assert loaded.stdout == served.stdout
-    assert loaded.stderr == served.stderr == b"120 drawings\n"
-    for arguments, said in (
-        (["--model-dir", str(job)], f"{job}: no version of a model in it"),
-        (["--model-dir", str(model_dir), "--version", "7"], "no version 7 of a model in it; the newest is 1"),
-    ):
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert said in done.stderr
-        assert done.stderr.count("\n") == 1
 
 
 def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import orjson
 import pytest
-from certificates import write_certificates
+from certificates import Certificates, write_certificates
 from scripted_server import Scripted, drawings, expected
 
 import qdfast
@@ -17,25 +17,30 @@ from qdfast import cli
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Scripted]:
+def pems(tmp_path: Path) -> Certificates:
+    return write_certificates(tmp_path)
+
+
+@pytest.fixture
+def server(pems: Certificates) -> Iterator[Scripted]:
     """One that wants certificates."""
-    write_certificates(tmp_path)
-    pair = (tmp_path / "server.key").read_bytes(), (tmp_path / "server.pem").read_bytes()
-    ca = (tmp_path / "ca.pem").read_bytes()
-    s = Scripted(credentials=grpc.ssl_server_credentials([pair], ca, require_client_auth=True))
+    certificate, key = (path.read_bytes() for path in pems.server)
+    s = Scripted(credentials=grpc.ssl_server_credentials([(key, certificate)], pems.ca.read_bytes(), True))
     yield s
     s.server.stop(None).wait()
 
 
-def test_tls_metadata_and_several_targets(server: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tls_metadata_and_several_targets(
+    server: Scripted, pems: Certificates, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     d = drawings()
     (tmp_path / "some.ndjson").write_bytes(qdfast.format_ndjson(d))
     seen = []
     respond = server.predict
     server.predict = lambda r, context: seen.append(dict(context.invocation_metadata())) or respond(r, context)
     command = ["predict", str(tmp_path / "some.ndjson"), "--model", "tiny", "--wait", "20"]
-    command += ["--target", f"{server.target},{server.target}", "--ca", str(tmp_path / "ca.pem")]
-    pair = ["--certificate", str(tmp_path / "client.pem"), "--key", str(tmp_path / "client.key")]
+    command += ["--target", f"{server.target},{server.target}", "--ca", str(pems.ca)]
+    pair = ["--certificate", str(pems.client[0]), "--key", str(pems.client[1])]
     assert cli.main([*command, *pair, "--metadata", "token=a=b", "--metadata", "who=me"]) == 0
     out, err = capsys.readouterr()
     scores = [orjson.loads(line)["scores"] for line in out.splitlines()]
