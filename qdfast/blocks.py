@@ -6,8 +6,9 @@ import gzip
 import io
 import os
 import select
+import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from ._core import PADDING
 from .errors import DataError
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
+PIECE = 32 << 20  # bytes of a source that are read, and prepared, without regard to the others: a shard of 8 MB or so
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
+GZIP = b"\x1f\x8b"  # how such data begin
 SUFFIXES = (".ndjson", ".ndjson.gz")
 BITMAPS = ".npy"
 
@@ -39,6 +42,11 @@ class Block:
     size: int
     offset: int
     too_long: bool = False
+
+    @property
+    def piece(self) -> int:
+        """The piece of the source that it starts in. A file's blocks end where the last line that does so ends."""
+        return self.offset // PIECE
 
 
 def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[Source]:
@@ -111,19 +119,58 @@ def label_of(source: Source) -> str:
     return Path(name).stem
 
 
-def digest_of(path: Path) -> str:
-    """XXH3 (128 bits, hex) of a file: tells whether it is still the same. SHA-256 takes longer than all of parsing."""
-    digest = xxhash.xxh3_128()
+def pieces(size: int) -> range:
+    """The numbers of the pieces of a file of ``size`` bytes; there is a first one always."""
+    return range(max(1, -(-size // PIECE)))
+
+
+class Digest:
+    """XXH3 (128 bits) of each piece of a file's bytes. SHA-256 takes longer than all of parsing."""
+
+    def __init__(self) -> None:
+        self._of: list[Any] = []
+        self._size = 0
+
+    def update(self, data: Buffer) -> None:
+        view = memoryview(data)
+        while view:
+            if self._size % PIECE == 0:
+                self._of.append(xxhash.xxh3_128())
+            part = view[: PIECE - self._size % PIECE]
+            self._of[-1].update(part)
+            self._size += len(part)
+            view = view[len(part) :]
+
+    @property
+    def pieces(self) -> dict[int, bytes]:
+        """16 bytes a piece."""
+        return {number: digest.digest() for number, digest in enumerate(self._of)}
+
+
+def join_digests(pieces: Mapping[int, bytes]) -> str:
+    """The digest (hex) of a file: that of its only piece, else of all their digests, which can be had side by side."""
+    in_order = [pieces[number] for number in sorted(pieces)]
+    return in_order[0].hex() if len(in_order) == 1 else xxhash.xxh3_128_hexdigest(b"".join(in_order))
+
+
+def digests_of(path: Path) -> dict[int, bytes]:
+    """The digest of each piece of a file."""
+    digest = Digest()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return digest.pieces
+
+
+def digest_of(path: Path) -> str:
+    """``join_digests`` of a file: tells whether it is still the same."""
+    return join_digests(digests_of(path))
 
 
 class _Watched(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
-    def __init__(self, file: IO[bytes], digest: Any, seen: Callable[[int], None] | None) -> None:
+    def __init__(self, file: IO[bytes], digest: Digest | None, seen: Callable[[int], None] | None) -> None:
         self.file, self.digest, self.seen = file, digest, seen
         self.size = 0
         self._head = b""
@@ -171,19 +218,26 @@ class FileBlocks:
 
     Args:
         source: a path, or an object with ``readinto`` (it is not closed).
-        digest: also compute ``xxh3`` of the file's bytes (of the compressed ones of a gzip file).
+        digest: also compute ``digests`` of the file's bytes (of the compressed ones of a gzip file).
         seen: called with the number of bytes after each read of the file.
+        piece: only the lines that begin in this piece of a file that is not zipped and can ``seek``.
 
     Raises on iteration:
         OSError: the file cannot be read; its gzip data is corrupt (the message names the file).
     """
 
     def __init__(
-        self, source: Source, *, digest: bool = False, seen: Callable[[int], None] | None = None, block: int = BLOCK
+        self,
+        source: Source,
+        *,
+        digest: bool = False,
+        seen: Callable[[int], None] | None = None,
+        piece: int | None = None,
+        block: int = BLOCK,
     ) -> None:
-        self.source, self.name, self.block, self.seen = source, name_of(source), block, seen
+        self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
         self.size = 0  # bytes of the file, once all blocks were read
-        self._digest = xxhash.xxh3_128() if digest else None
+        self._digest = Digest() if digest else None
         self._free: list[bytearray] = []
 
     @property
@@ -195,10 +249,11 @@ class FileBlocks:
         return 0
 
     @property
-    def xxh3(self) -> str:
-        """XXH3 (128 bits, hex) of the whole file, once all blocks were read."""
+    def digests(self) -> dict[int, bytes]:
+        """The digest of each piece of the file, or of the one that was wanted, once all blocks were read."""
         assert self._digest is not None
-        return self._digest.hexdigest()
+        pieces = self._digest.pieces
+        return pieces if self.piece is None else {self.piece: pieces[0]} if pieces else {}
 
     def recycle(self, block: Block) -> None:
         """Give a block's buffer back."""
@@ -213,8 +268,11 @@ class FileBlocks:
             yield from self._blocks(self.source)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
+        if self.piece is not None:
+            yield from self._piece(file, self.piece)
+            return
         watched = _Watched(file, self._digest, self.seen)
-        zipped = watched.head(2) == b"\x1f\x8b"
+        zipped = watched.head(2) == GZIP
         if zipped:
             open_gzip, errors = _gzip_reader()
             try:
@@ -226,11 +284,24 @@ class FileBlocks:
             yield from self._cut(watched.readinto)
         self.size = watched.size
 
-    def _cut(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
+    def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
+        start = piece * PIECE
+        inside = False
+        if start:
+            file.seek(start - 1)
+            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier piece
+        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + PIECE, inside)
+
+    def _cut(
+        self, readinto: Callable[[Any], int | None], offset: int = 0, stop: int = sys.maxsize, skipping: bool = False
+    ) -> Iterator[Block]:
+        """Blocks of the lines that begin before ``stop``. What is read begins at ``offset``.
+
+        ``skipping``: in the middle of a line that is not wanted, or too long.
+        """
         buffer = self._buffer(self.block)
-        filled = offset = 0
-        skipping = False  # in the middle of a line that is too long
-        while True:
+        filled = 0
+        while offset < stop:
             room = len(buffer) - PADDING - 1  # one more for the newline that a last line may lack
             with memoryview(buffer) as view:
                 while filled < room and (n := readinto(view[filled:room])):
@@ -252,20 +323,23 @@ class FileBlocks:
                 yield Block(b"", 0, offset, too_long=True)
                 offset, filled, skipping = offset + filled, 0, True
                 continue
-            if end:
-                if filled > size:
-                    buffer[filled] = 10
-                    filled += 1
-                if filled:
-                    yield Block(buffer, filled, offset)
-                return
+            if end and filled > size:
+                buffer[filled] = 10
+                filled = size = filled + 1
             if size:
+                left = PIECE - offset % PIECE
+                if size > left:
+                    size = buffer.find(b"\n", left - 1) + 1
                 rest = bytes(buffer[size:filled])
                 yield Block(buffer, size, offset)
                 offset += size
+                if end and not rest:
+                    return
                 buffer = self._buffer(max(self.block, len(rest)))
                 buffer[: len(rest)] = rest
                 filled = len(rest)
+            elif end:
+                return
             else:
                 buffer += bytes(min(len(buffer), MAX_LINE + 2 + PADDING - len(buffer)))
 
@@ -289,7 +363,7 @@ class MemoryBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
-        if bytes(data[:2]) == b"\x1f\x8b" or bytes(data[:3]) == b"\xef\xbb\xbf":
+        if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf":
             # Neither can be scanned in place; both are rare in memory.
             copy = FileBlocks(io.BytesIO(data), block=self.block)
             copy.name = self.name

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+from uuid import uuid4
 
 from .errors import DataError
 
@@ -42,6 +44,48 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(e, OSError) and e.filename == str(temporary):
             raise OSError(e.errno, e.strerror, str(path)) from e
         raise
+
+
+def temporary_name() -> str:
+    """A name that no other attempt at the same file has, on this machine or another."""
+    return f"{TEMPORARY}{uuid4().int}"
+
+
+class Directory:
+    """The files of a directory of this machine, by their names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        """Make it, if it is not there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file, sorted by name."""
+        return {path.name: path.stat().st_size for path in sorted(self.path.iterdir()) if path.is_file()}
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write to."""
+        with naming(self.path / name), (self.path / name).open("wb") as file:
+            yield file
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name, also if there is one of that name."""
+        (self.path / name).replace(self.path / new)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; those that are not there are gone already."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        write_bytes(self.path / name, data)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
