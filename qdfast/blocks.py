@@ -8,19 +8,17 @@ import os
 import select
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeGuard, cast
 
-import xxhash
-
+from . import digests
 from ._core import PADDING
 from .errors import DataError
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
-PIECE = 32 << 20  # bytes of a source that are read, and prepared, without regard to the others: a shard of 8 MB or so
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
 GZIP = b"\x1f\x8b"  # how such data begin
 SUFFIXES = (".ndjson", ".ndjson.gz")
@@ -46,7 +44,7 @@ class Block:
     @property
     def piece(self) -> int:
         """The piece of the source that it starts in. A file's blocks end where the last line that does so ends."""
-        return self.offset // PIECE
+        return self.offset // digests.PIECE
 
 
 def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[Source]:
@@ -119,58 +117,10 @@ def label_of(source: Source) -> str:
     return Path(name).stem
 
 
-def pieces(size: int) -> range:
-    """The numbers of the pieces of a file of ``size`` bytes; there is a first one always."""
-    return range(max(1, -(-size // PIECE)))
-
-
-class Digest:
-    """XXH3 (128 bits) of each piece of a file's bytes. SHA-256 takes longer than all of parsing."""
-
-    def __init__(self) -> None:
-        self._of: list[Any] = []
-        self._size = 0
-
-    def update(self, data: Buffer) -> None:
-        view = memoryview(data)
-        while view:
-            if self._size % PIECE == 0:
-                self._of.append(xxhash.xxh3_128())
-            part = view[: PIECE - self._size % PIECE]
-            self._of[-1].update(part)
-            self._size += len(part)
-            view = view[len(part) :]
-
-    @property
-    def pieces(self) -> dict[int, bytes]:
-        """16 bytes a piece."""
-        return {number: digest.digest() for number, digest in enumerate(self._of)}
-
-
-def join_digests(pieces: Mapping[int, bytes]) -> str:
-    """The digest (hex) of a file: that of its only piece, else of all their digests, which can be had side by side."""
-    in_order = [pieces[number] for number in sorted(pieces)]
-    return in_order[0].hex() if len(in_order) == 1 else xxhash.xxh3_128_hexdigest(b"".join(in_order))
-
-
-def digests_of(path: Path) -> dict[int, bytes]:
-    """The digest of each piece of a file."""
-    digest = Digest()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.pieces
-
-
-def digest_of(path: Path) -> str:
-    """``join_digests`` of a file: tells whether it is still the same."""
-    return join_digests(digests_of(path))
-
-
 class _Watched(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
-    def __init__(self, file: IO[bytes], digest: Digest | None, seen: Callable[[int], None] | None) -> None:
+    def __init__(self, file: IO[bytes], digest: digests.Digest | None, seen: Callable[[int], None] | None) -> None:
         self.file, self.digest, self.seen = file, digest, seen
         self.size = 0
         self._head = b""
@@ -237,7 +187,7 @@ class FileBlocks:
     ) -> None:
         self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
         self.size = 0  # bytes of the file, once all blocks were read
-        self._digest = Digest() if digest else None
+        self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
 
     @property
@@ -285,12 +235,12 @@ class FileBlocks:
         self.size = watched.size
 
     def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
-        start = piece * PIECE
+        start = piece * digests.PIECE
         inside = False
         if start:
             file.seek(start - 1)
             inside = file.read(1) != b"\n"  # of a line that belongs to an earlier piece
-        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + PIECE, inside)
+        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + digests.PIECE, inside)
 
     def _cut(
         self, readinto: Callable[[Any], int | None], offset: int = 0, stop: int = sys.maxsize, skipping: bool = False
@@ -327,7 +277,7 @@ class FileBlocks:
                 buffer[filled] = 10
                 filled = size = filled + 1
             if size:
-                left = PIECE - offset % PIECE
+                left = digests.PIECE - offset % digests.PIECE
                 if size > left:
                     size = buffer.find(b"\n", left - 1) + 1
                 rest = bytes(buffer[size:filled])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import uuid4
 from .errors import DataError
 
 TEMPORARY = ".tmp-"  # every unfinished file has this at the start of its name
+_OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 
 
 @contextmanager
@@ -63,7 +65,12 @@ class Directory:
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each file, sorted by name."""
-        return {path.name: path.stat().st_size for path in sorted(self.path.iterdir()) if path.is_file()}
+        found: dict[str, int] = {}
+        for path in sorted(self.path.iterdir()):
+            if path.is_file():
+                with suppress(FileNotFoundError):  # somebody's temporary file, gone by now
+                    found[path.name] = path.stat().st_size
+        return found
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -87,6 +94,10 @@ class Directory:
         """Write a file, whole or not at all."""
         write_bytes(self.path / name, data)
 
+    def clean(self) -> None:
+        """Remove what a killed writer left; only for the one that writes to it now."""
+        self.remove(name for name in self.sizes() if _OURS.match(name))
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all."""
@@ -96,9 +107,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def remove_temporaries(directory: Path) -> None:
     """Remove what a killed writer left; only for the holder of the directory's lock."""
-    for path in directory.glob(f"{TEMPORARY}[0-9]*"):
-        if path.is_file():
-            path.unlink()
+    Directory(directory).clean()
 
 
 @contextmanager

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bitmaps import AnyDrawings, concat_any
-from .blocks import FileBlocks, join_digests
+from .blocks import FileBlocks
+from .digests import join_digests
 from .drawings import Drawings
 from .errors import DataError
 from .files import Directory, temporary_name

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .blocks import FileBlocks, digest_of, digests_of, expand, has_bitmaps, label_of
+from .blocks import FileBlocks, expand, has_bitmaps, label_of
+from .digests import digest_of, digests_of
 from .errors import DataError
 from .files import Directory, only_writer, remove_temporaries
 from .labels import Label
@@ -55,18 +56,13 @@ def prepare(
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
     options = Options(recognized, label, validation, raw)
-    paths = [Path(p) for p in expand(sources, bitmaps=True)]  # type: ignore[arg-type]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
-        if has_bitmaps(path) != has_bitmaps(paths[0]):
-            raise DataError(f"{path} and {paths[0]}: bitmaps and strokes cannot be prepared together")
+    paths = regular_files(sources)
     out = Path(out)
     with only_writer(out, "preparing"):
         shards = Directory(out / SHARDS)
         shards.make()
         remove_temporaries(out)
-        remove_temporaries(shards.path)
+        shards.clean()
         known = read_records(shards)
         records: dict[str, Record] = {}
         size = sum(p.stat().st_size for p in paths)
@@ -82,6 +78,17 @@ def prepare(
                 add(records, str(path), record, said, log)
         finish(Directory(out), shards, records.values(), options, "bitmaps" if has_bitmaps(paths[0]) else "strokes")
     return Prepared(out)
+
+
+def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that ``sources`` name, in order; arguments and errors as of ``prepare``."""
+    paths = [Path(p) for p in expand(sources, bitmaps=True)]  # type: ignore[arg-type]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
+        if has_bitmaps(path) != has_bitmaps(paths[0]):
+            raise DataError(f"{path} and {paths[0]}: bitmaps and strokes cannot be prepared together")
+    return paths
 
 
 def _known(path: Path, options: Options, records: list[Record]) -> Record | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from .blocks import PIECE
+from .digests import PIECE
 from .errors import DataError
 from .files import Directory
 from .pieces import BITMAPS_PER_PIECE, Classes, Options, Part, Record, add_classes
@@ -105,7 +105,7 @@ def _classes_from_dict(classes: dict[str, Any]) -> Classes:
     }
 
 
-def finish(out: Directory, shards: Directory, records: Iterable[Record], options: Options, kind: Kind) -> None:
+def finish(out: Directory, shards: Directory, records: Iterable[Record], options: Options, kind: Kind) -> Record:
     """Write the manifest of ``records`` as ``add`` has them, and remove the files of other sources and options."""
     records = list(records)
     classes = add_classes(*(_classes_from_dict(r["classes"]) for r in records))
@@ -122,6 +122,7 @@ def finish(out: Directory, shards: Directory, records: Iterable[Record], options
     mine = {s["file"] for r in records for s in r["shards"]}
     mine |= {f"{_stem(r['label'], r['key'])}.json" for r in records}
     shards.remove(name for name in shards.sizes() if name not in mine and _OURS.fullmatch(name))
+    return manifest
 
 
 def add(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast import blocks
-from qdfast.blocks import FileBlocks, digest_of, digests_of, join_digests, pieces
+from qdfast import blocks, digests
+from qdfast.blocks import FileBlocks
+from qdfast.digests import digest_of, digests_of, join_digests, pieces
 from qdfast.files import Directory
 from qdfast.parser import ParserPool
 from qdfast.pieces import Options, Part, strokes_of, write_pieces
@@ -41,7 +42,7 @@ LINES = [
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "PIECE", PIECE)
+        patch.setattr(digests, "PIECE", PIECE)
         patch.setattr(blocks, "MAX_LINE", MAX_LINE)
         yield
 
@@ -86,7 +87,7 @@ def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list
 
 
 def test_the_digest_of_a_file(small: object, tmp_path: Path):
-    digests = set()
+    seen = set()
     for size in (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7):
         (tmp_path / "file").write_bytes(b"z" * size)
         source = FileBlocks(tmp_path / "file", digest=True)
@@ -95,5 +96,5 @@ def test_the_digest_of_a_file(small: object, tmp_path: Path):
         assert len(source.digests) == len(pieces(size)) - (size == 0)
         assert join_digests(source.digests) == digest_of(tmp_path / "file")
         assert (digest_of(tmp_path / "file") == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= PIECE)
-        digests.add(digest_of(tmp_path / "file"))
-    assert len(digests) == 7
+        seen.add(digest_of(tmp_path / "file"))
+    assert len(seen) == 7

@@ -170,7 +170,7 @@ def test_label_by_word(doodles: Path, tmp_path: Path, prepared: qdfast.Prepared)
 
 
 def test_small_shards_and_threads_change_nothing(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.blocks.PIECE", 20_000)
+    monkeypatch.setattr("qdfast.digests.PIECE", 20_000)
     one = prepare(doodles, tmp_path / "one", threads=1)
     prepare(doodles, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
