@@ -111,14 +111,12 @@ class Part:
         return merge(reports)
 
 
-def add_classes(*parts: Classes) -> Classes:
-    """The sums of ``parts``, sorted by class."""
-    out: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
-    for name in sorted(set().union(*parts)):
-        found = [part[name] for part in parts if name in part]
-        out[name] = {
-            side: (sum(of[side][0] for of in found), DeltaStats.merge(of[side][1] for of in found)) for side in SPLITS
-        }
+def add_classes(some: Classes, others: Classes) -> Classes:
+    """The sums of both."""
+    out = dict(some)
+    for name, sides in others.items():
+        mine = out.get(name)
+        out[name] = {s: (n + mine[s][0], deltas + mine[s][1]) for s, (n, deltas) in sides.items()} if mine else sides
     return out
 
 

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -94,7 +95,7 @@ def commit(part: Part, source: str, size: int, label: str, options: Options, sha
 def _classes_to_dict(classes: Classes) -> dict[str, Any]:
     return {
         name: {side: {"drawings": n, "deltas": deltas.to_dict()} for side, (n, deltas) in sides.items()}
-        for name, sides in classes.items()
+        for name, sides in sorted(classes.items())
     }
 
 
@@ -108,7 +109,7 @@ def _classes_from_dict(classes: dict[str, Any]) -> Classes:
 def finish(out: Directory, shards: Directory, records: Iterable[Record], options: Options, kind: Kind) -> Record:
     """Write the manifest of ``records`` as ``add`` has them, and remove the files of other sources and options."""
     records = list(records)
-    classes = add_classes(*(_classes_from_dict(r["classes"]) for r in records))
+    classes: Classes = reduce(add_classes, (_classes_from_dict(r["classes"]) for r in records))
     manifest = {
         "format": FORMAT,
         "kind": kind,
