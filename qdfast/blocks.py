@@ -79,9 +79,10 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
             raise DataError(f"{path}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files in this directory")
         if len({has_bitmaps(f) for f in files}) == 2:
             raise DataError(f"{path}: .ndjson and .npy files in one directory: name the files to read")
+        names = {file.name for file in files}
         for file in files:
             _check_name(str(file))
-            if file.with_name(file.name + ".gz") in files:
+            if file.name + ".gz" in names:
                 raise DataError(f"{file} and {file.name}.gz would be read both: name the files to read")
         out += files
     if not out:
@@ -231,7 +232,7 @@ class FileBlocks:
             except errors as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
-            yield from self._cut(watched.readinto)
+            yield from self._cut(watched.readinto, expected=self.expected)
         self.size = watched.size
 
     def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
@@ -243,13 +244,19 @@ class FileBlocks:
         yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + digests.PIECE, inside)
 
     def _cut(
-        self, readinto: Callable[[Any], int | None], offset: int = 0, stop: int = sys.maxsize, skipping: bool = False
+        self,
+        readinto: Callable[[Any], int | None],
+        offset: int = 0,
+        stop: int = sys.maxsize,
+        skipping: bool = False,
+        expected: int = 0,
     ) -> Iterator[Block]:
         """Blocks of the lines that begin before ``stop``. What is read begins at ``offset``.
 
-        ``skipping``: in the middle of a line that is not wanted, or too long.
+        ``skipping``: in the middle of a line that is not wanted, or too long. ``expected``: how many bytes there are,
+        if that is known: a buffer is cleared when it is made, which takes longer than to read a small file.
         """
-        buffer = self._buffer(self.block)
+        buffer = self._buffer(min(self.block, expected + 1) if expected else self.block)
         filled = 0
         while offset < stop:
             room = len(buffer) - PADDING - 1  # one more for the newline that a last line may lack
