@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from uuid import uuid4
 from .errors import DataError
 
 TEMPORARY = ".tmp-"  # every unfinished file has this at the start of its name
+_USUAL_OPEN_FILES = 256  # the limit there is on macOS; 1,024 on Linux
 _OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 
 
@@ -108,6 +110,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 def remove_temporaries(directory: Path) -> None:
     """Remove what a killed writer left; only for the holder of the directory's lock."""
     Directory(directory).clean()
+
+
+def allow_open_files(more: int) -> None:
+    """Let this process have ``more`` files open than are usual, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _USUAL_OPEN_FILES + more
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

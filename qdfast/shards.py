@@ -19,6 +19,7 @@ from .arrays import bitmap_array, delta_arguments, join
 from .bitmaps import AnyDrawings, Bitmaps
 from .drawings import COLUMNS, Drawings, concat
 from .errors import DataError
+from .files import allow_open_files
 from .stats import DeltaStats
 
 FORMAT = 1
@@ -260,7 +261,9 @@ class Prepared:
 
     @cached_property
     def _shards(self) -> list[tuple[AnyDrawings, NDArray[np.uint8]]]:
-        return [read_shard(path) for path in self.shard_paths]
+        paths = self.shard_paths
+        allow_open_files(len(paths))  # Python keeps a file open as long as it is mapped
+        return [read_shard(path) for path in paths]
 
     def rows(self, split: Split = "all") -> Rows:
         """The drawings of a split, labelled with indices into ``classes``, in the order of the manifest.
