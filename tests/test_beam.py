@@ -57,6 +57,13 @@ def test_the_same_files_as_here(small: None, doodles: Path, tmp_path: Path, opti
     assert said["beam"] == said["here"]
 
 
+def test_real_drawings(quickdraw: Path, tmp_path: Path):
+    manifest = beam.prepare([str(quickdraw / "qd20")], str(tmp_path / "beam"), recognized="any")
+    assert manifest["drawings"] > 60_000
+    prepare(quickdraw / "qd20", tmp_path / "here", recognized="any")
+    assert tree(tmp_path / "beam") == tree(tmp_path / "here")
+
+
 def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: Path):
     src, out = tmp_path / "src", tmp_path / "out"
     shutil.copytree(doodles, src)
