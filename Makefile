@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving clean
+.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -20,6 +20,15 @@ check: $(VENV)/installed
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,test]'
+	touch $@
+
+# Apart from the others, as Apache Beam asks for older versions of protobuf and pyarrow than those are tested with.
+test-beam: $(VENV)-beam/installed
+	$(VENV)-beam/bin/pytest tests/test_beam.py tests/test_pieces.py tests/test_prepare.py
+
+$(VENV)-beam/installed: $(PACKAGE_INPUTS)
+	test -x $(VENV)-beam/bin/python || $(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check --editable '.[beam]' 'pytest>=8' 'hypothesis>=6.100' 'safetensors>=0.4'
 	touch $@
 
 # The same tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.

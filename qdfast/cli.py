@@ -29,6 +29,7 @@ EXTRAS = {
     "grpc_reflection": "serve",
     "prometheus_client": "serve",
     "tensorflow_serving": "serve",
+    "apache_beam": "beam",
 }
 
 
@@ -58,20 +59,25 @@ def _doodles(a: argparse.Namespace) -> None:
 
 
 def _prepare(a: argparse.Namespace) -> None:
-    from .prepare import prepare
+    from .shards import SPLITS
 
-    data = prepare(
-        a.sources,
-        a.out,
-        recognized=a.recognized,
-        label=a.label,
-        validation=a.validation,
-        raw=a.raw,
-        threads=a.threads,
-        log=say,
-    )
-    train, validation = (sum(data.counts(split).values()) for split in ("train", "validation"))
-    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(data.classes)} classes")
+    options = {name: getattr(a, name) for name in ("recognized", "label", "validation", "raw")}
+    if a.runner == "beam":
+        import_quietly("apache_beam")
+        from . import beam
+
+        if a.threads:
+            raise DataError("--threads is for the local runner: Beam's own options say how many workers there are")
+        manifest = beam.prepare(a.sources, a.out, **options, beam_args=a.beam_arg, log=say)
+    else:
+        from .prepare import prepare
+
+        if a.beam_arg:
+            raise DataError("--beam-arg is for --runner beam")
+        manifest = prepare(a.sources, a.out, **options, threads=a.threads, log=say).manifest
+    classes = manifest["classes"].values()
+    train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
+    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(classes)} classes")
 
 
 def _models(a: argparse.Namespace) -> None:
@@ -204,11 +210,16 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
-def _path(text: str) -> Path:
-    """An argparse type: not "", which would be the current directory; it is what an unset shell variable gives."""
+def _place(text: str) -> str:
+    """An argparse type, of a path or URL: not "", which would be the current directory; an unset variable gives it."""
     if not text:
         raise argparse.ArgumentTypeError("empty path")
-    return Path(_text(text))
+    return _text(text)
+
+
+def _path(text: str) -> Path:
+    """An argparse type."""
+    return Path(_place(text))
 
 
 def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Callable[[str], Any] = _path) -> None:
@@ -260,11 +271,19 @@ def parser() -> argparse.ArgumentParser:
     p = command("prepare", _prepare, "drawings to training data: columns, split, statistics")
     files = ".ndjson or .ndjson.gz file, or .npy file of bitmaps, or directory of them"
     either = f"{files}, or prepared directory"
-    _sources(p, "only", files)
+    _sources(p, "only", files, _place)
     _label(p)
-    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the prepared data")
+    p.add_argument("--out", required=True, type=_place, metavar="DIR", help="directory for the prepared data")
     p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
     p.add_argument("--threads", type=_count, metavar="N", help="parsing threads; not given: one per core")
+    p.add_argument("--runner", choices=("local", "beam"), default="local", help="Beam: SRC and DIR may be URLs")
+    p.add_argument(
+        "--beam-arg",
+        action="append",
+        default=[],
+        metavar="ARG",
+        help="an option for Beam: --beam-arg=--runner=FlinkRunner",
+    )
 
     p = command("models", _models, "list what `train --model` takes: networks, and scikit-learn's classifiers")
     p.add_argument("--classes", type=_count, default=345, metavar="N", help="of which the parameters are counted")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from .bitmaps import AnyDrawings, read_bitmaps
-from .blocks import Source, digest_of, expand, has_bitmaps, label_of, name_of
+from .blocks import Source, expand, has_bitmaps, label_of, name_of
+from .digests import digest_of
 from .errors import DataError
 from .labels import Label, labelled, labelled_bitmaps
 from .ndjson import Recognized, iter_ndjson, read_ndjson

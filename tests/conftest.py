@@ -36,6 +36,11 @@ def no_big_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
+def few_open_files() -> None:
+    """``preexec_fn`` of a process that may have 64 files open, unless it asks for more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 @pytest.fixture(scope="session")
 def quickdraw() -> Path:
     """The directory of real drawings ($QDFAST_DATA, else ../shared/quickdraw); skips where there is none."""

@@ -47,6 +47,15 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
         assert not out.exists() or not [f for f in out.rglob("*") if f.is_file()]
 
 
+def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    command = ["prepare", doodles, "--out", tmp_path / "out"]
+    assert "--beam-arg is for --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    line = refused(capsys, *command, "--runner", "beam")
+    assert line == "qdfast prepare: error: apache_beam is not installed: pip install 'qdfast[beam]'"
+    assert not (tmp_path / "out").exists()
+
+
 def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for command in (
         ["train", tmp_path, "--out", tmp_path / "run"],
