@@ -19,7 +19,7 @@ check: $(VENV)/installed
 
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,play,test]'
 	touch $@
 
 # The same tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
