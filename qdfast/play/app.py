@@ -85,10 +85,15 @@ def application(
 
     return Starlette(
         routes=[
-            Route(f"{API}model", model),
-            Route(f"{API}guess", guess, methods=["POST"]),
-            Route(f"{API}ndjson", ndjson, methods=["POST"]),
-            Route(f"{API}drawings", drawings),
+            Mount(
+                API,
+                routes=[
+                    Route("/model", model),
+                    Route("/guess", guess, methods=["POST"]),
+                    Route("/ndjson", ndjson, methods=["POST"]),
+                    Route("/drawings", drawings),
+                ],
+            ),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
         middleware=[Middleware(Guard, hosts=hosts)],

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from ..blocks import Source, label_of
+from ..blocks import Source, has_bitmaps, label_of
 from ..client import Client
 from ..doodles import CLASSES, Drawing, doodle
 from ..drawings import Drawings
@@ -40,14 +40,13 @@ class Examples:
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._of: dict[str, Callable[[int], Drawings]] = {}
         for source in resolve(sources) if sources else ():
-            if not isinstance(source, Prepared):
-                self._of[label_of(source)] = partial(_of_file, source)
-                continue
-            rows = source.rows()
-            if rows.kind != "strokes":
+            if source.kind == "bitmaps" if isinstance(source, Prepared) else has_bitmaps(source):
                 raise DataError(f"{source_name(source)}: these are bitmaps, and strokes are shown")
-            for code, name in enumerate(source.classes):
-                self._of[name] = partial(_of_rows, rows, code)
+            if isinstance(source, Prepared):
+                rows = source.rows()
+                self._of |= {name: partial(_of_rows, rows, code) for code, name in enumerate(source.classes)}
+            else:
+                self._of[label_of(source)] = partial(_of_file, source)
 
     @property
     def classes(self) -> list[str]:

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-API = "/api/"
+API = "/api"
 RATE, BURST = 30.0, 60  # requests a second of one client, and at once: the page asks ten times a second
 MAX_UNDER_WAY = 64  # requests of all clients
 
@@ -87,7 +87,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         if self.hosts is not None and host_name(Headers(scope=scope).get("host", "")) not in self.hosts:
             return refusal(421, f"the page is at {', '.join(sorted(self.hosts))}, not at what the Host header says")
-        if not scope["path"].startswith(API):
+        if not scope["path"].startswith(f"{API}/"):
             return None
         if self._under_way > MAX_UNDER_WAY:
             return refusal(429, "too many requests of all clients at once: try again", 1.0)

@@ -1,6 +1,7 @@
 // The game: a word, 20 seconds, and the model calls out guesses until it has it.
 
 const SECONDS = 20;
+const SURE = 0.3; // probability from which on it has it: a dot is everything a little
 const GRACE = 1200; // ms in which the model's success can be read
 
 const $ = (id) => document.getElementById(id);
@@ -54,12 +55,12 @@ async function playRound(word, board, guesser, trouble) {
       ({ guesses }) => {
         if (!guesses.length) return;
         round.guesses = guesses;
-        const [label] = guesses[0];
-        if (label === word) {
+        const [label, probability] = guesses[0];
+        if (label === word && probability >= SURE) {
           round.recognized = true;
           round.seconds = SECONDS - Math.max(0, left) / 1000;
           done();
-        } else if (!called.has(label)) {
+        } else if (label !== word && !called.has(label)) {
           $("says").textContent = called.size ? `… or ${label}` : `I see ${label}`;
           called.add(label);
         }

@@ -50,22 +50,22 @@ function show(round, button) {
   );
 }
 
-// A heading, and drawings of each of the classes as soon as they are there; nothing where there are none.
+// A heading, and drawings of each of the classes as soon as all are there; nothing where there are none.
 function shown(title, classes, count = Infinity) {
   const heading = element("h3", { hidden: "" }, title);
   const row = element("div", { class: "drawings" });
-  for (const word of classes) {
-    drawings(word).then(
-      ({ drawings, kind }) => {
-        heading.hidden &&= !drawings.length;
-        if (kind === "procedural" && count > 1) heading.textContent = `Some procedural doodles of ${word}`;
+  Promise.all(classes.map(drawings)).then(
+    (answers) => {
+      answers.forEach(({ drawings, kind }, i) => {
+        if (drawings.length) heading.hidden = false;
+        if (kind === "procedural" && count > 1) heading.textContent = `Some procedural doodles of ${classes[i]}`;
         for (const drawing of drawings.slice(0, count)) {
-          const caption = count === 1 ? [element("figcaption", {}, word)] : [];
-          row.append(element("figure", {}, picture(drawing, GOOGLE_SIDE, word), ...caption));
+          const caption = count === 1 ? [element("figcaption", {}, classes[i])] : [];
+          row.append(element("figure", {}, picture(drawing, GOOGLE_SIDE, classes[i]), ...caption));
         }
-      },
-      () => {}, // the page does without
-    );
-  }
+      });
+    },
+    () => {}, // the page does without
+  );
   return [heading, row];
 }
