@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu clean
+.PHONY: quickstart test check sanitize fuzz bench bench-play bench-train bench-blog bench-accuracy bench-ablation bench-gpu clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -66,6 +66,9 @@ bench-accuracy: $(VENV)/installed
 
 bench-ablation: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_ablation.py $(DATA) --out $(WORK)/ablation
+
+bench-play: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_play.py $(MODEL) $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf build dist quickstart quickstart-data qdfast/*.c qdfast/*.so *.egg-info

@@ -1,7 +1,8 @@
 // What the page shows of guesses and drawings.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = 0.04; // of a picture's side
+const MARGIN = 0.06; // around a picture, of the drawing's size
+const PEN = 0.02; // width of a line, of the picture's
 
 // An element with attributes and children (elements, or text).
 export function element(name, attributes = {}, ...children) {
@@ -11,18 +12,21 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// A drawing, [[xs, ys], …], as a picture; `side` is the width and height of its coordinates.
-export function picture(drawing, side, name) {
+// A drawing, [[xs, ys], …] in any unit, as a picture that it fills.
+export function picture(drawing, name) {
+  const [xs, ys] = [0, 1].map((axis) => drawing.flatMap((stroke) => stroke[axis]));
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const ink = Math.max(right - left, bottom - top) || 1;
+  const side = ink * (1 + 2 * MARGIN);
   const svg = document.createElementNS(SVG, "svg");
-  const margin = side * MARGIN;
-  svg.setAttribute("viewBox", `${-margin} ${-margin} ${side + 2 * margin} ${side + 2 * margin}`);
+  svg.setAttribute("viewBox", `${(left + right - side) / 2} ${(top + bottom - side) / 2} ${side} ${side}`);
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", name);
   for (const [xs, ys] of drawing) {
     const line = document.createElementNS(SVG, "polyline");
     const points = xs.map((x, i) => `${x},${ys[i]}`);
     line.setAttribute("points", (points.length > 1 ? points : [points[0], points[0]]).join(" "));
-    line.setAttribute("stroke-width", side * 0.02);
+    line.setAttribute("stroke-width", side * PEN);
     svg.append(line);
   }
   return svg;

@@ -1,10 +1,8 @@
 // After the game: what was drawn, what else it looked like, and how others drew it.
 
-import { SIDE } from "./board.js";
 import { drawings } from "./api.js";
 import { element, picture, showBars } from "./pictures.js";
 
-const GOOGLE_SIDE = 255; // largest coordinate of drawings in Google's simplified form
 const OTHERS = 3; // classes that it looked like, with a drawing of each
 
 const $ = (id) => document.getElementById(id);
@@ -27,7 +25,7 @@ function tile(round) {
   const mark = round.recognized ? "✓" : "✗";
   const name = `${round.word}: ${round.recognized ? "known" : "not known"}`;
   const button = element("button", { type: "button", "aria-label": name, "aria-pressed": "false" });
-  button.append(picture(round.drawing, SIDE, ""), element("span", {}, `${mark} ${round.word}`));
+  button.append(picture(round.drawing, ""), element("span", {}, `${mark} ${round.word}`));
   button.classList.toggle("known", round.recognized);
   button.addEventListener("click", () => show(round, button));
   return button;
@@ -44,7 +42,7 @@ function show(round, button) {
   $("round").replaceChildren(
     element("h3", {}, `You were asked to draw ${round.word}`),
     element("p", {}, said),
-    element("div", { class: "yours" }, picture(round.drawing, SIDE, `Your drawing of ${round.word}`), bars),
+    element("div", { class: "yours" }, picture(round.drawing, `Your drawing of ${round.word}`), bars),
     ...shown(`How others draw ${round.word}`, [round.word]),
     ...shown("What else it looked like", others, 1),
   );
@@ -61,7 +59,7 @@ function shown(title, classes, count = Infinity) {
         if (kind === "procedural" && count > 1) heading.textContent = `Some procedural doodles of ${classes[i]}`;
         for (const drawing of drawings.slice(0, count)) {
           const caption = count === 1 ? [element("figcaption", {}, classes[i])] : [];
-          row.append(element("figure", {}, picture(drawing, GOOGLE_SIDE, classes[i]), ...caption));
+          row.append(element("figure", {}, picture(drawing, classes[i]), ...caption));
         }
       });
     },
