@@ -34,7 +34,7 @@ MEASURE = """() => {
   const guesses = document.getElementById("guesses");
   window.times = [];
   let begun = null;
-  addEventListener("pointerup", (event) => { begun = event.timeStamp; }, true);
+  document.getElementById("canvas").addEventListener("pointerup", (event) => { begun = event.timeStamp; }, true);
   const painted = (since) => requestAnimationFrame(() => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => window.times.push(performance.now() - since);

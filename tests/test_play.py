@@ -297,7 +297,10 @@ def test_examples_of_files_and_prepared_directories(doodles: Path, tmp_path: Pat
         assert (len(some), kind) == (7, "real")
         known = strokes_of(doodles / f"{word}.ndjson")
         assert all(drawing in known for drawing in some)
-        assert len(found.some(word, 1000)[0]) == 120
+    assert len(found.some("star", 1000)[0]) == 120
+    recognized = [line for line in (doodles / "tree.ndjson").read_bytes().splitlines() if b'"recognized":true' in line]
+    assert 0 < len(recognized) < 120
+    assert len(found.some("tree", 1000)[0]) == len(recognized)
     some, kind = found.some("cat", 2)
     assert (len(some), kind) == (2, "procedural")
     assert found.some("nothing of the kind", 2)[0] == []

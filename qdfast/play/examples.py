@@ -68,9 +68,11 @@ class Examples:
 
 
 def _of_file(source: Source, count: int) -> Drawings:
-    """From the first some thousand: a file of Google's has 60 MB."""
+    """From the first some thousand, as a file of Google's has 60 MB; not those that Google's game did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
-    return from_strokes([]) if drawings is None else drawings[_chosen(np.arange(len(drawings)), count)]
+    if drawings is None:
+        return from_strokes([])
+    return drawings[_chosen(np.flatnonzero(drawings.recognized != 0), count)]
 
 
 def _of_rows(rows: Rows, code: int, count: int) -> Drawings:

@@ -1,7 +1,9 @@
 // The game: a word, 20 seconds, and the model calls out guesses until it has it.
 
+import { element } from "./pictures.js";
+
 const SECONDS = 20;
-const SURE = 0.3; // probability from which on it has it: a dot is everything a little
+const SURE = 0.5; // probability from which on it has it: a dot is everything a little
 const GRACE = 1200; // ms in which the model's success can be read
 
 const $ = (id) => document.getElementById(id);
@@ -24,6 +26,9 @@ export async function play(words, board, guesser, trouble) {
 function cardClosed(word, i, of) {
   $("card-count").textContent = of > 1 ? `Drawing ${i + 1} of ${of}` : "";
   $("card-word").textContent = word;
+  $("says").textContent = "";
+  $("clock").textContent = SECONDS;
+  $("asked").replaceChildren("Draw ", element("strong", {}, word));
   $("card").returnValue = "end"; // what Escape means
   $("card").showModal();
   return new Promise((done) => $("card").addEventListener("close", () => done($("card").returnValue), { once: true }));
@@ -33,11 +38,9 @@ async function playRound(word, board, guesser, trouble) {
   const round = { word, drawing: [], guesses: [], recognized: false, seconds: SECONDS, ended: false };
   const over = new AbortController(); // takes all of this round's listeners with it
   const { signal } = over;
-  $("asked").replaceChildren("Draw ", strong(word));
   $("says").textContent = "…";
-  $("clock").textContent = SECONDS;
   board.locked = false;
-  $("canvas").focus();
+  $("canvas").focus({ preventScroll: true });
   await new Promise((done) => {
     let left = 1000 * SECONDS;
     let before = performance.now();
@@ -76,10 +79,4 @@ async function playRound(word, board, guesser, trouble) {
   $("says").textContent = round.recognized ? `Oh, I know: it’s ${word}!` : `Sorry, I did not see ${word} in it.`;
   if (!round.ended) await new Promise((done) => setTimeout(done, GRACE));
   return round;
-}
-
-function strong(text) {
-  const made = document.createElement("strong");
-  made.textContent = text;
-  return made;
 }

@@ -93,6 +93,8 @@ function show(view, game = false) {
   $("no-game").hidden ||= words.length > 0;
   $("asked").textContent = "Draw something";
   board.clear();
+  say("");
+  scrollTo(0, 0);
 }
 
 function chosen(all, count) {
