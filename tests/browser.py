@@ -47,9 +47,10 @@ def on_canvas(page: Any, drawing: Sequence[Any], share: float = 0.9) -> list[lis
     """A drawing's strokes as [[x, y], …] in pixels of the page: in the middle of the canvas, ``share`` of it."""
     box = page.locator("#canvas").bounding_box()
     xs, ys = [[v for stroke in drawing for v in stroke[axis]] for axis in (0, 1)]
-    left, top, size = min(xs), min(ys), max(max(xs) - min(xs), max(ys) - min(ys)) or 1
-    scale, margin = share * box["width"] / size, (1 - share) / 2 * box["width"]
-    x0, y0 = box["x"] + margin, box["y"] + margin
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    scale = share * box["width"] / (max(right - left, bottom - top) or 1)
+    x0 = box["x"] + (box["width"] - scale * (right - left)) / 2
+    y0 = box["y"] + (box["height"] - scale * (bottom - top)) / 2
     return [
         [[x0 + (x - left) * scale, y0 + (y - top) * scale] for x, y in zip(stroke[0], stroke[1], strict=True)]
         for stroke in drawing
