@@ -83,7 +83,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
             "console", lambda m: wrong.append(m.text) if m.type == "error" and "Failed to load" not in m.text else 0
         )
         page.goto(url)
-        expect(page.locator("#model")).to_contain_text("tiny")
+        expect(page.locator("#model")).to_contain_text("version 1")
         return page
 
     yield open_page
