@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz bench bench-play bench-train bench-blog bench-accuracy bench-ablation bench-gpu clean
+.PHONY: quickstart test check sanitize fuzz hostile bench bench-play bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -37,6 +37,11 @@ fuzz: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris || true
 	PYTHON=$(BIN)/python tests/fuzz/run $(SECONDS) $(DATA)
 
+# Requests that nobody should send, to the embedded server.
+REQUESTS ?= 100000
+hostile: $(VENV)/installed
+	$(BIN)/python tests/hostile.py $(REQUESTS)
+
 # The libraries that people use today, to be measured side by side.
 $(VENV)/peers: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -49,6 +54,7 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_simplify.py $(RAW)
 	$(BIN)/python benchmarks/bench_bitmaps.py $(DATA)
 	$(BIN)/python benchmarks/bench_instructions.py
+	$(BIN)/python benchmarks/bench_wire.py
 
 # The long ones: a quarter of an hour, and hours. Those go on where they were killed, in WORK.
 WORK ?= bench-runs
@@ -69,6 +75,11 @@ bench-ablation: $(VENV)/installed
 
 bench-play: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_play.py $(MODEL) $(if $(DATA),--data $(DATA))
+
+# MODEL= is a directory that `qdfast export` wrote. Ten minutes.
+bench-serving: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_serving.py $(MODEL)
+	$(BIN)/python benchmarks/bench_reload.py $(MODEL)
 
 clean:
 	rm -rf build dist quickstart quickstart-data qdfast/*.c qdfast/*.so *.egg-info

@@ -11,12 +11,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataError, Error
 from .quiet import import_quietly
+from .target import add_target, open_model
 
 EXTRAS = {
     "tensorflow": "train",
@@ -26,6 +26,8 @@ EXTRAS = {
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "prometheus_client": "serve",
     "tensorflow_serving": "serve",
     "starlette": "play",
     "uvicorn": "play",
@@ -122,21 +124,18 @@ def _export(a: argparse.Namespace) -> None:
 def _serve(a: argparse.Namespace) -> None:
     from .serve.launch import serve
 
-    serve(a.model_dir, host=a.host, port=a.port, name=a.name, embedded=a.embedded, grace=a.grace)
+    serve(**{name: value for name, value in vars(a).items() if name not in ("command", "run")})
 
 
 def _predict(a: argparse.Namespace) -> None:
-    from .client import Client
     from .predict import predict
     from .report import explain
     from .sources import resolve
 
-    with ExitStack() as stack:
-        client = stack.enter_context(Client(a.target, model=a.model, version=a.version, timeout=a.timeout))
-        sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-        resolve(sources)  # a missing file is said before a server is waited for
-        client.wait_ready(a.wait)
-        report = predict(sources, sys.stdout.buffer, client, k=a.k, recognized=a.recognized, raw=a.raw)
+    sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
+    resolve(sources)  # a missing file is said before a model is loaded, or a server waited for
+    with open_model(a) as model:
+        report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
     say(explain(report))
     if not report.kept:
         raise DataError("no drawings to predict")
@@ -328,16 +327,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--top-k", type=_count, default=10, metavar="K", help="labels an answer may have")
 
     p = command("serve", _serve, "serve a model over gRPC (TensorFlow Serving's API) until interrupted")
-    p.add_argument("model_dir", type=_path, metavar="MODEL_DIR", help="directory with numbered versions")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("model_dir", nargs="?", type=_path, metavar="MODEL_DIR", help="directory with numbered versions")
+    what.add_argument("--models", type=_path, metavar="FILE", help="models, policies, labels: a ModelServerConfig")
     p.add_argument("--name", type=_text, metavar="NAME", help="the model's name; not given: the directory's")
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=_whole, default=8500, help="port to listen on; 0: any free one")
     p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
     p.add_argument("--grace", type=_wait, default=10.0, metavar="S", help="seconds for requests under way when stopped")
+    p.add_argument("--poll-seconds", type=_seconds, default=1.0, metavar="S", help="how often versions are looked for")
+    batching = p.add_mutually_exclusive_group()
+    batching.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters; not given: our own")
+    batching.add_argument("--no-batching", dest="batching", action="store_false", default=None, help="no batches")
+    p.add_argument("--metrics-port", type=_count, metavar="N", help="Prometheus, at /monitoring/prometheus/metrics")
+    p.add_argument("--tls-cert", type=_path, metavar="FILE", help="the server's certificate (PEM): listen with TLS")
+    p.add_argument("--tls-key", type=_path, metavar="FILE", help="its key (PEM)")
+    p.add_argument("--tls-client-ca", type=_path, metavar="FILE", help="whose certificates clients must have (PEM)")
 
-    p = command("predict", _predict, "ask a served model about drawings; answers as ndjson")
+    p = command("predict", _predict, "ask a model, served or exported, about drawings; answers as ndjson")
     _sources(p, "any", f"{either}; - for standard input", _text)
-    p.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="the server's gRPC address")
+    instead = add_target(p)
+    instead.add_argument("--model-dir", type=_path, metavar="DIR", help="an exported model, loaded here: no server")
     p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
     p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
     p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")

@@ -53,6 +53,8 @@ def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[
         ["evaluate", tmp_path, tmp_path, "--out", tmp_path / "report"],
         ["export", tmp_path / "nowhere", "--out", tmp_path / "model"],
         ["serve", tmp_path, "--port", 0],
+        ["serve", "--models", tmp_path / "models.config", "--port", 0, "--embedded"],
+        ["serve", "--models", tmp_path / "models.config", "--name", "x"],
         ["info", tmp_path],
         ["info", tmp_path / "nowhere"],
     ):
@@ -98,6 +100,7 @@ def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
 def test_wrong_usage():
     prepare, predict = ["prepare", "x", "--out", "y"], ["predict", "x"]
     for arguments in (
+        ["serve"], ["serve", "x", "--models", "y"], ["serve", "x", "--batching", "y", "--no-batching"],
         ["prepare"], ["fly"], [], [*prepare, "--label", "z"], [*prepare, "--threads", "0"], ["prepare", "", "--out", "y"],
         ["prepare", "x", "--out", ""], [*predict, "-k", "0"], [*predict, "--timeout", "inf"], [*predict, "--wait", "nan"],
         [*predict, "--model", "\udcff"],

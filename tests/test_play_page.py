@@ -99,6 +99,22 @@ def saved(page: Any) -> list[Any]:
     return json.loads(Path(download.value.path()).read_text())["drawing"]
 
 
+def assert_drawn(page: Any, strokes: Any) -> None:
+    """That the board has these strokes, [[[x, y], …], …] in shares of the paper, to a hundredth of a pixel or so."""
+    with page.expect_request("**/api/ndjson") as request:
+        page.click("#save")
+    (drawn,) = request.value.post_data_json["drawings"]
+    assert len(drawn["drawing"]) == len(strokes)
+    for (xs, ys), expected in zip(drawn["drawing"], strokes, strict=True):
+        np.testing.assert_allclose(np.transpose([xs, ys]) / 1000, expected, rtol=0, atol=3e-5)
+
+
+def shares(page: Any, strokes: Any) -> Any:
+    """Strokes in pixels of the page in shares of the paper."""
+    box = page.locator("#canvas").bounding_box()
+    return [(np.array(stroke) - [box["x"], box["y"]]) / box["width"] for stroke in strokes]
+
+
 def simplified(drawing: Any) -> list[Any]:
     return [[x.tolist(), y.tolist()] for x, y in qdfast.simplify([drawing])[0]]
 
@@ -181,7 +197,7 @@ def test_the_mouse_draws_what_it_does(url: str, visit: Callable[..., Any], densi
     strokes = browser.on_canvas(page, spiral)
     browser.draw(page, strokes)
     browser.guesses(page)
-    assert saved(page) == simplified([list(zip(*stroke, strict=True)) for stroke in strokes])
+    assert_drawn(page, shares(page, strokes))
 
 
 def test_a_pen_that_leaves_the_paper(url: str, visit: Callable[..., Any]) -> None:
@@ -195,7 +211,11 @@ def test_a_pen_that_leaves_the_paper(url: str, visit: Callable[..., Any]) -> Non
     page.mouse.move(box["x"] + box["width"] + 300, box["y"] - 50, steps=5)
     page.mouse.up()
     page.mouse.move(*middle, steps=3)  # draws nothing
-    assert saved(page) == [[[0, 255, 255], [255, 255, 0]]]
+    with page.expect_request("**/api/ndjson") as request:
+        page.click("#save")
+    ((xs, ys),) = request.value.post_data_json["drawings"][0]["drawing"]
+    assert (max(xs), min(ys)) == (1000, 0)
+    assert (xs[-1], ys[-1]) == (1000, 0)
 
 
 def test_pens_and_fingers(url: str, server: Model, visit: Callable[..., Any]) -> None:
@@ -221,7 +241,7 @@ def test_pens_and_fingers(url: str, server: Model, visit: Callable[..., Any]) ->
       fire("pointerdown", 7, 0.5, 0.5, { button: 2 });
       fire("pointermove", 7, 0.5, 0.6);
     }""")
-    assert saved(page) == [[[0, 0, 255, 255], [0, 255, 255, 0]]]
+    assert_drawn(page, [[[0.1, 0.1], [0.1, 0.2], [0.1, 0.3], [0.3, 0.3], [0.3, 0.1]]])
 
 
 def test_undo_clear_and_what_is_guessed_then(url: str, server: Model, visit: Callable[..., Any]) -> None:
@@ -272,7 +292,8 @@ def test_the_keyboard_draws(url: str, visit: Callable[..., Any]) -> None:
         order.append(page.evaluate("document.activeElement.id"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     assert order == ["undo", "clear", "what", "save", "six", "one"]
-    assert saved(page) == [[[0, 255, 255], [0, 0, 255]]]
+    right = [[0.5 + x, 0.5] for x in (0, 0.025, 0.05, 0.075, 0.1, 0.105, 0.11, 0.115, 0.12, 0.125)]
+    assert_drawn(page, [[*right, *([0.625, 0.5 + y] for y in (0.025, 0.05, 0.075, 0.1, 0.125))]])
 
 
 def test_what_is_saved_has_its_word(url: str, visit: Callable[..., Any], tmp_path: Path) -> None:
@@ -497,7 +518,7 @@ def test_a_phone(server: Model, url: str, visit: Callable[..., Any]) -> None:
     touch(page, strokes)
     assert browser.guesses(page)[0] == "dog"
     assert page.evaluate("[scrollX, scrollY, document.documentElement.scrollWidth]") == [0, 0, 360]
-    assert saved(page) == simplified([list(zip(*stroke, strict=True)) for stroke in strokes])
+    assert_drawn(page, shares(page, strokes))
     for button in page.locator("#drawing button:visible").all():
         size = button.bounding_box()
         assert size["height"] >= 44  # a finger's

@@ -58,7 +58,7 @@ def play(
             words = (lambda: examples.classes) if data else cache(partial(named_classes, client))
         else:
             found = Path(model_dir) if model_dir is not None else newest_export(Path())
-            client = stack.enter_context(_embedded(found, model, stack))
+            client = stack.enter_context(_embedded(found, model or found.resolve().name, stack))
             words = partial(exported_classes, found)
         app = application(client, words, examples, names_of(host))
         config = uvicorn.Config(
@@ -71,13 +71,13 @@ def play(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _embedded(model_dir: Path, name: str | None, stack: ExitStack) -> Client:
+def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
     newest_version(model_dir)  # says what is wrong before anything heavy
     import_quietly("tensorflow")
     from ..serve.server import Server
 
     server = stack.enter_context(Server(model_dir, host=LOOPBACK, name=name))
-    return Client(address(LOOPBACK, server.port), model=server.name, timeout=TIMEOUT)
+    return Client(address(LOOPBACK, server.port), model=name, timeout=TIMEOUT)
 
 
 def _listen(host: str, port: int) -> socket.socket:
