@@ -144,7 +144,7 @@ def _predict(a: argparse.Namespace) -> None:
 def _play(a: argparse.Namespace) -> None:
     from .play import play
 
-    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data, host=a.host, port=a.port)
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port)
 
 
 def _info(a: argparse.Namespace) -> None:
@@ -362,7 +362,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model-dir", type=_path, metavar="DIR", help="to start it on; not given: the newest export below ."
     )
-    p.add_argument("--data", nargs="+", type=_path, default=(), metavar="SRC", help=f"drawings to show: {either}")
+    p.add_argument(
+        "--data",
+        nargs="+",
+        type=_path,
+        metavar="SRC",
+        help="drawings to show: .ndjson files, or directory of them, or prepared one",
+    )
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=_whole, default=8000, help="port to listen on; 0: any free one")
 
