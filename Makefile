@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam clean
+.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -19,7 +19,7 @@ check: $(VENV)/installed
 
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,play,test]'
 	touch $@
 
 # Apart from the others, as Apache Beam asks for older versions of protobuf and pyarrow than those are tested with.
@@ -81,6 +81,9 @@ bench-accuracy: $(VENV)/installed
 
 bench-ablation: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_ablation.py $(DATA) --out $(WORK)/ablation
+
+bench-play: $(VENV)/installed
+	$(BIN)/python benchmarks/bench_play.py $(MODEL) $(if $(DATA),--data $(DATA))
 
 # MODEL= is a directory that `qdfast export` wrote. Ten minutes.
 bench-serving: $(VENV)/installed

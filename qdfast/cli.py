@@ -30,6 +30,8 @@ EXTRAS = {
     "prometheus_client": "serve",
     "tensorflow_serving": "serve",
     "apache_beam": "beam",
+    "starlette": "play",
+    "uvicorn": "play",
 }
 
 
@@ -143,6 +145,12 @@ def _predict(a: argparse.Namespace) -> None:
     say(explain(report))
     if not report.kept:
         raise DataError("no drawings to predict")
+
+
+def _play(a: argparse.Namespace) -> None:
+    from .play import play
+
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port)
 
 
 def _info(a: argparse.Namespace) -> None:
@@ -364,6 +372,24 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
     p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
     p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
+
+    p = command("play", _play, "a web page: draw, and a served model guesses")
+    p.add_argument(
+        "--target", metavar="HOST:PORT", help="a server's gRPC address; not given: the embedded one is started"
+    )
+    p.add_argument("--model", type=_text, metavar="NAME", help="its name; not given: doodles, or the directory's")
+    p.add_argument(
+        "--model-dir", type=_path, metavar="DIR", help="to start it on; not given: the newest export below ."
+    )
+    p.add_argument(
+        "--data",
+        nargs="+",
+        type=_path,
+        metavar="SRC",
+        help="drawings to show: .ndjson files, or directory of them, or prepared one",
+    )
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    p.add_argument("--port", type=_whole, default=8000, help="port to listen on; 0: any free one")
 
     p = command("info", _info, "explain a file or directory: drawings, prepared data, run, report or model")
     p.add_argument("paths", nargs="*", type=_path, metavar="PATH", help="none: this installation")
