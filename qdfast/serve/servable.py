@@ -106,6 +106,8 @@ class Signature:
         call = self._calls.get(fetches)
         if call is None:
             options = config_pb2.CallableOptions(feed=self._feeds, fetch=fetches)
+            # All in this thread: handing operations on takes longer than most of them do.
+            options.run_options.inter_op_thread_pool = -1
             call = self._calls[fetches] = self._session._make_callable_from_options(options)
         return call
 
