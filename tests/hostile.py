@@ -41,18 +41,16 @@ EXAMPLES = 250  # of one run of Hypothesis, which remembers them all
 MAY_GROW, MAY_PEAK = 256, 1024  # MiB, however many requests there were: of them all, and while they are answered
 
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED"}
-UNREADABLE = REFUSALS | {"INTERNAL"}  # gRPC's own answer to bytes that are no message of the method's type
+UNREADABLE = REFUSALS | {"INTERNAL"}  # for bytes that are no message of the method's type, as gRPC has it
 
-OTHER_METHODS = tuple(
-    f"/tensorflow.serving.{method}"
-    for method in (
-        "PredictionService/Classify",
-        "PredictionService/Regress",
-        "PredictionService/MultiInference",
-        "PredictionService/GetModelMetadata",
-        "ModelService/GetModelStatus",
-        "PredictionService/NoSuchMethod",
-    )
+OTHER_METHODS = (
+    "/tensorflow.serving.PredictionService/Classify",
+    "/tensorflow.serving.PredictionService/Regress",
+    "/tensorflow.serving.PredictionService/MultiInference",
+    "/tensorflow.serving.PredictionService/GetModelMetadata",
+    "/tensorflow.serving.PredictionService/NoSuchMethod",
+    "/tensorflow.serving.ModelService/GetModelStatus",
+    "/grpc.health.v1.Health/Check",
 )
 
 

@@ -20,7 +20,7 @@ from qdfast.errors import DataError
 from qdfast.serve.parameters import BatchingParameters, read_parameters
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.batching import Batcher, run_alone
+from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
 from qdfast.serve.rows import MAX_ROWS, PIECE, as_rows
 from qdfast.serve.servable import RequestError, Servable, Signature
 
@@ -301,6 +301,27 @@ def test_a_lone_request_is_run_at_once_in_its_own_thread(servable: Servable) -> 
     for _ in range(3):
         batcher.run(gated, inputs([3]))
     assert gated.threads == [threading.get_ident()] * 3
+
+
+def test_another_run_is_begun_only_where_enough_rows_wait(servable: Servable) -> None:
+    slow, gated = Gated(servable.signatures["serving_default"]), Gated(servable.signatures["top_k"])
+    slow.gate.clear()
+    batcher = Batcher(BatchingParameters(num_batch_threads=2))
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(batcher.run, slow, inputs([1]))
+        assert slow.entered.wait(TIMEOUT)
+        try:
+            few = threads.submit(batcher.run, gated, inputs([2] * (WORTH_A_PLACE - 1)))
+            wait_for(lambda: batcher.waiting == WORTH_A_PLACE - 1)
+            assert not gated.shapes
+            one_more = threads.submit(batcher.run, gated, inputs([2]))
+            one_more.result(TIMEOUT)
+            few.result(TIMEOUT)
+            assert not first.done()
+            assert gated.shapes == [(WORTH_A_PLACE, 2, 3)]
+        finally:
+            slow.gate.set()
+        first.result(TIMEOUT)
 
 
 def test_a_full_queue_is_unavailable(servable: Servable) -> None:

@@ -49,6 +49,15 @@ def test_our_client(served: Served) -> None:
             assert p.version == 3
 
 
+def test_metadata_for_our_client(served: Served) -> None:
+    with client.Client(served.target, model="tiny", timeout=TIMEOUT) as c:
+        metadata = c.metadata()
+    assert metadata.version == 3
+    deltas, lengths = wire.TensorSpec("int16", (None, None, 3)), wire.TensorSpec("int32", (None,))
+    assert metadata.signatures["top_k"].inputs == {"deltas": deltas, "lengths": lengths}
+    assert metadata.signatures["top_k"].outputs["labels"].dtype == "string"
+
+
 def test_padding_does_not_matter(served: Served) -> None:
     inputs = raw_inputs()
     padded = {**inputs, "deltas": np.pad(inputs["deltas"], ((0, 0), (0, 50), (0, 0)))}

@@ -1,10 +1,11 @@
 """Requests that arrive together, answered by one run of the model.
 
-The thread of a request runs the model itself if a place at the engine is free: a lone request meets no other thread and
-no timer, and is answered as soon as it would be without batching. While all places are taken requests wait; the thread
-that leaves hands its place to the one that has waited longest, and this one takes along what has come for the same
-function of the model and is of like length. So batches grow with the load and with nothing else, and the threads that
-gRPC gives to the requests are all there are: a version that is unloaded goes with the last request that holds it.
+The thread of a request runs the model itself if nobody else does: a lone request meets no other thread and no timer,
+and is answered as soon as it would be without batching. Meanwhile others wait; the thread that has finished hands its
+place to the one that has waited longest, and this one takes along what has come for the same function of the model and
+is of like length. Where so many wait that their run is worth a core of its own, it begins beside the one under way.
+So batches grow with the load and with nothing else, and the threads that gRPC gives to the requests are all there are:
+a version that is unloaded goes with the last request that holds it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from .parameters import BatchingParameters
 from .rows import PIECE, Arrays, as_rows, joined, merge, pieces, rows, split
 from .servable import RequestError, Signature
 
-LEAST_OCTAVE = 5
-"""Sizes up to 2**5 are of like length: there, a batch's fixed cost is more than its padding's."""
+WORTH_A_PLACE = 16
+"""Rows from which on a run is begun beside another: it then costs more by its rows than by the fact of being one."""
+
+LEAST_OCTAVE = 6
+"""Sizes up to 2**6 are of like length: there, a batch's fixed cost is more than its padding's."""
 
 
 def always() -> bool:
@@ -54,7 +58,7 @@ class Batcher:
         self._parameters = parameters
         self._observe = observe
         self._timeout = parameters.batch_timeout_micros / 1e6
-        self._free = parameters.num_batch_threads  # places at the engine
+        self._running = 0
         self._waiting: dict[Any, deque[_Task]] = {}  # by what may go together; no deque is empty
         self._open: set[Any] = set()  # what a batch is waiting for, with its place taken
         self._rows = 0  # of all that wait
@@ -87,8 +91,8 @@ class Batcher:
     def _answer(self, task: _Task) -> Arrays:
         key = task.signature, tuple(task.outputs), self._like(task.inputs)
         with self._lock:
-            if self._free and key not in self._open:
-                self._free -= 1
+            if key not in self._open and self._may_run(task.rows + self._rows_of(key)):
+                self._running += 1
                 task.leads = True
             else:
                 self._enqueue(key, task)
@@ -106,6 +110,12 @@ class Batcher:
         if not self._parameters.pad_variable_length_inputs:
             return shapes
         return tuple(tuple(max((size - 1).bit_length(), LEAST_OCTAVE) for size in shape) for shape in shapes)
+
+    def _may_run(self, rows: int) -> bool:
+        return not self._running or (self._running < self._parameters.num_batch_threads and rows >= WORTH_A_PLACE)
+
+    def _rows_of(self, key: Any) -> int:
+        return sum(task.rows for task in self._waiting.get(key, ()))
 
     def _enqueue(self, key: Any, task: _Task) -> None:
         size, limit = self._parameters.max_batch_size, self._parameters.max_enqueued_batches
@@ -155,12 +165,15 @@ class Batcher:
         self._open.discard(key)
 
     def _pass_on(self) -> None:
+        """Let one who waits take this place, the first that has waited longest and may."""
         with self._lock:
-            if not self._waiting:
-                self._free += 1
+            self._running -= 1
+            keys = sorted(self._waiting, key=lambda key: self._waiting[key][0].arrived)
+            key = next((key for key in keys if self._may_run(self._rows_of(key))), None)
+            if key is None:
                 return
-            key = min(self._waiting, key=lambda k: self._waiting[k][0].arrived)
             task = self._dequeue(key)
+            self._running += 1
         task.leads = True
         task.turn.release()
 

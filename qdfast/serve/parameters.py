@@ -25,7 +25,7 @@ class BatchingParameters:
         batch_timeout_micros: how long a batch that is not full waits for more after its first request. 0: it takes what
             came while the engine was busy, and a lone request never waits.
         max_enqueued_batches: full batches that may wait; more requests are refused with UNAVAILABLE.
-        num_batch_threads: batches that run at once; each uses all cores where its operations are large enough.
+        num_batch_threads: runs of the model at once, each on one core; one more is begun only where enough rows wait.
         pad_variable_length_inputs: whether requests that differ in a size the model leaves open are padded to go
             together, as TensorFlow Serving does it: with the tensor's first element.
     """
@@ -33,7 +33,7 @@ class BatchingParameters:
     max_batch_size: int = 64
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 64
-    num_batch_threads: int = max(1, (os.cpu_count() or 1) // 2)
+    num_batch_threads: int = os.cpu_count() or 1
     pad_variable_length_inputs: bool = True
 
     def __post_init__(self) -> None:

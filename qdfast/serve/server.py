@@ -20,6 +20,7 @@ from .config import ModelConfig, ModelsFile, one_model
 from .manager import Manager
 from .metrics import Metrics
 from .parameters import DEFAULTS, BatchingParameters
+from .parsing import Parsing
 from .service import MODEL_SERVICE, PREDICTION_SERVICE, Service
 from .watch import Watcher
 
@@ -116,7 +117,7 @@ class Server:
         batcher = Batcher(batching, self._metrics.observe_batch) if batching else None
         self._grpc = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
-            interceptors=[] if metrics_port is None else [self._metrics],
+            interceptors=[Parsing()] if metrics_port is None else [Parsing(), self._metrics],
             options=OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
