@@ -41,13 +41,13 @@ _STYLE = {
     "legend.frameon": False,
     "xtick.color": INK,
     "ytick.color": INK,
-    "figure.constrained_layout.use": True,
     "savefig.dpi": 144,
     "svg.fonttype": "none",
     "svg.hashsalt": "qdfast",  # the same file from the same figures
 }
 _WIDTH, _HEIGHT = 7.0, 3.8  # inches
 _NAMED = 30  # classes, up to which a cell of the confusion matrix says its count
+_LETTERS = 24  # of a class' name there; longer ones are cut
 
 Chart = Callable[[], Figure]
 
@@ -57,6 +57,9 @@ def save(chart: Chart, path: Path) -> str:
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box is drawn instead
         figure = chart()
+        if figure.get_layout_engine():
+            figure.draw_without_rendering()  # places everything, once for both
+            figure.set_layout_engine("none")
         with replacing(path.with_suffix(".png")) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
         text = io.StringIO()
@@ -67,7 +70,7 @@ def save(chart: Chart, path: Path) -> str:
 
 def learning_curves(history: Sequence[Epoch]) -> Figure:
     """Loss and accuracy by epoch; the best one is marked."""
-    figure = Figure((_WIDTH, _HEIGHT))
+    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
     losses, shares = figure.subplots(1, 2)
     epochs = [e["epoch"] for e in history]
     for axes, names, scale in (
@@ -89,20 +92,24 @@ def confusion(counts: NDArray[np.integer[Any]], classes: Sequence[str], order: S
     """Shares of each true class, a row each, in an order of the classes."""
     counts = counts[np.ix_(order, order)]
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    c = len(order)
-    size = max(_WIDTH, 0.32 * c) if c <= _NAMED else 4 + 0.055 * c
-    font = 9 if c <= _NAMED else 3.2
-    figure = Figure((size + 1, size))
-    axes = figure.subplots()
-    axes.grid(False)
+    c, names = len(order), [classes[i] for i in order]
+    side, font = (max(4.5, 0.3 * c), 9.0) if c <= _NAMED else (2 + 0.05 * c, 3.0)
+    margin = min(max(map(len, names)), _LETTERS) * 0.6 * font / 72 + 0.5  # inches, for the names and what they are
+    width, height = margin + side + 1.2, margin + side + 0.2
+    figure = Figure((width, height))  # placed by hand: with 345 names, a layout takes half a minute
+    axes = figure.add_axes((margin / width, 0.2 / height, side / width, side / height))
+    bar = figure.add_axes((1 - 1 / width, 0.2 / height, 0.2 / width, min(side, 4) / height))
     # The root of a share: errors are rare, and are what one looks for.
-    drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
-    names = [classes[i] for i in order]
-    axes.set_xticks(range(c), names, rotation=90, fontsize=font)
-    axes.set_yticks(range(c), names, fontsize=font)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("true class")
-    figure.colorbar(drawn, shrink=0.6, ticks=[0, 1, 5, 20, 50, 100], label="% of the true class")
+    drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest", aspect="auto")
+    figure.colorbar(drawn, bar, ticks=[0, 1, 5, 20, 50, 100], label="% of the true class")
+    axes.set_axis_off()
+    place = {"fontsize": font, "clip_on": False}
+    for i, name in enumerate(names):
+        shown = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
+        axes.text(-0.7, i, shown, ha="right", va="center", **place)
+        axes.text(i, -0.7, shown, ha="center", va="bottom", rotation=90, **place)
+    figure.text(0.1 / width, (0.2 + side / 2) / height, "true class", rotation=90, ha="left", va="center")
+    figure.text((margin + side / 2) / width, 1 - 0.1 / height, "taken for", ha="center", va="top")
     if c <= _NAMED:
         for i, j in np.argwhere(counts):
             colour = "white" if shares[i, j] > 30 else "black"  # on its cell, whatever the page is
@@ -122,7 +129,7 @@ def roc(curves: Sequence[Roc | None], classes: Sequence[str]) -> Figure:
             (f"best class: {ranked[-1]}", known[ranked[-1]], _GREEN),
             (f"mean of {len(known)} classes", macro(list(known.values())), _BLUE),
         ]
-    figure = Figure((_WIDTH, _HEIGHT))
+    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
     whole, corner = figure.subplots(1, 2)
     for axes in (whole, corner):
         for name, curve, colour in shown:
@@ -137,7 +144,7 @@ def roc(curves: Sequence[Roc | None], classes: Sequence[str]) -> Figure:
 
 def calibration(after: dict[str, Any], before: dict[str, Any] | None) -> Figure:
     """Accuracy by certainty, and how many drawings are how certain; of the bins of ``metrics.reliability``."""
-    figure = Figure((_WIDTH, _HEIGHT))
+    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
     curve, counts = figure.subplots(1, 2)
     curve.plot([0, 100], [0, 100], color=_GREY, linestyle=":", label="certain as it is right")
     for figures, name, colour in ((before, "before calibration", _ORANGE), (after, "calibrated" * bool(before), _BLUE)):
@@ -146,9 +153,7 @@ def calibration(after: dict[str, Any], before: dict[str, Any] | None) -> Figure:
         bins = figures["reliability"]
         label = f"{name}: ".removeprefix(": ") + f"error {figures['ece']:.2%}"
         _with_error(curve, [100 * b["certainty"] for b in bins], bins, color=colour, label=label)
-    curve.set_xlabel("certainty of the first guess, %")
-    curve.set_ylabel("right, % of drawings")
-    curve.legend(fontsize=9)
+    curve.set(xlabel="certainty of the first guess, %", ylabel="right, % of drawings")
     bins = after["reliability"]
     total = sum(b["n"] for b in bins)
     counts.bar(
@@ -166,13 +171,13 @@ def calibration(after: dict[str, Any], before: dict[str, Any] | None) -> Figure:
     )
     counts.axvline(100 * right, color=_GREEN, linestyle=":", label=f"right {right:.1%}")
     counts.set(xlim=(0, 100), xlabel="certainty of the first guess, %", ylabel="drawings, % of all")
-    counts.legend(fontsize=9, loc="upper left")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return figure
 
 
 def by_seen(groups: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy by the share of a drawing's points that is seen."""
-    figure = Figure((_WIDTH, _HEIGHT))
+    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.subplots()
     _with_error(axes, [100 * g["share"] for g in groups], groups, color=_BLUE)
     axes.set(xlabel="seen of the drawing, % of its points", ylabel="right, % of drawings", xlim=(0, 102), ylim=(0, 100))
@@ -182,7 +187,7 @@ def by_seen(groups: Sequence[dict[str, Any]]) -> Figure:
 
 def by_size(groups: Sequence[dict[str, Any]], unit: str) -> Figure:
     """Accuracy of groups of drawings by a size in ``unit``."""
-    figure = Figure((_WIDTH, _HEIGHT))
+    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.subplots()
     _with_error(axes, range(len(groups)), groups, color=_BLUE)
     names = [f"{g['from']}" if g["from"] == g["to"] else f"{g['from']}–{g['to']}" for g in groups]
@@ -194,7 +199,7 @@ def by_size(groups: Sequence[dict[str, Any]], unit: str) -> Figure:
 
 def by_country(groups: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy by country code, the country with most drawings at the top."""
-    figure = Figure((_WIDTH, 1.2 + 0.26 * len(groups)))
+    figure = Figure((_WIDTH, 1.2 + 0.26 * len(groups)), layout="constrained")
     axes = figure.subplots()
     places = range(len(groups))
     for place, group in zip(places, groups, strict=True):
@@ -209,13 +214,13 @@ def by_country(groups: Sequence[dict[str, Any]]) -> Figure:
 
 def comparison(runs: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy and times of several runs, the first at the top."""
-    figure = Figure((_WIDTH + 1, 1.4 + 0.42 * len(runs)))
+    figure = Figure((_WIDTH + 1, 1.4 + 0.42 * len(runs)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     places = range(len(runs))
     lows, highs = ([100 * abs(r["top1_95"][side] - r["top1"]) for r in runs] for side in (0, 1))
     values = [[100 * r["top1"] for r in runs], [r["train_seconds"] for r in runs], [r["seconds"] for r in runs]]
     said = [[f"{v:.1f}" for v in values[0]], [duration(v) for v in values[1]], [f"{v:.2f}" for v in values[2]]]
-    labels = ("right, % of drawings", "training, seconds", "answers to all drawings, seconds")
+    labels = ("right, % of drawings", "training, seconds", "answers, seconds")
     for axes, lengths, texts, label in zip(panels, values, said, labels, strict=True):
         bars = axes.barh(places, lengths, color=_BLUE)
         axes.bar_label(bars, texts, padding=10, fontsize=9)

@@ -24,7 +24,7 @@ const matrix = (() => {
     const rgb = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
     const right = rgb(colour("--right")), wrong = rgb(colour("--wrong"));
     for (const [row, column, n] of cells) {
-      image.data.set([...(row === column ? right : wrong), 255 * Math.sqrt(n / totals[row])], 4 * (row * count + column));
+      image.data.set([...(row === column ? right : wrong), 255 * (0.12 + 0.88 * Math.sqrt(n / totals[row]))], 4 * (row * count + column));
     }
     target.putImageData(image, 0, 0);
   }
@@ -92,6 +92,7 @@ const matrix = (() => {
       for (let column = Math.floor(view.left); column < Math.min(view.left + view.shown, count); column++) {
         const n = counts.get(row * count + column);
         const x = gutter + (column + 0.5 - view.left) * cell, y = gutter + (row + 0.5 - view.top) * cell;
+        context.fillStyle = colour(row === column ? "--paper" : "--ink");
         if (n && x > gutter && y > gutter && x < gutter + size && y < gutter + size) context.fillText(n, x, y);
       }
     }
