@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..files import replacing, write_bytes
+from ..pictures import in_xml
 from ..progress import duration
 from .metrics import Roc, macro
 from .runs import Epoch, best_epoch
@@ -64,8 +65,9 @@ def save(chart: Chart, path: Path) -> str:
             figure.savefig(temporary, format="png", metadata={"Software": None})
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    write_bytes(path.with_suffix(".svg"), text.getvalue().encode())
-    return text.getvalue()
+    svg = in_xml(text.getvalue())  # matplotlib writes what a name holds
+    write_bytes(path.with_suffix(".svg"), svg.encode())
+    return svg
 
 
 def learning_curves(history: Sequence[Epoch]) -> Figure:
