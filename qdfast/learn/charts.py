@@ -26,7 +26,7 @@ INK = "#202124"
 """Of all that is written, and of axes: a page can replace it by the colour of its own text."""
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#1c7ed6", "#d9480f", "#2f9e44", "#868e96"  # each readable on white and on black
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
     "text.parse_math": False,  # a class may be named $
@@ -105,7 +105,7 @@ def confusion(counts: NDArray[np.integer[Any]], classes: Sequence[str], order: S
     drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest", aspect="auto")
     figure.colorbar(drawn, bar, ticks=[0, 1, 5, 20, 50, 100], label="% of the true class")
     axes.set_axis_off()
-    place = {"fontsize": font, "clip_on": False}
+    place: dict[str, Any] = {"fontsize": font, "clip_on": False}
     for i, name in enumerate(names):
         shown = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
         axes.text(-0.7, i, shown, ha="right", va="center", **place)

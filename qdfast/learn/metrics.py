@@ -74,7 +74,8 @@ def ranks(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[A
     """int64 (n,): how many classes count as more likely than the true one."""
     true = probabilities[np.arange(len(labels)), labels][:, None]
     before = (probabilities == true) & (np.arange(probabilities.shape[1]) < labels[:, None])
-    return np.count_nonzero((probabilities > true) | before, axis=1)
+    found: NDArray[np.int64] = np.count_nonzero((probabilities > true) | before, axis=1)
+    return found
 
 
 def interval(hits: int, n: int) -> list[float]:
