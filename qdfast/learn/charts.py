@@ -37,6 +37,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": _GREY,
     "grid.alpha": 0.25,
     "legend.frameon": False,
