@@ -43,16 +43,14 @@ const matrix = (() => {
     context.strokeStyle = colour("--line");
     context.strokeRect(gutter, gutter, size, size);
     names(cell);
+    context.beginPath(); // what follows is of cells that may be cut by the edge
+    context.rect(gutter, gutter, size, size);
+    context.clip();
     if (cell >= 26) numbers(cell);
     if (marked) {
       context.strokeStyle = colour("--ink");
       context.lineWidth = 2;
-      context.save();
-      context.beginPath();
-      context.rect(gutter, gutter, size, size);
-      context.clip();
       context.strokeRect(gutter + (marked[1] - view.left) * cell, gutter + (marked[0] - view.top) * cell, cell, cell);
-      context.restore();
     }
   }
 
@@ -87,13 +85,14 @@ const matrix = (() => {
   }
 
   function numbers(cell) {
+    const ink = colour("--ink"), paper = colour("--paper");
     context.textAlign = "center";
     for (let row = Math.floor(view.top); row < Math.min(view.top + view.shown, count); row++) {
       for (let column = Math.floor(view.left); column < Math.min(view.left + view.shown, count); column++) {
         const n = counts.get(row * count + column);
         const x = gutter + (column + 0.5 - view.left) * cell, y = gutter + (row + 0.5 - view.top) * cell;
-        context.fillStyle = colour(row === column ? "--paper" : "--ink");
-        if (n && x > gutter && y > gutter && x < gutter + size && y < gutter + size) context.fillText(n, x, y);
+        context.fillStyle = row === column ? paper : ink;
+        if (n) context.fillText(n, x, y);
       }
     }
   }
