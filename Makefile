@@ -64,6 +64,7 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_bitmaps.py $(DATA)
 	$(BIN)/python benchmarks/bench_instructions.py
 	$(BIN)/python benchmarks/bench_wire.py
+	$(BIN)/python benchmarks/bench_report.py
 
 # The long ones: a quarter of an hour, and hours. Those go on where they were killed, in WORK.
 WORK ?= bench-runs

@@ -23,6 +23,9 @@ EXTRAS = {
     "keras": "train",
     "matplotlib": "train",
     "sklearn": "train",
+    "scipy": "train",
+    "jinja2": "train",
+    "markupsafe": "train",
     "grpc": "client",
     "google": "client",
     "grpc_health": "serve",
@@ -101,23 +104,29 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _evaluate(a: argparse.Namespace) -> None:
-    from .learn.evaluate import evaluate, format_table
-    from .learn.runs import load_run
+    from .learn.evaluate import evaluate
+    from .learn.runs import RUN, load_run
+    from .learn.table import format_table
     from .sources import load_rows
 
-    run = load_run(a.run_dir)
-    if not run.baseline:
+    more = [path for path in a.sources if (path / RUN).exists()]
+    sources = [path for path in a.sources if path not in more]
+    runs = [load_run(path) for path in (a.run_dir, *more)]
+    if not sources:
+        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} are runs, too")
+    if not all(run.baseline for run in runs):
         import_quietly("keras")
     rows = load_rows(
-        a.sources,
+        sources,
         recognized=a.recognized,
         label=a.label,
         raw=a.raw,
         split=a.split,
-        trained_on=run.info["data"],
+        trained_on=[run.info["data"] for run in runs],
         log=say,
     )
-    print(format_table(evaluate(run, rows, a.out, source=", ".join(map(str, a.sources)))))
+    print(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
+    say(f"{a.out / 'report.html'}: the same and more, to look at")
 
 
 def _export(a: argparse.Namespace) -> None:
@@ -326,9 +335,9 @@ def parser() -> argparse.ArgumentParser:
         help="keep the drawings on the device, which then gathers and pads them; not given: if it is a GPU",
     )
 
-    p = command("evaluate", _evaluate, "judge what was trained by drawings: metrics.json and a table")
+    p = command("evaluate", _evaluate, "judge what was trained by drawings: a page to look at, and metrics.json")
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
-    _sources(p, "only", either)
+    _sources(p, "only", f"{either}; a run directory: is compared with RUN")
     _label(p)
     p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the report")
     p.add_argument(

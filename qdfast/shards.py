@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -151,8 +151,21 @@ class Rows:
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """int32 (n,): points per drawing, uncut. DataError: of bitmaps."""
+        return self._column(lambda d: d.lengths, np.int32)
+
+    @cached_property
+    def stroke_counts(self) -> NDArray[np.int32]:
+        """int32 (n,): strokes per drawing. DataError: of bitmaps."""
+        return self._column(lambda d: np.diff(d.drawing_offsets), np.int32)
+
+    @cached_property
+    def countrycode(self) -> NDArray[np.bytes_]:
+        """S2 (n,): b"" where not given. DataError: of bitmaps."""
+        return self._column(lambda d: d.countrycode, np.dtype("S2"))
+
+    def _column(self, of: Callable[[Drawings], NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
         parts = zip(self._strokes, self._split(self._row), strict=True)
-        return join([d.lengths[rows] for d, rows in parts], np.int32)
+        return join([of(d)[rows] for d, rows in parts], dtype)
 
     def _split(self, column: NDArray[Any]) -> list[NDArray[Any]]:
         """One value a row as one array a batch: rows come batch by batch."""
