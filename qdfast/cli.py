@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,6 +86,11 @@ def _train(a: argparse.Namespace) -> None:
 
     if a.model not in BASELINES:
         import_quietly("keras")
+        from .learn.launch import on_workers, processes_wanted
+
+        if count := processes_wanted(a.distribute):
+            a.distribute = "multiworker"
+            return on_workers(partial(_status, a), count)
 
     options = {name: value for name, value in vars(a).items() if name not in ("command", "run", "data", "out")}
     train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
@@ -300,6 +306,13 @@ def parser() -> argparse.ArgumentParser:
         help="keep the drawings on the device, which then gathers and pads them; not given: if it is a GPU",
     )
 
+    g.add_argument(
+        "--distribute",
+        choices=("auto", "mirrored", "multiworker", "none"),
+        default="auto",
+        help="share every step: with the workers in TF_CONFIG (multiworker), with all devices of this host (mirrored)",
+    )
+
     p = command("evaluate", _evaluate, "judge what was trained by drawings: metrics.json and a table")
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
     _sources(p, "only", either)
@@ -360,6 +373,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         say(f"qdfast {a.command}: error: standard output is closed")
         return 1
+    return _status(a)
+
+
+def _status(a: argparse.Namespace) -> int:
+    """Run the command of parsed arguments; its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # rather an odd name than none
     try:

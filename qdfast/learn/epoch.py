@@ -87,7 +87,7 @@ class Course:
         loss, hits = self._train(groups, rates.tolist(), f"epoch {number}/{epochs}", epochs)
         trained = time.monotonic() - begun
         self.averaging.begin()
-        with Progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
+        with self._progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
             probabilities = predicted(
                 lambda group: self.steps.predict(self.steps.validation.batch(group), group),
                 self.validation,
@@ -126,7 +126,7 @@ class Course:
         horizon = self.recipe.averaging * epochs * len(groups)
         seen, loss, hits = 0, 0.0, 0.0
         look = _LOOK if on_gpu() or self.workers.count > 1 else 1
-        with Progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
+        with self._progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
             self.steps.begin()
             pairs = zip(groups, made, rates, strict=True)
             while part := list(islice(pairs, look)):
@@ -141,6 +141,11 @@ class Course:
                 progress.update(new, f"loss {loss / seen:.4f}")
             self.steps.end()
         return loss, hits
+
+    def _progress(self, what: str, total: int) -> Progress:
+        progress = Progress(what, total)
+        progress.shown &= self.workers.chief
+        return progress
 
     def _reseed(self, number: int) -> None:
         """Chance as a function of seed and epoch, whatever was drawn before."""

@@ -268,7 +268,7 @@ def join(distribute: str) -> Workers:
         if here.devices > 1:
             return here
     if distribute == "mirrored":
-        what = "JAX has one device here" if jax else "a process uses one device with TensorFlow; see `qdfast train`"
+        what = "JAX has one device here" if jax else "`qdfast train` starts a process for each of several GPUs"
         raise DataError(f"distribute is mirrored: {what}")
     return Workers()
 
