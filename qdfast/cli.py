@@ -23,6 +23,7 @@ EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
     "matplotlib": "train",
+    "pyarrow": "convert",
     "sklearn": "train",
     "grpc": "client",
     "google": "client",
@@ -71,6 +72,14 @@ def _prepare(a: argparse.Namespace) -> None:
     )
     train, validation = (sum(data.counts(split).values()) for split in ("train", "validation"))
     print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(data.classes)} classes")
+
+
+def _convert(a: argparse.Namespace) -> None:
+    from .convert import convert
+
+    if a.format == "tfrecord":
+        import_quietly("tensorflow")
+    convert(a.data, a.out, format=a.format, log=print)
 
 
 def _models(a: argparse.Namespace) -> None:
@@ -272,6 +281,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the prepared data")
     p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
     p.add_argument("--threads", type=_count, metavar="N", help="parsing threads; not given: one per core")
+
+    p = command("convert", _convert, "prepared drawings in a format that others read")
+    p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory, or a converted one")
+    p.add_argument(
+        "--out", required=True, type=_path, metavar="DIR", help="directory for the files, one a shard and split"
+    )
+    p.add_argument(
+        "--format",
+        required=True,
+        choices=("parquet", "arrow", "tfrecord", "ndjson"),
+        help="Parquet or Arrow (which Hugging Face's datasets reads), TFRecord, or Google's lines",
+    )
 
     p = command("models", _models, "list what `train --model` takes: networks, and scikit-learn's classifiers")
     p.add_argument("--classes", type=_count, default=345, metavar="N", help="of which the parameters are counted")
