@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
     "matplotlib": "train",
+    "pyarrow": "convert",
     "sklearn": "train",
     "scipy": "train",
     "jinja2": "train",
@@ -85,6 +87,14 @@ def _prepare(a: argparse.Namespace) -> None:
     print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(classes)} classes")
 
 
+def _convert(a: argparse.Namespace) -> None:
+    from .convert import convert
+
+    if a.format == "tfrecord":
+        import_quietly("tensorflow")
+    convert(a.data, a.out, format=a.format, log=print)
+
+
 def _models(a: argparse.Namespace) -> None:
     import_quietly("keras")
     from .learn.catalogue import catalogue
@@ -98,6 +108,11 @@ def _train(a: argparse.Namespace) -> None:
 
     if a.model not in BASELINES:
         import_quietly("keras")
+        from .learn.launch import on_workers, processes_wanted
+
+        if count := processes_wanted(a.distribute):
+            a.distribute = "multiworker"
+            return on_workers(partial(_status, a), count)
 
     options = {name: value for name, value in vars(a).items() if name not in ("command", "run", "data", "out")}
     train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
@@ -302,6 +317,18 @@ def parser() -> argparse.ArgumentParser:
         help="an option for Beam: --beam-arg=--runner=FlinkRunner",
     )
 
+    p = command("convert", _convert, "prepared drawings in a format that others read")
+    p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory, or a converted one")
+    p.add_argument(
+        "--out", required=True, type=_path, metavar="DIR", help="directory for the files, one a shard and split"
+    )
+    p.add_argument(
+        "--format",
+        required=True,
+        choices=("parquet", "arrow", "tfrecord", "ndjson"),
+        help="Parquet or Arrow (which Hugging Face's datasets reads), TFRecord, or Google's lines",
+    )
+
     p = command("models", _models, "list what `train --model` takes: networks, and scikit-learn's classifiers")
     p.add_argument("--classes", type=_count, default=345, metavar="N", help="of which the parameters are counted")
 
@@ -336,6 +363,14 @@ def parser() -> argparse.ArgumentParser:
     )
 
     p = command("evaluate", _evaluate, "judge what was trained by drawings: a page to look at, and metrics.json")
+    g.add_argument(
+        "--distribute",
+        choices=("auto", "mirrored", "multiworker", "none"),
+        default="auto",
+        help="share every step: with the workers in TF_CONFIG (multiworker), with all devices of this host (mirrored)",
+    )
+
+    p = command("evaluate", _evaluate, "judge what was trained by drawings: metrics.json and a table")
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
     _sources(p, "only", f"{either}; a run directory: is compared with RUN")
     _label(p)
@@ -424,6 +459,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         say(f"qdfast {a.command}: error: standard output is closed")
         return 1
+    return _status(a)
+
+
+def _status(a: argparse.Namespace) -> int:
+    """Run the command of parsed arguments; its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # rather an odd name than none
     try:

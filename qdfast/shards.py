@@ -297,6 +297,37 @@ class Prepared:
             parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
         return Rows(parts, self.classes)
 
+    def as_tf_dataset(
+        self,
+        split: Split = "train",
+        *,
+        batch: int = 128,
+        max_len: int = 196,
+        buckets: Sequence[int] = (),
+        standardized: bool = True,
+        seed: int | None = None,
+    ) -> Any:
+        """The drawings of a split as a ``tf.data.Dataset`` of batches ``(inputs, labels)``, to be given to ``fit``.
+
+        Args:
+            batch: drawings a batch; the last may have fewer.
+            max_len: a drawing is cut to that many steps from its start.
+            buckets: shorter lengths: drawings of similar length go together, padded to one of these. Default: all are
+                padded to ``max_len``.
+            standardized: dx and dy are, with the statistics of the training drawings; else they are raw.
+            seed: shuffle, with another order each time the dataset is gone through: a function of this and of which
+                time it is. Default: in the order of ``rows(split)``, but for that of buckets.
+
+        Returns:
+            Inputs by name, as ``learn.models`` take them: ``deltas`` float32 (m, T, 3) and ``lengths`` int32 (m,), or
+            ``bitmaps`` uint8 (m, 28, 28); labels int32 (m,), indices into ``classes``.
+        """
+        from .learn.dataset import as_tf_dataset
+
+        return as_tf_dataset(
+            self, split, batch=batch, max_len=max_len, buckets=buckets, standardized=standardized, seed=seed
+        )
+
 
 def _splits(split: Split) -> tuple[str, ...]:
     if split != "all" and split not in SPLITS:

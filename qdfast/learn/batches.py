@@ -134,7 +134,7 @@ def training_order(
 
     What does not fill a batch of its length moves up to the next, and the longest are dealt evenly: no batch is smaller
     than half of ``batch``, if there are so many drawings, as batch normalization takes its statistics from each. Every
-    epoch has the same shapes, and begins with one batch of each: so all compiling is done at its beginning.
+    epoch has the same shapes, and begins with one batch of each: so all compiling is done when the first begins.
     """
     rng = np.random.default_rng([seed, epoch])
     groups = _groups(rng.permutation(len(lengths)), lengths, batch, bucket_lengths(max_len, buckets))

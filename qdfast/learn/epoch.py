@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import Error
+from ..errors import DataError, Error
 from ..progress import Progress
 from ..shards import Rows
 from .averaging import Averaging
@@ -21,12 +21,14 @@ from .evaluate import predicted
 from .metrics import score
 from .recipes import Recipe
 from .runs import Epoch
-from .steps import Step, Steps, compiled, on_gpu
+from .shared import compiled
+from .steps import CHANCE, Step, Steps, on_gpu
 from .supply import ahead, supply
+from .workers import Workers
 
 _ADVICE = "a lower learning rate may help, or float32 where precision is another"
 _CUDNN = re.compile("cudnn_?rnn", re.IGNORECASE)  # what TensorFlow and JAX call it
-_LOOK = 16  # steps after which the loss is looked at on a GPU: a look waits for it
+_LOOK = 16  # steps after which the loss is looked at on a GPU, or by several workers: a look waits for them
 
 
 class TrainingError(Error):
@@ -38,7 +40,10 @@ class Course:
 
     Args:
         resident: whether the device keeps the drawings; see ``supply``.
-        batch: drawings a step of training.
+        batch: drawings a step of training, of all workers together.
+
+    Raises:
+        DataError: too few drawings a step for so many workers.
     """
 
     def __init__(
@@ -53,15 +58,17 @@ class Course:
         batch: int,
         seed: int,
         resident: bool,
+        workers: Workers,
     ) -> None:
         self.net, self.recipe, self.averaging, self.feed = net, recipe, averaging, feed
         self.training, self.validation, self.batch, self.seed = training, validation, batch, seed
-        self.resident = resident
+        self.resident, self.workers = resident, workers
+        if (least := min(len(group.rows) for group in self._groups(1))) < 2 * workers.count:
+            raise DataError(f"{least} drawings a step are too few to share among {workers.count} workers")
         supplies = (supply(rows, feed, resident=resident) for rows in (training, validation))
         # On a CPU, XLA's convolutions and LSTMs are slower than TensorFlow's own; on a GPU it has no cuDNN LSTM.
-        self.steps: Steps = compiled(
-            Step(net, recipe, averaging, len(training.classes)), *supplies, xla=on_gpu() and not _lstms(net)
-        )
+        step = Step(net, recipe, averaging, len(training.classes))
+        self.steps: Steps = compiled(workers, step, *supplies, xla=on_gpu() and not _lstms(net))
 
     def epoch(self, number: int, epochs: int, learning_rate: float) -> Epoch:
         """Train for one epoch, then validate.
@@ -82,7 +89,7 @@ class Course:
         loss, hits = self._train(groups, rates.tolist(), f"epoch {number}/{epochs}", epochs)
         trained = time.monotonic() - begun
         self.averaging.begin()
-        with Progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
+        with self._progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
             probabilities = predicted(
                 lambda group: self.steps.predict(self.steps.validation.batch(group), group),
                 self.validation,
@@ -121,8 +128,8 @@ class Course:
         """Loss and hits, summed over all drawings."""
         horizon = self.recipe.averaging * epochs * len(groups)
         seen, loss, hits = 0, 0.0, 0.0
-        look = _LOOK if on_gpu() else 1
-        with Progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
+        look = _LOOK if on_gpu() or self.workers.count > 1 else 1
+        with self._progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
             self.steps.begin()
             pairs = zip(groups, made, rates, strict=True)
             while part := list(islice(pairs, look)):
@@ -138,10 +145,16 @@ class Course:
             self.steps.end()
         return loss, hits
 
+    def _progress(self, what: str, total: int) -> Progress:
+        progress = Progress(what, total)
+        progress.shown &= self.workers.chief
+        return progress
+
     def _reseed(self, number: int) -> None:
         """Chance as a function of seed and epoch, whatever was drawn before."""
-        generators = [v for v in self.steps.step.others if v.name == "seed_generator_state"]
-        states = np.random.SeedSequence([self.seed, number]).generate_state(len(generators)) >> 1  # some are int32
+        generators = [v for v in self.steps.step.others if v.name == CHANCE]
+        source = np.random.SeedSequence([self.seed, number, self.workers.stream])
+        states = source.generate_state(len(generators)) >> 1  # some are int32
         for variable, state in zip(generators, states, strict=True):
             variable.assign([int(state), 0])
 
@@ -149,6 +162,8 @@ class Course:
         """What computes, and how, in words."""
         where = f"{keras.backend.backend()} on a {'GPU' if on_gpu() else 'CPU'}, {self.net.dtype_policy.name}"
         parts = [where, f"drawings {'resident there' if self.resident else 'sent batch by batch'}"]
+        if self.workers.devices > 1:
+            parts.append(f"{self.workers.devices} devices, {self.workers.count} processes")
         if _lstms(self.net):
             group = self._groups(1)[0]
             self.steps.begin()

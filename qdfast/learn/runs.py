@@ -266,10 +266,15 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
         return load_run(path)
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
-    changed = [f"{key} {_short(then.get(key))}, not {_short(now[key])}" for key in now if then.get(key) != now[key]]
-    if changed:
-        raise DataError(f"{path}: there is another run here, of {'; '.join(changed)}")
+    if changed := differences(then, now):
+        raise DataError(f"{path}: there is another run here, of {changed}")
     return Run(path, before)
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """What is not the same, in words; "" if nothing."""
+    changed = [f"{key} {_short(then.get(key))}, not {_short(now[key])}" for key in now if then.get(key) != now[key]]
+    return "; ".join(changed)
 
 
 def _unfinished(file: Path) -> bool:

@@ -22,6 +22,8 @@ from .batches import Group
 from .recipes import Recipe
 from .supply import Supply
 
+CHANCE = "seed_generator_state"  # what Keras names the state of a generator of random numbers
+
 
 class Step:
     """What a step does: drawings altered, the loss, the optimizer, the moving average, the sums."""
@@ -108,9 +110,14 @@ class TensorFlowSteps(Steps):
         inputs, labels = self.training.made(self.training.held, batch, steps)
         with tf.GradientTape() as tape:
             loss = self.step.loss(inputs, labels)
+        gradients = self._together(tape.gradient(loss, net.trainable_variables), labels.shape[0])
         optimizer.learning_rate = rate
-        optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
+        optimizer.apply(gradients, net.trainable_variables)
         self.step.averaging.update(horizon)
+
+    def _together(self, gradients: list[Any], drawings: int) -> list[Any]:
+        """The gradients of the whole batch, from those of the ``drawings`` seen here: these are all."""
+        return gradients
 
     def _predicted(self, steps: int, batch: dict[str, Any]) -> Any:
         inputs, _ = self.validation.made(self.validation.held, batch, steps)
@@ -201,25 +208,31 @@ class JaxSteps(Steps):
 
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
         """As in ``Steps``."""
-        given = (self.training.held, batch, group.steps, np.float32(rate), np.float32(horizon))
+        given = (self.training.held, self._sent(batch, group), group.steps, np.float32(rate), np.float32(horizon))
         self._state = self._train(self._state, *given)
 
     def predict(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
         """As in ``Steps``."""
         net = self.step.net
         values = [v.value for v in net.trainable_variables], [v.value for v in net.non_trainable_variables]
-        return self._predict(values, self.validation.held, batch, group.steps)
+        return self._predict(values, self.validation.held, self._sent(batch, group), group.steps)
+
+    def _sent(self, batch: dict[str, NDArray[Any]], group: Group) -> dict[str, Any]:
+        """What the compiled step is given for a batch."""
+        return batch
 
     def sums(self) -> tuple[float, float]:
         """As in ``Steps``."""
+        import jax
+
         weights, others, optimizer = self._state
         loss, hits = np.asarray(others[-1]).tolist()
-        self._state = weights, [*others[:-1], np.zeros_like(others[-1])], optimizer
+        self._state = weights, [*others[:-1], jax.numpy.zeros_like(others[-1])], optimizer
         return loss, hits
 
     def lowered(self, batch: dict[str, NDArray[Any]], group: Group) -> str:
         """As in ``Steps``."""
-        given = (self.training.held, batch, group.steps, np.float32(0), np.float32(0))
+        given = (self.training.held, self._sent(batch, group), group.steps, np.float32(0), np.float32(0))
         return str(self._train.lower(self._state, *given).as_text())
 
 
@@ -232,10 +245,3 @@ def on_gpu() -> bool:
     import jax
 
     return bool(jax.default_backend() == "gpu")
-
-
-def compiled(step: Step, training: Supply, validation: Supply, *, xla: bool) -> Steps:
-    """Steps on Keras' backend; ``xla`` is TensorFlow's choice, JAX has no other compiler."""
-    if keras.backend.backend() == "jax":
-        return JaxSteps(step, training, validation)
-    return TensorFlowSteps(step, training, validation, xla=xla)

@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,12 @@ from .fit import fit
 from .recipes import Plan, Recipe, recipe, schedule
 from .runs import (
     Epoch,
+    Run,
     Trained,
     best_epoch,
     checkpoint_path,
     commit,
+    differences,
     first_line,
     planned_epochs,
     read_history,
@@ -64,6 +67,7 @@ def train(
     max_minutes: float | None = None,
     buckets: Sequence[int] | None = None,
     resident: bool | None = None,
+    distribute: str = "auto",
     log: Callable[[str], None] = print,
 ) -> Trained:
     """Train on the training split, and keep the weights with the lowest loss on the validation split.
@@ -89,12 +93,16 @@ def train(
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
         buckets: lengths below ``max_len`` to pad to; default: the model's.
         resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU.
-        log: called with one line at the beginning, after each epoch and at the end.
+        distribute: who trains together, as in ``workers.join``. Every worker makes the same call, ``batch`` is that of
+            all, and only the chief, the first in TF_CONFIG, reads and writes ``out``.
+        log: called with one line at the beginning, after each epoch and at the end; by workers that are not the chief
+            with one that says so.
 
     Raises:
         DataError: arguments, data or ``out`` unfit for training; ``out`` is the run of other arguments or data, or
-            another process is training in it.
+            another process is training in it; a worker was called otherwise than the chief.
         TrainingError: the loss is no longer a finite number.
+        WorkerError: another worker is gone. The same call, by all of them, goes on after the last finished epoch.
     """
     if model in BASELINES:
         of_networks = {
@@ -109,6 +117,7 @@ def train(
             "max_minutes": max_minutes,
             "buckets": buckets,
             "resident": resident,
+            "distribute": distribute if distribute not in ("auto", "none") else None,
         }
         return fit(data, out, model=model, seed=seed, of_networks=of_networks, log=log)
     how, known, name = _looked_up(model, recipe)
@@ -138,18 +147,29 @@ def train(
     from .averaging import Averaging
     from .epoch import Course
     from .steps import on_gpu
+    from .workers import join
 
     until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-    with only_writer(Path(out), "training in"):
+    _check_backend()
+    workers = join(distribute)
+    with workers.watched(), only_writer(Path(out), "training in") if workers.chief else nullcontext():
         net = _new_network(arguments, len(prepared.classes))
-        run = start_run(Path(out), _info(arguments, prepared, training, validation, net))
-        feed, history = run.feed, read_history(run.path)
-        if history:
+        info = _info(arguments, prepared, training, validation, net)
+        asked = {**arguments, "epochs": epochs, "max_minutes": max_minutes, "data": prepared.digest}
+        if changed := differences(workers.agreed(asked), asked):
+            raise DataError(f"worker {workers.index}: the chief was called with {changed}")
+        run = start_run(Path(out), info) if workers.chief else Run(Path(out), info)
+        feed, history = run.feed, workers.agreed(read_history(run.path) if workers.chief else [])
+        if history and workers.chief:
             _restore(net, checkpoint_path(run.path, len(history)))
         averaging = Averaging(net, how.averaging > 0)
-        if history:
+        if history and workers.chief:
             averaging.load(weights_path(run.path, len(history)))
-        settle(run.path, history)
+        if workers.chief:
+            settle(run.path, history)
+        else:
+            log(f"{run.path}: worker {workers.index} of {workers.count}; the chief says how it goes")
+            log = _silent
         log(
             f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
@@ -168,7 +188,7 @@ def train(
             if len(history) >= planned:
                 stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
                 break
-            if not fitted and slowest > max(0.0, until - time.monotonic()):
+            if workers.agreed(not fitted and slowest > max(0.0, until - time.monotonic())):
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
             if course is None:
@@ -182,6 +202,7 @@ def train(
                     batch=arguments["batch"],
                     seed=seed,
                     resident=on_gpu() if resident is None else resident,
+                    workers=workers,
                 )
                 log(f"{run.path}: {course.about()}")
             number = len(history) + 1
@@ -189,12 +210,14 @@ def train(
             slowest = max(slowest, figures["seconds"])
             if fitted:
                 left = until - time.monotonic()
-                figures["epochs"] = planned = _fitted(number, planned, epochs, left / figures["seconds"])
-            history = [*history, figures]
-            averaging.save(weights_path(run.path, number))
-            with replacing(checkpoint_path(run.path, len(history))) as temporary:
-                net.save(temporary)
-            commit(run.path, history)
+                figures["epochs"] = _fitted(number, planned, epochs, left / figures["seconds"])
+            history = [*history, workers.agreed(figures)]
+            planned = planned_epochs(history, planned)
+            if workers.chief:
+                averaging.save(weights_path(run.path, number))
+                with replacing(checkpoint_path(run.path, len(history))) as temporary:
+                    net.save(temporary)
+                commit(run.path, history)
             log(_line(figures, planned) + ("  *" if best_epoch(history) == len(history) else ""))
 
     best = history[best_epoch(history) - 1]
@@ -204,6 +227,10 @@ def train(
         + (f", temperature {best['temperature']:.3f}" if "temperature" in best else "")
     )
     return Trained(run.path, len(history), best_epoch(history), best, stopped)
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def _looked_up(model: str, name: str | None) -> tuple[Recipe, Network, str]:
@@ -254,13 +281,18 @@ def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
         raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
 
 
+def _check_backend() -> None:
+    import keras
+
+    if keras.backend.backend() not in BACKENDS:
+        raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
+
+
 def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
     import keras
 
     from .models import build
 
-    if keras.backend.backend() not in BACKENDS:
-        raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
     keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
     net = build(
         arguments["model"],

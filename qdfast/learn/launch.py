@@ -1,0 +1,69 @@
+"""Several workers on this host: with TensorFlow, `qdfast train` starts a process for each GPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.connection import wait
+
+import keras
+import orjson
+
+from .workers import WorkerError, cluster
+
+_GRACE = 30.0  # seconds that the others have to notice that one is gone, and to say so
+
+
+def processes_wanted(distribute: str) -> int:
+    """How many workers are to be started for ``--distribute``; 0 where this process is to train."""
+    here = distribute == "mirrored" or (distribute == "auto" and cluster() is None)
+    if keras.backend.backend() != "tensorflow" or not here:
+        return 0
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return gpus if gpus > 1 else 0
+
+
+def on_workers(work: Callable[[], int], count: int) -> None:
+    """Call ``work`` in ``count`` new processes with a TF_CONFIG that names them all; 0 is success.
+
+    Raises:
+        WorkerError: one ended otherwise. No worker is left then.
+    """
+    addresses = _free_addresses(count)
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    workers = [spawn.Process(target=_work, args=(work, addresses, index), daemon=True) for index in range(count)]
+    for worker in workers:
+        worker.start()
+    try:
+        while not any(w.exitcode for w in workers) and (alive := [w.sentinel for w in workers if w.is_alive()]):
+            wait(alive)
+        until = time.monotonic() + _GRACE
+        for worker in workers:
+            worker.join(max(0.0, until - time.monotonic()))
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+    if failed := [f"{i} with status {w.exitcode}" for i, w in enumerate(workers) if w.exitcode]:
+        raise WorkerError(f"of {count} workers there ended {', '.join(failed)}")
+
+
+def _free_addresses(count: int) -> list[str]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return ["{}:{}".format(*one.getsockname()) for one in sockets]
+
+
+def _work(work: Callable[[], int], addresses: list[str], index: int) -> None:
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    os.environ["TF_CONFIG"] = orjson.dumps(config).decode()
+    sys.exit(work())
