@@ -16,8 +16,7 @@ import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdfast.errors import DataError
-from qdfast.serve.parameters import BatchingParameters, read_parameters
+from qdfast.serve.parameters import BatchingParameters
 
 pytest.importorskip("tensorflow_serving")
 from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
@@ -387,35 +386,3 @@ def test_values_that_are_not_finite_are_refused(servable: Servable) -> None:
             servable.signatures["busy"].run({"seconds": np.array(value)})
         assert e.value.message == "Tensor seconds has a value that is not finite."
         assert e.value.code == "INVALID_ARGUMENT"
-
-
-# ---- parameters ----
-
-
-def test_the_file_in_serving_is_read() -> None:
-    path = Path(__file__).parent.parent / "serving" / "batching.config"
-    assert read_parameters(path) == BatchingParameters(256, 1000, 64, 2, True)
-
-
-def test_what_a_file_leaves_out_is_as_by_default(tmp_path: Path) -> None:
-    (tmp_path / "b").write_text("pad_variable_length_inputs: false max_batch_size { value: 7 }")
-    expected = BatchingParameters(max_batch_size=7, pad_variable_length_inputs=False)
-    assert read_parameters(tmp_path / "b") == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("max_batch_size { value: 0 }", "max_batch_size is 0: it must be at least 1"),
-        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros is -1: it must be at least 0"),
-        ("allowed_batch_sizes: 8", 'no field named "allowed_batch_sizes"'),
-        ("max_batch_size", "no batching parameters"),
-    ],
-)
-def test_a_file_that_is_wrong_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
-    (tmp_path / "b").write_text(text)
-    with pytest.raises(DataError, match=reason) as e:
-        read_parameters(tmp_path / "b")
-    assert "\n" not in str(e.value)
-    with pytest.raises(DataError, match="No such file"):
-        read_parameters(tmp_path / "missing")
