@@ -20,7 +20,7 @@ from .parameters import BatchingParameters
 from .rows import PIECE, Arrays, as_rows, joined, merge, pieces, rows, split
 from .servable import RequestError, Signature
 
-WORTH_A_PLACE = 16
+WORTH_A_PLACE = 4
 """Rows from which on a run is begun beside another: it then costs more by its rows than by the fact of being one."""
 
 LEAST_OCTAVE = 6
