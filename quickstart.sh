@@ -45,7 +45,7 @@ from qdfast.learn.runs import load_run
 from qdfast.sources import load_rows
 
 target, run, held_out = sys.argv[1:]
-rows = load_rows([held_out], trained_on=load_run(run).info["data"])
+rows = load_rows([held_out], trained_on=[load_run(run).info["data"]])
 drawings = rows.drawings(np.arange(len(rows)))
 with Client(target, model="doodles") as client:
     answers = client.predict(drawings, k=3)

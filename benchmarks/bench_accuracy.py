@@ -34,7 +34,7 @@ from typing import Any
 from common import QDFAST, Variant, half_width, prepare_once, run_all, write_result
 
 from qdfast.doodles import write_doodles
-from qdfast.learn.evaluate import METRICS
+from qdfast.learn.judge import METRICS
 from qdfast.learn.runs import load_run
 
 NOTEBOOK = "notebook"

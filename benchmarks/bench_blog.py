@@ -38,7 +38,8 @@ from qdfast.bitmaps import AnyDrawings
 from qdfast.doodles import write_doodles
 from qdfast.labels import labelled, labelled_bitmaps
 from qdfast.learn.baselines import BASELINES
-from qdfast.learn.evaluate import label_as, predict_rows, score
+from qdfast.learn.evaluate import label_as, predict_rows
+from qdfast.learn.metrics import score
 from qdfast.learn.runs import load_run
 from qdfast.learn.train import train
 from qdfast.prepare import Options, prepare

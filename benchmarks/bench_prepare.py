@@ -1,10 +1,13 @@
 """How fast is `qdfast prepare`, and does its memory grow with the input?
 
-    python benchmarks/bench_prepare.py [DATA_DIR]
+    python benchmarks/bench_prepare.py [DATA_DIR] [--megabytes 1000 4000 16000] [--classes 345]
 
-Runs the command on files of 16 MB to 4 GB in one class, made of the lines in DATA_DIR (default: procedural doodles),
-and reports the median of its seconds, start of Python included, MB/s of ndjson and the peak resident memory of the
-process. Sources are in the page cache; so are the shards when it ends.
+Runs the command on 16 MB to 4 GB of input, made of the lines in DATA_DIR (default: procedural doodles), and reports the
+median of its seconds, start of Python included, MB/s of ndjson and the peak resident memory of the process; and how
+well a straight line fits the times. Sources are in the page cache; so are the shards when it ends.
+
+With --classes the input is so many files, which are links to one: it takes little disk, and is read, parsed and written
+as if they were others, since a class is in the name. Prepared data take some two fifths of the input.
 """
 
 from __future__ import annotations
@@ -18,11 +21,34 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from common import repeat_lines, write_result
 
 from qdfast.doodles import write_doodles
 from qdfast.shards import open_prepared
+
+
+def make_input(files: list[Path], directory: Path, size: int, classes: int) -> tuple[int, int]:
+    """Write ``classes`` files of ``size`` bytes or a little more together; their bytes and lines."""
+    directory.mkdir()
+    first = directory / "class 0.ndjson"
+    lines = repeat_lines(files, first, size // classes)
+    for number in range(1, classes):
+        (directory / f"class {number}.ndjson").hardlink_to(first)
+    return classes * first.stat().st_size, classes * lines
+
+
+def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The straight line through the medians over the input in GB, by least squares, and how well it fits."""
+    x = [row["input_mb"] / 1000 for row in rows]
+    y = [statistics.median(row["seconds"]) for row in rows]
+    slope, start = statistics.linear_regression(x, y)
+    return {
+        "seconds_per_gb": round(slope, 3),
+        "seconds_to_start": round(start, 3),
+        "r_squared": round(statistics.correlation(x, y) ** 2, 5),
+    }
 
 
 def run(source: Path, out: Path) -> tuple[float, float]:
@@ -40,15 +66,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files")
     parser.add_argument("--megabytes", type=int, nargs="+", default=[16, 256, 1000, 4000])
+    parser.add_argument("--classes", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--result", default="prepare", metavar="NAME", help="results/NAME.json is written")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as tmp:
         files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(Path(tmp, "doodles"))
         print(f"{'input MB':>9} {'drawings':>10} {'seconds':>8} {'MB/s':>6} {'peak RSS MiB':>13}")
         for megabytes in options.megabytes:
-            source = Path(tmp, f"{megabytes}.ndjson")
-            lines = repeat_lines(files, source, megabytes * 10**6)
+            source = Path(tmp, str(megabytes))
+            size, lines = make_input(files, source, megabytes * 10**6, options.classes)
             times, peak = [], 0.0
             for _ in range(options.rounds):
                 out = Path(tmp, f"out{megabytes}")
@@ -60,14 +88,18 @@ def main() -> None:
                 peak = max(peak, rss)
                 shutil.rmtree(out)
             took = statistics.median(times)
-            size = source.stat().st_size / 1e6
             rows.append({
-                "input_mb": round(size, 1), "drawings": drawings, "seconds": [round(s, 3) for s in times],
-                "mb_per_s": round(size / took), "peak_rss_mib": round(peak),
+                "input_mb": round(size / 1e6, 1), "classes": options.classes, "drawings": drawings,
+                "seconds": [round(s, 3) for s in times],
+                "mb_per_s": round(size / took / 1e6), "peak_rss_mib": round(peak),
             })  # fmt: skip
-            print(f"{size:9.0f} {drawings:10,} {took:8.2f} {size / took:6.0f} {peak:13.0f}")
-            source.unlink()
-    print(write_result("prepare", {"input": str(options.data.name if options.data else "doodles"), "rows": rows}))
+            print(f"{size / 1e6:9.0f} {drawings:10,} {took:8.2f} {size / took / 1e6:6.0f} {peak:13.0f}")
+            shutil.rmtree(source)
+    result: dict[str, Any] = {"input": options.data.name if options.data else "doodles", "rows": rows}
+    if len(rows) > 2:
+        result["line"] = fit(rows)
+        print("{seconds_to_start} s + {seconds_per_gb} s/GB, R² {r_squared}".format(**result["line"]))
+    print(write_result(options.result, result))
 
 
 if __name__ == "__main__":

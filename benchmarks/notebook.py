@@ -26,7 +26,9 @@ import numpy as np
 
 from qdfast.errors import Error
 from qdfast.files import only_writer, replacing, write_bytes
-from qdfast.learn.evaluate import METRICS, label_as, score
+from qdfast.learn.evaluate import label_as
+from qdfast.learn.judge import METRICS
+from qdfast.learn.metrics import score
 from qdfast.learn.recipes import schedule
 from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, run_info, start_run
 from qdfast.shards import Prepared, Rows, open_prepared
@@ -193,7 +195,7 @@ def main() -> None:
     try:
         with only_writer(options.out, "training in"):
             run = train(open_prepared(options.data), options.out, options.epochs, options.seed)
-        rows = load_rows([source], recognized="any", trained_on=run.info["data"])
+        rows = load_rows([source], recognized="any", trained_on=[run.info["data"]])
         judge(run, rows, options.report, str(source))
     except Error as e:
         sys.exit(str(e))

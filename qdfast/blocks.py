@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import select
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeGuard, cast
 
-import xxhash
-
+from . import digests
 from ._core import PADDING
 from .errors import DataError
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
+GZIP = b"\x1f\x8b"  # how such data begin
 SUFFIXES = (".ndjson", ".ndjson.gz")
 BITMAPS = ".npy"
 
@@ -39,6 +40,11 @@ class Block:
     size: int
     offset: int
     too_long: bool = False
+
+    @property
+    def piece(self) -> int:
+        """The piece of the source that it starts in. A file's blocks end where the last line that does so ends."""
+        return self.offset // digests.PIECE
 
 
 def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[Source]:
@@ -73,9 +79,10 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
             raise DataError(f"{path}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files in this directory")
         if len({has_bitmaps(f) for f in files}) == 2:
             raise DataError(f"{path}: .ndjson and .npy files in one directory: name the files to read")
+        names = {file.name for file in files}
         for file in files:
             _check_name(str(file))
-            if file.with_name(file.name + ".gz") in files:
+            if file.name + ".gz" in names:
                 raise DataError(f"{file} and {file.name}.gz would be read both: name the files to read")
         out += files
     if not out:
@@ -111,19 +118,10 @@ def label_of(source: Source) -> str:
     return Path(name).stem
 
 
-def digest_of(path: Path) -> str:
-    """XXH3 (128 bits, hex) of a file: tells whether it is still the same. SHA-256 takes longer than all of parsing."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 class _Watched(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
-    def __init__(self, file: IO[bytes], digest: Any, seen: Callable[[int], None] | None) -> None:
+    def __init__(self, file: IO[bytes], digest: digests.Digest | None, seen: Callable[[int], None] | None) -> None:
         self.file, self.digest, self.seen = file, digest, seen
         self.size = 0
         self._head = b""
@@ -171,19 +169,26 @@ class FileBlocks:
 
     Args:
         source: a path, or an object with ``readinto`` (it is not closed).
-        digest: also compute ``xxh3`` of the file's bytes (of the compressed ones of a gzip file).
+        digest: also compute ``digests`` of the file's bytes (of the compressed ones of a gzip file).
         seen: called with the number of bytes after each read of the file.
+        piece: only the lines that begin in this piece of a file that is not zipped and can ``seek``.
 
     Raises on iteration:
         OSError: the file cannot be read; its gzip data is corrupt (the message names the file).
     """
 
     def __init__(
-        self, source: Source, *, digest: bool = False, seen: Callable[[int], None] | None = None, block: int = BLOCK
+        self,
+        source: Source,
+        *,
+        digest: bool = False,
+        seen: Callable[[int], None] | None = None,
+        piece: int | None = None,
+        block: int = BLOCK,
     ) -> None:
-        self.source, self.name, self.block, self.seen = source, name_of(source), block, seen
+        self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
         self.size = 0  # bytes of the file, once all blocks were read
-        self._digest = xxhash.xxh3_128() if digest else None
+        self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
 
     @property
@@ -195,10 +200,11 @@ class FileBlocks:
         return 0
 
     @property
-    def xxh3(self) -> str:
-        """XXH3 (128 bits, hex) of the whole file, once all blocks were read."""
+    def digests(self) -> dict[int, bytes]:
+        """The digest of each piece of the file, or of the one that was wanted, once all blocks were read."""
         assert self._digest is not None
-        return self._digest.hexdigest()
+        pieces = self._digest.pieces
+        return pieces if self.piece is None else {self.piece: pieces[0]} if pieces else {}
 
     def recycle(self, block: Block) -> None:
         """Give a block's buffer back."""
@@ -213,8 +219,11 @@ class FileBlocks:
             yield from self._blocks(self.source)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
+        if self.piece is not None:
+            yield from self._piece(file, self.piece)
+            return
         watched = _Watched(file, self._digest, self.seen)
-        zipped = watched.head(2) == b"\x1f\x8b"
+        zipped = watched.head(2) == GZIP
         if zipped:
             open_gzip, errors = _gzip_reader()
             try:
@@ -223,14 +232,33 @@ class FileBlocks:
             except errors as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
-            yield from self._cut(watched.readinto)
+            yield from self._cut(watched.readinto, expected=self.expected)
         self.size = watched.size
 
-    def _cut(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
-        buffer = self._buffer(self.block)
-        filled = offset = 0
-        skipping = False  # in the middle of a line that is too long
-        while True:
+    def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
+        start = piece * digests.PIECE
+        inside = False
+        if start:
+            file.seek(start - 1)
+            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier piece
+        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + digests.PIECE, inside)
+
+    def _cut(
+        self,
+        readinto: Callable[[Any], int | None],
+        offset: int = 0,
+        stop: int = sys.maxsize,
+        skipping: bool = False,
+        expected: int = 0,
+    ) -> Iterator[Block]:
+        """Blocks of the lines that begin before ``stop``. What is read begins at ``offset``.
+
+        ``skipping``: in the middle of a line that is not wanted, or too long. ``expected``: how many bytes there are,
+        if that is known: a buffer is cleared when it is made, which takes longer than to read a small file.
+        """
+        buffer = self._buffer(min(self.block, expected + 1) if expected else self.block)
+        filled = 0
+        while offset < stop:
             room = len(buffer) - PADDING - 1  # one more for the newline that a last line may lack
             with memoryview(buffer) as view:
                 while filled < room and (n := readinto(view[filled:room])):
@@ -252,20 +280,23 @@ class FileBlocks:
                 yield Block(b"", 0, offset, too_long=True)
                 offset, filled, skipping = offset + filled, 0, True
                 continue
-            if end:
-                if filled > size:
-                    buffer[filled] = 10
-                    filled += 1
-                if filled:
-                    yield Block(buffer, filled, offset)
-                return
+            if end and filled > size:
+                buffer[filled] = 10
+                filled = size = filled + 1
             if size:
+                left = digests.PIECE - offset % digests.PIECE
+                if size > left:
+                    size = buffer.find(b"\n", left - 1) + 1
                 rest = bytes(buffer[size:filled])
                 yield Block(buffer, size, offset)
                 offset += size
+                if end and not rest:
+                    return
                 buffer = self._buffer(max(self.block, len(rest)))
                 buffer[: len(rest)] = rest
                 filled = len(rest)
+            elif end:
+                return
             else:
                 buffer += bytes(min(len(buffer), MAX_LINE + 2 + PADDING - len(buffer)))
 
@@ -289,7 +320,7 @@ class MemoryBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
-        if bytes(data[:2]) == b"\x1f\x8b" or bytes(data[:3]) == b"\xef\xbb\xbf":
+        if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf":
             # Neither can be scanned in place; both are rare in memory.
             copy = FileBlocks(io.BytesIO(data), block=self.block)
             copy.name = self.name

@@ -1,183 +1,77 @@
 """Ask a served model about drawings, over gRPC: TensorFlow Serving or ``qdfast serve``.
 
-    from qdfast.client import Client
+    from qdfast.client import AsyncClient, Client
 
     with Client("127.0.0.1:8500", model="doodles") as client:
         for best in client.predict(drawings, k=3):
             print(best)                                 # [('cat', 0.93), ('dog', 0.04), ('mouse', 0.01)]
+
+    async with AsyncClient(["10.0.0.1:8500", "10.0.0.2:8500"], model="doodles", ca="ca.pem") as client:
+        answers = await client.predict(drawings)
 
 Needs grpcio and protobuf (``pip install qdfast[client]``), not TensorFlow.
 """
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import time
-from collections import deque
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
-from . import query, wire
-from . import tfs_pb2 as pb
-from .bitmaps import AnyDrawings, Bitmaps
-from .errors import DataError
-from .query import (
-    Answer,
-    Asked,
-    BadResponse,
-    DeadlineExceeded,
-    DrawingsLike,
-    InvalidRequest,
-    ModelNotFound,
-    OtherInput,
-    Predictions,
-    Query,
-    Unavailable,
-)
-from .shards import Kind
-from .wire import ModelVersion
+from .asking import AsyncAsker, BlockingAsker
+from .query import BadResponse, DeadlineExceeded, InvalidRequest, ModelNotFound, Predictions, Unavailable
+from .remote import Outcome, Remote
+from .wire import ModelMetadata, ModelVersion
 
 __all__ = [
+    "AsyncClient",
     "BadResponse",
     "Client",
     "DeadlineExceeded",
     "InvalidRequest",
+    "ModelMetadata",
     "ModelNotFound",
     "ModelVersion",
     "Predictions",
     "Unavailable",
 ]
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
-CHANNEL_OPTIONS = (
-    # gRPC's own limit of 4 MB is the client's to lift; the answer to one request is bounded by what it asked.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # A server that is starting is found within a second, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-POLL_SECONDS = 0.05
-LONGEST = 1_000_000  # seconds (gRPC takes a far longer timeout for none at all), and anything else that is counted
-NOT_FOUND_SECONDS = 1.0  # a server that is up knows its models, or will not
-
-
-class Client:
-    """A connection to one model of one server. Threads may share it.
+class Client(Remote, BlockingAsker):
+    """A connection to one model of one server, or of several that have the same. Threads may share it.
 
     Args:
-        target: ``host:port`` of the gRPC API, or any other gRPC target (``dns:///…``, ``unix:…``).
+        target: ``host:port`` of the gRPC API, or any other gRPC target (``dns:///…``, ``unix:…``); or a list of
+            ``host:port``, which are asked in turn, as are all addresses that one name has. Names in a list are resolved
+            once, here.
         model: name of the model.
         version: a version's number or label; None for the newest.
-        timeout: seconds that one request may take.
+        timeout: seconds that one request may take, attempts and all.
         max_batch: drawings a request may have; more are split into several.
-        in_flight: requests that may wait for their answers at once.
+        in_flight: requests of one question that may wait for their answers at once.
+        tls: connect by TLS, and trust the usual authorities; ``ca``, ``certificate`` or ``key`` imply it.
+        ca: PEM file (or bytes) of the authorities to trust instead. Of several targets, each one's certificate must be
+            valid for the first one's host.
+        certificate, key: PEM files (or bytes) of the client's own, where the server wants one (mutual TLS).
+        metadata: sent with every call, such as ``[("authorization", "Bearer …")]``; a mapping or pairs.
+        hedge_after: seconds after which a request without an answer is sent a second time, most often to another
+            server, and the first answer counts; None: never. At most a tenth of all requests.
+
+    Raises:
+        DataError: an argument that cannot be.
+        Unavailable: a name in a list of targets cannot be resolved.
     """
 
-    def __init__(
-        self,
-        target: str = "127.0.0.1:8500",
-        *,
-        model: str,
-        version: int | str | None = None,
-        timeout: float = 10.0,
-        max_batch: int = 256,
-        in_flight: int = 4,
-    ) -> None:
-        for name, value in (("timeout", timeout), ("max_batch", max_batch), ("in_flight", in_flight)):
-            if not 0 < value <= LONGEST:
-                raise DataError(f"{name} is {value}: it must be positive, and not above {LONGEST:,}")
-        if not target or "://" in target.removeprefix("dns://"):
-            raise DataError(f"target is {target!r}: it must be HOST:PORT of the gRPC API")
-        if isinstance(version, int) and not 0 <= version < 1 << 63:
-            raise DataError(f"version is {version}: it must be 0 to 2^63-1, or a label")
-        self.asked = Asked(target, model, version)
-        self.timeout = timeout
-        self.max_batch = max_batch
-        self.in_flight = in_flight
-        self._takes: Kind | None = None  # what the model takes, once it has refused the other
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-        self._predict = self._channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
-        self._get_model_status = self._channel.unary_unary(
-            GET_MODEL_STATUS,
-            request_serializer=pb.GetModelStatusRequest.SerializeToString,
-            response_deserializer=pb.GetModelStatusResponse.FromString,
-        )
-
-    def predict(self, drawings: DrawingsLike, k: int = 3) -> Predictions:
-        """The ``k`` most probable classes of each drawing, best first.
-
-        Args:
-            drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes;
-                or ``Bitmaps``, for a model that takes these (for which strokes are drawn).
-            k: of a model that was exported with fewer labels, or has fewer classes, all of these.
-
-        Raises:
-            DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing; bitmaps for a
-                model that needs strokes.
-            Unavailable, DeadlineExceeded, ModelNotFound, InvalidRequest, BadResponse: subclasses of ServingError.
-        """
-        known = query.as_drawings(drawings)
-        return self._ask(known, lambda sends: query.TopK(known, k, self.asked, self.max_batch, sends))
-
-    def probabilities(self, drawings: DrawingsLike) -> NDArray[np.float32]:
-        """float32 (N, C): the probability of each of the model's classes, in the model's order; (0, 0) if N is 0.
-
-        Argument and errors as for ``predict``.
-        """
-        known = query.as_drawings(drawings)
-        return self._ask(known, lambda sends: query.Probabilities(known, self.asked, self.max_batch, sends))
-
-    def model_status(self) -> list[ModelVersion]:
-        """The versions of the model the server knows of (only ``version``, if the client has one), newest first.
-
-        Raises:
-            Unavailable, DeadlineExceeded, ModelNotFound: subclasses of ServingError.
-        """
-        return self._model_status(self.timeout)
-
-    def wait_ready(self, timeout: float = 30.0) -> int:
-        """Wait until the server answers and has the model loaded; returns the version that will answer.
-
-        Raises:
-            Unavailable, DeadlineExceeded: what still hinders after ``timeout`` seconds.
-            ModelNotFound: the server has not known the model for a second.
-        """
-        deadline = time.monotonic() + timeout
-        unknown_since: float | None = None
-        while True:
-            hindrance: Exception
-            try:
-                states = self._model_status(min(max(deadline - time.monotonic(), 0.1), self.timeout))
-                for v in states:
-                    if v.state == "AVAILABLE":
-                        return v.version
-                said = ", ".join(f"version {v.version} is {v.state} {v.error}".rstrip() for v in states)
-                hindrance = Unavailable(f"{self.asked} is not loaded: {said}")
-                unknown_since = None
-            except ModelNotFound as e:
-                unknown_since = unknown_since or time.monotonic()
-                if time.monotonic() - unknown_since > NOT_FOUND_SECONDS:
-                    raise
-                hindrance = e
-            except (Unavailable, DeadlineExceeded) as e:
-                unknown_since, hindrance = None, e
-            if time.monotonic() + POLL_SECONDS >= deadline:
-                raise hindrance
-            time.sleep(POLL_SECONDS)
+    def _open(self) -> None:
+        self._channel = self._connection.open(grpc)
 
     def close(self) -> None:
-        """Close the connection; requests of other threads end with an error."""
+        """Close the connection; requests of other threads end with Unavailable."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Client:
@@ -188,49 +82,84 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Client({self.asked})"
+    def _begin(self, method: str, request: bytes, timeout: float) -> Any:
+        return self._channel.unary_unary(method).future(request, timeout=timeout, metadata=self._metadata)
 
-    def _ask(self, drawings: AnyDrawings, query_of: Callable[[Kind], Query[Answer]]) -> Answer:
-        """Ask with what the model takes; which that is says its refusal of the other."""
-        sends = "bitmaps" if isinstance(drawings, Bitmaps) else self._takes or "strokes"
-        try:
-            return self._sent(query_of(sends))
-        except OtherInput as e:
-            if e.takes in (None, sends):
-                raise
-            self._takes = e.takes
-            return self._sent(query_of(e.takes))
+    async def _outcome(self, call: Any) -> Outcome:
+        status = call.code()  # waits
+        return status, call.details() or "", call.result() if status is grpc.StatusCode.OK else b""
 
-    def _sent(self, question: Query[Answer]) -> Answer:
-        """Send the requests of ``question``, ``in_flight`` at a time."""
-        pending: deque[tuple[int, grpc.Future]] = deque()
+    async def _alone(self, method: str, request: bytes, timeout: float) -> Outcome:
+        # A blocking call takes a third of the time of a future, which another thread wakes this one for.
         try:
-            for i in range(len(question)):
-                if len(pending) == self.in_flight:
-                    self._take(question, *pending.popleft())
-                pending.append((i, self._predict.future(question.request(i), timeout=self.timeout)))
-            while pending:
-                self._take(question, *pending.popleft())
+            response = self._channel.unary_unary(method)(request, timeout=timeout, metadata=self._metadata)
+        except grpc.RpcError as e:
+            return e.code(), e.details() or "", b""
+        return grpc.StatusCode.OK, "", response
+
+    def _queue(self) -> Any:
+        return queue.SimpleQueue()
+
+    async def _get(self, ended: Any, timeout: float | None) -> Any:
+        try:
+            return ended.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    async def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class AsyncClient(Remote, AsyncAsker):
+    """As ``Client``, with the same arguments and methods, but the methods are awaited.
+
+    Tasks of one event loop may share it: that in which it is first asked something.
+    """
+
+    def _open(self) -> None:
+        """Nothing yet: a channel belongs to the running event loop, and there may be none."""
+
+    async def close(self) -> None:
+        """Close the connection; requests of other tasks end with Unavailable."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _begin(self, method: str, request: bytes, timeout: float) -> Any:
+        if self._channel is None:
+            self._channel = self._connection.open(grpc.aio)
+        return self._channel.unary_unary(method)(request, timeout=timeout, metadata=self._metadata)
+
+    async def _outcome(self, call: Any) -> Outcome:
+        # Not by awaiting the call itself, which is cancelled like this task when only the client is closed.
+        status = await call.code()
+        return status, await call.details() or "", await call if status is grpc.StatusCode.OK else b""
+
+    async def _alone(self, method: str, request: bytes, timeout: float) -> Outcome:
+        call = self._begin(method, request, timeout)
+        try:
+            return await self._outcome(call)
         finally:
-            for _, call in pending:
-                call.cancel()
-        return question.result()
+            call.cancel()
 
-    def _take(self, question: Query[Any], i: int, call: grpc.Future) -> None:
+    def _queue(self) -> Any:
+        return asyncio.Queue()
+
+    async def _get(self, ended: Any, timeout: float | None) -> Any:
+        if not ended.empty():  # which wait_for overlooks where the time is up
+            return ended.get_nowait()
         try:
-            response = call.result()
-        except grpc.RpcError as e:
-            raise self._refusal(e) from None
-        question.take(i, response)
+            return await asyncio.wait_for(ended.get(), timeout)
+        except asyncio.TimeoutError:
+            return None
 
-    def _model_status(self, timeout: float) -> list[ModelVersion]:
-        request = wire.status_request(self.asked.model, self.asked.version)
-        try:
-            response = self._get_model_status(request, timeout=timeout)
-        except grpc.RpcError as e:
-            raise self._refusal(e) from None
-        return wire.model_versions(response)
-
-    def _refusal(self, error: Any) -> Exception:
-        return self.asked.refusal(error.code().name, error.details() or "")
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

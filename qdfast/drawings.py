@@ -195,15 +195,16 @@ class Drawings(Pictured):
         return Drawings._made(columns, (word,), self.report)
 
     def with_used_words(self) -> Drawings:
-        """The same drawings with only those ``words`` that one of them has; ("",) if there are no drawings."""
+        """The same drawings with only those ``words`` that one of them has, first used first; ("",) of no drawings."""
         if len(self.words) == 1 and len(self):
             return self
-        used, codes = np.unique(self.word_codes, return_inverse=True)
-        if len(used) == len(self.words):
+        used, first, codes = np.unique(self.word_codes, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        if np.array_equal(used[order], np.arange(len(self.words))):
             return self
         columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS)}
-        columns["word_codes"] = codes.astype(np.int32)
-        return Drawings._made(columns, [self.words[code] for code in used] or [""], self.report)
+        columns["word_codes"] = np.argsort(order).astype(np.int32)[codes]
+        return Drawings._made(columns, [self.words[code] for code in used[order]] or [""], self.report)
 
     def equals(self, other: Drawings) -> bool:
         """Whether all columns are equal, words compared by name; the report is not looked at."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import re
+import resource
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+from uuid import uuid4
 
 from .errors import DataError
 
 TEMPORARY = ".tmp-"  # every unfinished file has this at the start of its name
+_USUAL_OPEN_FILES = 256  # the limit there is on macOS; 1,024 on Linux
+_OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 
 
 @contextmanager
@@ -44,6 +50,57 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def temporary_name() -> str:
+    """A name that no other attempt at the same file has, on this machine or another."""
+    return f"{TEMPORARY}{uuid4().int}"
+
+
+class Directory:
+    """The files of a directory of this machine, by their names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        """Make it, if it is not there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file, sorted by name."""
+        found: dict[str, int] = {}
+        for path in sorted(self.path.iterdir()):
+            if path.is_file():
+                with suppress(FileNotFoundError):  # somebody's temporary file, gone by now
+                    found[path.name] = path.stat().st_size
+        return found
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write to."""
+        with naming(self.path / name), (self.path / name).open("wb") as file:
+            yield file
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name, also if there is one of that name."""
+        (self.path / name).replace(self.path / new)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; those that are not there are gone already."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        write_bytes(self.path / name, data)
+
+    def clean(self) -> None:
+        """Remove what a killed writer left; only for the one that writes to it now."""
+        self.remove(name for name in self.sizes() if _OURS.match(name))
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all."""
     with replacing(path) as temporary:
@@ -52,9 +109,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def remove_temporaries(directory: Path) -> None:
     """Remove what a killed writer left; only for the holder of the directory's lock."""
-    for path in directory.glob(f"{TEMPORARY}[0-9]*"):
-        if path.is_file():
-            path.unlink()
+    Directory(directory).clean()
+
+
+def allow_open_files(more: int) -> None:
+    """Let this process have ``more`` files open than are usual, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _USUAL_OPEN_FILES + more
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
@@ -24,6 +24,19 @@ from .report import REASONS, Example, ParseReport, first_examples, merge
 Recognized: TypeAlias = Literal["only", "any"]
 OnError: TypeAlias = Literal["count", "raise"]
 Route: TypeAlias = Literal["auto", "orjson"]
+
+
+class Batch(NamedTuple):
+    """What a block of lines held, and where in its source: ``line`` is the number of its first, from 1.
+
+    ``lines`` counts blank ones too. ``drawings`` is None if they are collected elsewhere.
+    """
+
+    piece: int
+    line: int
+    lines: int
+    drawings: Drawings | None
+    report: ParseReport
 
 
 def read_ndjson(
@@ -127,7 +140,7 @@ def _timestamp_text(us: int) -> str:
     return f"{when.year:04d}-{when:%m-%d %H:%M:%S}{fraction} UTC"
 
 
-def _iterate(
+def read_blocks(
     blocks: FileBlocks | MemoryBlocks,
     pool: ParserPool,
     recognized: Recognized,
@@ -135,8 +148,8 @@ def _iterate(
     route: Route,
     raw: bool,
     next_sink: Callable[[], Sink] = lambda: as_batch,
-) -> Iterator[tuple[Drawings | None, ParseReport]]:
-    """What each block holds, as a batch if it is not collected, and its report."""
+) -> Iterator[Batch]:
+    """What each block holds, in order; arguments and errors as of ``read_ndjson``."""
     for name, value, allowed in (
         ("recognized", recognized, ("only", "any")),
         ("on_error", on_error, ("count", "raise")),
@@ -155,18 +168,18 @@ def _iterate(
             for e in examples:
                 if e.reason != "not_recognized":
                     raise ParseError(e.reason, e.source, e.line, e.offset, e.detail or REASONS[e.reason])
-        line0 += parsed.lines
-        yield (
-            parsed.drawings,
-            ParseReport(parsed.kept, parsed.rejected, examples, parsed.unread, parsed.empty_strokes, parsed.via_orjson),
+        report = ParseReport(
+            parsed.kept, parsed.rejected, examples, parsed.unread, parsed.empty_strokes, parsed.via_orjson
         )
+        yield Batch(block.piece, line0, parsed.lines, parsed.drawings, report)
+        line0 += parsed.lines
 
 
 def _batches(*arguments: Any) -> Iterator[Drawings]:
-    for drawings, report in _iterate(*arguments):
-        assert drawings is not None
-        drawings.report = report
-        yield drawings
+    for batch in read_blocks(*arguments):
+        assert batch.drawings is not None
+        batch.drawings.report = batch.report
+        yield batch.drawings
 
 
 def _whole(
@@ -183,8 +196,8 @@ def _whole(
     with ParserPool(threads) as pool:
         try:
             for blocks in sources:
-                parts = _iterate(blocks, pool, recognized, on_error, route, raw, lambda: into(collector))
-                reports += [report for _, report in parts]
+                parts = read_blocks(blocks, pool, recognized, on_error, route, raw, lambda: into(collector))
+                reports += [batch.report for batch in parts]
         except BaseException:
             collector.give_up()
             raise

@@ -248,5 +248,9 @@ def _shortened(caption: str) -> str:
 
 
 def _text(text: str) -> str:
-    """``text`` within XML, which has no way to write most control characters."""
-    return escape(_NOT_XML.sub("\ufffd", text))
+    return escape(in_xml(text))
+
+
+def in_xml(text: str) -> str:
+    """``text`` without what XML has no way to write, which is most control characters."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -8,12 +8,13 @@ from typing import IO
 
 import orjson
 
+from .asking import BlockingAsker
 from .bitmaps import AnyDrawings
-from .client import Client, Predictions
 from .errors import DataError
 from .ndjson import Recognized
 from .parser import ParserPool
 from .progress import Progress
+from .query import Predictions
 from .report import ParseReport
 from .sources import batches_of, resolve, source_name
 
@@ -21,13 +22,13 @@ from .sources import batches_of, resolve, source_name
 def predict(
     sources: Sequence[str | os.PathLike[str] | IO[bytes]],
     out: IO[bytes],
-    client: Client,
+    model: BlockingAsker,
     *,
     k: int = 3,
     recognized: Recognized = "any",
     raw: bool = False,
 ) -> ParseReport:
-    """Ask ``client`` about every drawing of ``sources``; write a line each, in order.
+    """Ask ``model`` about every drawing of ``sources``; write a line each, in order.
 
     A line is ``{"key_id": "…", "labels": [k names], "scores": [k probabilities]}``, best first; ``key_id`` is left out
     where the drawing has none.
@@ -36,7 +37,7 @@ def predict(
         What became of the sources' lines.
 
     Raises:
-        ServingError: the server cannot be asked; all lines written so far are good.
+        ServingError: the model cannot be asked; all lines written so far are good.
         DataError, OSError: a source that cannot be read, or has only bitmaps where the model needs strokes.
     """
     report = ParseReport()
@@ -44,7 +45,7 @@ def predict(
         for source in resolve(sources):
             for drawings in batches_of(source, recognized, pool, raw=raw):
                 try:
-                    answers = client.predict(drawings, k=k)
+                    answers = model.predict(drawings, k=k)
                 except DataError as e:
                     raise DataError(f"{source_name(source)}: {e}") from e
                 out.writelines(_lines(drawings, answers))

@@ -70,6 +70,8 @@ class BadResponse(ServingError):
 
 _REFUSALS: dict[str, tuple[type[ServingError], str]] = {
     "UNAVAILABLE": (Unavailable, "is the server running? `qdfast serve MODEL_DIR` starts one"),
+    "UNAUTHENTICATED": (InvalidRequest, "does the server want a token? `metadata` sends it"),
+    "PERMISSION_DENIED": (InvalidRequest, "may this token, or certificate, ask for this model?"),
     "DEADLINE_EXCEEDED": (DeadlineExceeded, "give it a longer timeout, or fewer drawings a request"),
     "NOT_FOUND": (ModelNotFound, "is this the name, and the version, the server was started with?"),
     "INVALID_ARGUMENT": (InvalidRequest, "is there such a version, and was the model written by `qdfast export`?"),
@@ -79,6 +81,10 @@ _REFUSALS: dict[str, tuple[type[ServingError], str]] = {
     "RESOURCE_EXHAUSTED": (Unavailable, "send fewer drawings a request, or fewer requests at once"),
 }
 
+
+# What gRPC says, with UNAVAILABLE, where a connection was made and TLS not agreed upon.
+_HANDSHAKE = re.compile("handshake|SSL|TLS|certificate", re.IGNORECASE)
+_TLS_ADVICE = "do both sides speak TLS, and do `ca`, `certificate` and `key` fit the server's?"
 
 # How TensorFlow Serving names the inputs that a signature has and a request has not, and what a model has them for.
 _MISSING = re.compile(r"Missing but required: \{([^}]*)\}")
@@ -102,6 +108,8 @@ class Asked:
         kind, advice = _REFUSALS.get(status, (ServingError, "the server's log says more"))
         # TensorFlow's messages go on with the name of the graph's node on further lines.
         said = details.strip().partition("\n")[0].rstrip(". ")
+        if kind is Unavailable and _HANDSHAKE.search(said):
+            advice = _TLS_ADVICE
         message = f"{self}: {status}: {said}; {advice}"
         if (missing := _MISSING.search(said)) and kind is InvalidRequest:
             error = OtherInput(message)

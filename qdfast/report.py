@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._core import EXAMPLES
@@ -73,6 +73,10 @@ class ParseReport:
             self.empty_strokes + other.empty_strokes,
             self.via_orjson + other.via_orjson,
         )
+
+    def after(self, lines: int) -> ParseReport:
+        """The same of lines that come after so many others, where they were counted from 1."""
+        return replace(self, examples=tuple(replace(e, line=e.line + lines) for e in self.examples))
 
     def __str__(self) -> str:
         out = [f"{self.kept:,} of {self.lines:,} lines kept"]

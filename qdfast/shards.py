@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ from .arrays import bitmap_array, delta_arguments, join
 from .bitmaps import AnyDrawings, Bitmaps
 from .drawings import COLUMNS, Drawings, concat
 from .errors import DataError
-from .files import naming
+from .files import allow_open_files
 from .stats import DeltaStats
 
 FORMAT = 1
@@ -34,7 +34,7 @@ _DTYPES = {name: np.dtype(t) for name, t in {"U8": "u1", "I32": "<i4", "I64": "<
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-def write_shard(path: Path, drawings: AnyDrawings, split: NDArray[np.uint8]) -> int:
+def write_shard(file: IO[bytes], drawings: AnyDrawings, split: NDArray[np.uint8]) -> int:
     """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file; its size."""
     tensors = {**_tensors(drawings), "split": split}
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
@@ -48,10 +48,9 @@ def write_shard(path: Path, drawings: AnyDrawings, split: NDArray[np.uint8]) -> 
     text = orjson.dumps(header)
     text += b" " * (-len(text) % 8)
     # The library's own writer copies everything twice before it writes.
-    with naming(path), path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
-            file.write(memoryview(tensors[name]).cast("B") if tensors[name].size else b"")
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+        file.write(memoryview(tensors[name]).cast("B") if tensors[name].size else b"")
     return 8 + len(text) + end
 
 
@@ -152,8 +151,21 @@ class Rows:
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """int32 (n,): points per drawing, uncut. DataError: of bitmaps."""
+        return self._column(lambda d: d.lengths, np.int32)
+
+    @cached_property
+    def stroke_counts(self) -> NDArray[np.int32]:
+        """int32 (n,): strokes per drawing. DataError: of bitmaps."""
+        return self._column(lambda d: np.diff(d.drawing_offsets), np.int32)
+
+    @cached_property
+    def countrycode(self) -> NDArray[np.bytes_]:
+        """S2 (n,): b"" where not given. DataError: of bitmaps."""
+        return self._column(lambda d: d.countrycode, np.dtype("S2"))
+
+    def _column(self, of: Callable[[Drawings], NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
         parts = zip(self._strokes, self._split(self._row), strict=True)
-        return join([d.lengths[rows] for d, rows in parts], np.int32)
+        return join([of(d)[rows] for d, rows in parts], dtype)
 
     def _split(self, column: NDArray[Any]) -> list[NDArray[Any]]:
         """One value a row as one array a batch: rows come batch by batch."""
@@ -262,7 +274,9 @@ class Prepared:
 
     @cached_property
     def _shards(self) -> list[tuple[AnyDrawings, NDArray[np.uint8]]]:
-        return [read_shard(path) for path in self.shard_paths]
+        paths = self.shard_paths
+        allow_open_files(len(paths))  # Python keeps a file open as long as it is mapped
+        return [read_shard(path) for path in paths]
 
     def rows(self, split: Split = "all") -> Rows:
         """The drawings of a split, labelled with indices into ``classes``, in the order of the manifest.

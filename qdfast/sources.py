@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from .bitmaps import AnyDrawings, read_bitmaps
-from .blocks import Source, digest_of, expand, has_bitmaps, label_of, name_of
+from .blocks import Source, expand, has_bitmaps, label_of, name_of
+from .digests import digest_of
 from .errors import DataError
 from .labels import Label, labelled, labelled_bitmaps
 from .ndjson import Recognized, iter_ndjson, read_ndjson
@@ -52,17 +53,17 @@ def load_rows(
     label: Label = "file",
     raw: bool = False,
     split: Split | Literal["auto"] = "auto",
-    trained_on: Mapping[str, Any] | None = None,
+    trained_on: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
 ) -> Rows:
     """Labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
 
     Args:
         recognized, label, raw: as in ``prepare``; to a prepared directory this was done when it was prepared.
-        split: of prepared directories. "auto": "validation" of the one a network was trained on, also if more was
+        split: of prepared directories. "auto": "validation" of those that networks were trained on, also if more was
             prepared there since (a drawing stays on its side), else "all".
-        trained_on: ``path`` and ``digest`` of the prepared directory the network was trained on; the log says where
-            drawings were trained on.
+        trained_on: ``path`` and ``digest`` of the prepared directory of each network that is to be judged; the log says
+            where drawings were trained on.
         log: called with one line per source.
 
     Raises:
@@ -72,9 +73,7 @@ def load_rows(
     parts = []
     for source in resolve(sources):
         if isinstance(source, Prepared):
-            known = trained_on is not None and (
-                source.digest == trained_on["digest"] or source.path.resolve() == Path(trained_on["path"])
-            )
+            known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
             chosen = split if split != "auto" else "validation" if known else "all"
             rows = source.rows(chosen)
             log(f"{source.path}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
@@ -86,8 +85,9 @@ def load_rows(
         if not len(drawings):
             raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
         log(f"{source_name(source)}: {explain(report)}")
-        if trained_on is not None and _was_trained_on(source, trained_on):
-            log(f"{source_name(source)}: the network was trained on most of these; {trained_on['path']} knows on which")
+        for data in dict.fromkeys(t["path"] for t in trained_on):
+            if _was_trained_on(source, data):
+                log(f"{source_name(source)}: the network was trained on most of these; {data} knows on which")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 
@@ -99,11 +99,11 @@ def _read(source: Source, recognized: Recognized, label: Label, raw: bool) -> tu
     return bitmaps, ParseReport(kept=len(bitmaps))
 
 
-def _was_trained_on(path: Source, trained_on: Mapping[str, Any]) -> bool:
-    """Whether the file is a source of the prepared directory, as far as that is still there."""
-    if not isinstance(path, Path) or not _is_prepared(trained_on["path"]):
+def _was_trained_on(path: Source, data: str) -> bool:
+    """Whether the file is a source of the prepared directory ``data``, as far as that is still there."""
+    if not isinstance(path, Path) or not _is_prepared(data):
         return False
-    sources = open_prepared(trained_on["path"]).manifest["sources"]
+    sources = open_prepared(data).manifest["sources"]
     if path.stat().st_size not in [s["size"] for s in sources]:
         return False
     return digest_of(path) in [s["xxh3"] for s in sources]

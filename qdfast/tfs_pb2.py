@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10qdfast/tfs.proto\x12\nqdfast.tfs\x1a\x1egoogle/protobuf/wrappers.proto\"z\n\x10TensorShapeProto\x12-\n\x03\x64im\x18\x02 \x03(\x0b\x32 .qdfast.tfs.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xed\x02\n\x0bTensorProto\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.qdfast.tfs.DataType\x12\x32\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1c.qdfast.tfs.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x02\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x01\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xd2\x01\n\x0ePredictRequest\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x12\x36\n\x06inputs\x18\x02 \x03(\x0b\x32&.qdfast.tfs.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.qdfast.tfs.TensorProto:\x02\x38\x01\"\xc0\x01\n\x0fPredictResponse\x12\x39\n\x07outputs\x18\x01 \x03(\x0b\x32(.qdfast.tfs.PredictResponse.OutputsEntry\x12)\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.qdfast.tfs.TensorProto:\x02\x38\x01\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xd8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.qdfast.tfs.ModelVersionStatus.State\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.qdfast.tfs.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"B\n\x15GetModelStatusRequest\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\"V\n\x16GetModelStatusResponse\x12<\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x1e.qdfast.tfs.ModelVersionStatus*\xf7\x01\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10qdfast/tfs.proto\x12\nqdfast.tfs\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"z\n\x10TensorShapeProto\x12-\n\x03\x64im\x18\x02 \x03(\x0b\x32 .qdfast.tfs.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xed\x02\n\x0bTensorProto\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.qdfast.tfs.DataType\x12\x32\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1c.qdfast.tfs.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x02\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x01\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xd2\x01\n\x0ePredictRequest\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x12\x36\n\x06inputs\x18\x02 \x03(\x0b\x32&.qdfast.tfs.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.qdfast.tfs.TensorProto:\x02\x38\x01\"\xc0\x01\n\x0fPredictResponse\x12\x39\n\x07outputs\x18\x01 \x03(\x0b\x32(.qdfast.tfs.PredictResponse.OutputsEntry\x12)\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.qdfast.tfs.TensorProto:\x02\x38\x01\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xd8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.qdfast.tfs.ModelVersionStatus.State\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.qdfast.tfs.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"B\n\x15GetModelStatusRequest\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\"V\n\x16GetModelStatusResponse\x12<\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x1e.qdfast.tfs.ModelVersionStatus\"\x81\x01\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.qdfast.tfs.DataType\x12\x32\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1c.qdfast.tfs.TensorShapeProtoB\n\n\x08\x65ncoding\"\x8b\x02\n\x0cSignatureDef\x12\x34\n\x06inputs\x18\x01 \x03(\x0b\x32$.qdfast.tfs.SignatureDef.InputsEntry\x12\x36\n\x07outputs\x18\x02 \x03(\x0b\x32%.qdfast.tfs.SignatureDef.OutputsEntry\x1a\x45\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.qdfast.tfs.TensorInfo:\x02\x38\x01\x1a\x46\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.qdfast.tfs.TensorInfo:\x02\x38\x01\"\xa6\x01\n\x0fSignatureDefMap\x12\x44\n\rsignature_def\x18\x01 \x03(\x0b\x32-.qdfast.tfs.SignatureDefMap.SignatureDefEntry\x1aM\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.qdfast.tfs.SignatureDef:\x02\x38\x01\"\\\n\x17GetModelMetadataRequest\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xd2\x01\n\x18GetModelMetadataResponse\x12)\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x15.qdfast.tfs.ModelSpec\x12\x44\n\x08metadata\x18\x02 \x03(\x0b\x32\x32.qdfast.tfs.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01*\xf7\x01\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,32 +37,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=1541
-  _globals['_DATATYPE']._serialized_end=1788
-  _globals['_TENSORSHAPEPROTO']._serialized_start=64
-  _globals['_TENSORSHAPEPROTO']._serialized_end=186
-  _globals['_TENSORSHAPEPROTO_DIM']._serialized_start=153
-  _globals['_TENSORSHAPEPROTO_DIM']._serialized_end=186
-  _globals['_TENSORPROTO']._serialized_start=189
-  _globals['_TENSORPROTO']._serialized_end=554
-  _globals['_MODELSPEC']._serialized_start=557
-  _globals['_MODELSPEC']._serialized_end=697
-  _globals['_PREDICTREQUEST']._serialized_start=700
-  _globals['_PREDICTREQUEST']._serialized_end=910
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=840
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=910
-  _globals['_PREDICTRESPONSE']._serialized_start=913
-  _globals['_PREDICTRESPONSE']._serialized_end=1105
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=1034
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1105
-  _globals['_STATUSPROTO']._serialized_start=1107
-  _globals['_STATUSPROTO']._serialized_end=1163
-  _globals['_MODELVERSIONSTATUS']._serialized_start=1166
-  _globals['_MODELVERSIONSTATUS']._serialized_end=1382
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1299
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1382
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1384
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1450
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1452
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1538
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._loaded_options = None
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_DATATYPE']._serialized_start=2446
+  _globals['_DATATYPE']._serialized_end=2693
+  _globals['_TENSORSHAPEPROTO']._serialized_start=91
+  _globals['_TENSORSHAPEPROTO']._serialized_end=213
+  _globals['_TENSORSHAPEPROTO_DIM']._serialized_start=180
+  _globals['_TENSORSHAPEPROTO_DIM']._serialized_end=213
+  _globals['_TENSORPROTO']._serialized_start=216
+  _globals['_TENSORPROTO']._serialized_end=581
+  _globals['_MODELSPEC']._serialized_start=584
+  _globals['_MODELSPEC']._serialized_end=724
+  _globals['_PREDICTREQUEST']._serialized_start=727
+  _globals['_PREDICTREQUEST']._serialized_end=937
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=867
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=937
+  _globals['_PREDICTRESPONSE']._serialized_start=940
+  _globals['_PREDICTRESPONSE']._serialized_end=1132
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=1061
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1132
+  _globals['_STATUSPROTO']._serialized_start=1134
+  _globals['_STATUSPROTO']._serialized_end=1190
+  _globals['_MODELVERSIONSTATUS']._serialized_start=1193
+  _globals['_MODELVERSIONSTATUS']._serialized_end=1409
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1326
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1409
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1411
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1477
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1479
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1565
+  _globals['_TENSORINFO']._serialized_start=1568
+  _globals['_TENSORINFO']._serialized_end=1697
+  _globals['_SIGNATUREDEF']._serialized_start=1700
+  _globals['_SIGNATUREDEF']._serialized_end=1967
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=1826
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=1895
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=1897
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=1967
+  _globals['_SIGNATUREDEFMAP']._serialized_start=1970
+  _globals['_SIGNATUREDEFMAP']._serialized_end=2136
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=2059
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=2136
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=2138
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=2230
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=2233
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=2443
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=2374
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=2443
 # @@protoc_insertion_point(module_scope)

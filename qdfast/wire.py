@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from . import tfs_pb2 as pb
@@ -22,6 +23,9 @@ MAX_FILL = 1 << 24
 of 30 bytes could otherwise ask its reader for any amount of memory."""
 
 MAX_RANK = 32
+
+SIGNATURE_DEF = "signature_def"
+"""The one field of a model's metadata that there is."""
 
 # DataType -> (dtype of tensor_content, the repeated field that holds values one by one)
 _NUMBERS: dict[int, tuple[np.dtype[Any], str]] = {
@@ -67,14 +71,15 @@ def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = Fals
     array = np.asarray(array, order="C")
     if proto is None:
         proto = pb.TensorProto()
-    proto.tensor_shape.SetInParent()  # a scalar has a shape too: the empty one
+    shape = proto.tensor_shape
+    shape.SetInParent()  # a scalar has a shape too: the empty one
     for size in array.shape:
-        proto.tensor_shape.dim.add().size = size
+        shape.dim.add().size = size
     if array.dtype.kind in "OSU":
         proto.dtype = pb.DT_STRING
         proto.string_val.extend(map(_as_bytes, array.ravel().tolist()))
         return proto
-    data_type = _DATA_TYPE.get(array.dtype.newbyteorder("<"))
+    data_type = _DATA_TYPE.get(array.dtype) or _DATA_TYPE.get(array.dtype.newbyteorder("<"))
     if data_type is None:
         raise DataError(f"an array of {array.dtype} cannot be a tensor")
     proto.dtype = data_type
@@ -239,6 +244,44 @@ class ModelVersion:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a signature takes or gives: ``shape`` has None where any size will do, and is None where any rank will."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} of any shape"
+        return f"{self.dtype} [{', '.join('?' if size is None else str(size) for size in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function of a model: its inputs and outputs by name."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def __str__(self) -> str:
+        inputs, outputs = (
+            ", ".join(f"{name} {spec}" for name, spec in specs.items()) for specs in (self.inputs, self.outputs)
+        )
+        return f"{inputs} -> {outputs}"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """The signatures of one version of a model, by name."""
+
+    version: int
+    signatures: dict[str, Signature]
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"version {self.version}", *(f"{name}: {s}" for name, s in self.signatures.items())])
+
+
 def predict_request(
     model: str,
     version: int | str | None,
@@ -261,6 +304,13 @@ def predict_request(
 def status_request(model: str, version: int | str | None = None) -> pb.GetModelStatusRequest:
     """A request for the state of one version of ``model``, or (None) of all."""
     request = pb.GetModelStatusRequest()
+    _set_model(request.model_spec, model, version)
+    return request
+
+
+def metadata_request(model: str, version: int | str | None = None) -> pb.GetModelMetadataRequest:
+    """A request for the signatures of a version of ``model``, None for the newest."""
+    request = pb.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
     _set_model(request.model_spec, model, version)
     return request
 
@@ -291,3 +341,33 @@ def model_versions(response: Any) -> list[ModelVersion]:
         for v in response.model_version_status
     ]
     return sorted(versions, key=lambda v: v.version, reverse=True)
+
+
+def model_metadata(response: Any) -> ModelMetadata:
+    """The version and signatures of a GetModelMetadataResponse. DataError: it has none, or malformed ones."""
+    if SIGNATURE_DEF not in response.metadata:
+        raise DataError("metadata without signatures")
+    try:
+        found = pb.SignatureDefMap.FromString(response.metadata[SIGNATURE_DEF].value).signature_def
+    except DecodeError as e:
+        raise DataError("malformed signatures") from e
+    signatures = {
+        name: Signature(_specs(found[name].inputs), _specs(found[name].outputs))
+        for name in sorted(found)
+        if not name.startswith("__saved_model_")  # how it is restored, nothing to be asked for
+    }
+    return ModelMetadata(response.model_spec.version.value, signatures)
+
+
+def _specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: TensorSpec(_dtype_name(t.dtype), _sizes(t.tensor_shape)) for name, t in sorted(tensors.items())}
+
+
+def _dtype_name(data_type: int) -> str:
+    if data_type in _NUMBERS:
+        return _NUMBERS[data_type][0].name
+    return "string" if data_type == pb.DT_STRING else f"data type {data_type}"
+
+
+def _sizes(proto: Any) -> tuple[int | None, ...] | None:
+    return None if proto.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)

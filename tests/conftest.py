@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +36,11 @@ def no_big_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
+def few_open_files() -> None:
+    """``preexec_fn`` of a process that may have 64 files open, unless it asks for more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 @pytest.fixture(scope="session")
 def quickdraw() -> Path:
     """The directory of real drawings ($QDFAST_DATA, else ../shared/quickdraw); skips where there is none."""
@@ -57,3 +65,42 @@ def bitmap_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for file in doodles.iterdir():
         np.save(out / f"{file.stem}.npy", qdfast.read_ndjson(file, recognized="any").bitmaps().reshape(-1, 784))
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModels 1, 2 and 10 of the tiny model, to be copied from."""
+    import tiny_model
+
+    path = tmp_path_factory.mktemp("versions")
+    for version in (1, 2, 10):
+        tiny_model.write_model(path, version)
+    return path
+
+
+@pytest.fixture
+def publish(tiny_versions: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Put versions into a fresh model directory, by rename; returns the directory."""
+
+    def put(*numbers: int, name: str = "tiny") -> Path:
+        model_dir = tmp_path / name
+        model_dir.mkdir(exist_ok=True)
+        for number in numbers:
+            shutil.copytree(tiny_versions / str(number), tmp_path / "part")
+            (tmp_path / "part").rename(model_dir / str(number))
+        return model_dir
+
+    return put
+
+
+BINARY = "tensorflow_model_server"
+NOT_INSTALLED = pytest.mark.skipif(shutil.which(BINARY) is None, reason=f"no {BINARY} on the PATH")
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("tensorflow_serving", marks=NOT_INSTALLED)])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A ``served.Served``: version 3 of the tiny model."""
+    from served import serve_tiny
+
+    with serve_tiny(request.param, tmp_path_factory.mktemp("served") / "tiny") as running:
+        yield running

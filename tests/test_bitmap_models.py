@@ -150,7 +150,7 @@ def test_strokes_and_bitmaps_of_the_same_drawings_are_judged_alike(
 
 def test_it_knows_the_files_it_was_trained_on(run: Run, bitmap_files: Path):
     said: list[str] = []
-    load_rows([bitmap_files / "star.npy"], trained_on=run.info["data"], log=said.append)
+    load_rows([bitmap_files / "star.npy"], trained_on=[run.info["data"]], log=said.append)
     assert said[0] == f"{bitmap_files / 'star.npy'}: 120 drawings"
     assert "the network was trained on most of these" in said[1]
 

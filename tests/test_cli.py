@@ -47,12 +47,23 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
         assert not out.exists() or not [f for f in out.rglob("*") if f.is_file()]
 
 
+def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    command = ["prepare", doodles, "--out", tmp_path / "out"]
+    assert "--beam-arg is for --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    line = refused(capsys, *command, "--runner", "beam")
+    assert line == "qdfast prepare: error: apache_beam is not installed: pip install 'qdfast[beam]'"
+    assert not (tmp_path / "out").exists()
+
+
 def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for command in (
         ["train", tmp_path, "--out", tmp_path / "run"],
         ["evaluate", tmp_path, tmp_path, "--out", tmp_path / "report"],
         ["export", tmp_path / "nowhere", "--out", tmp_path / "model"],
         ["serve", tmp_path, "--port", 0],
+        ["serve", "--models", tmp_path / "models.config", "--port", 0, "--embedded"],
+        ["serve", "--models", tmp_path / "models.config", "--name", "x"],
         ["info", tmp_path],
         ["info", tmp_path / "nowhere"],
     ):
@@ -98,6 +109,7 @@ def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
 def test_wrong_usage():
     prepare, predict = ["prepare", "x", "--out", "y"], ["predict", "x"]
     for arguments in (
+        ["serve"], ["serve", "x", "--models", "y"], ["serve", "x", "--batching", "y", "--no-batching"],
         ["prepare"], ["fly"], [], [*prepare, "--label", "z"], [*prepare, "--threads", "0"], ["prepare", "", "--out", "y"],
         ["prepare", "x", "--out", ""], [*predict, "-k", "0"], [*predict, "--timeout", "inf"], [*predict, "--wait", "nan"],
         [*predict, "--model", "\udcff"],

@@ -157,7 +157,7 @@ def test_evaluate_knows_what_was_trained_on(
     shutil.copytree(job / "data", tmp_path / "moved")
     assert judged(tmp_path / "moved")[0] == held_out
     known = {"path": str((job / "data").resolve()), "digest": "of before more was prepared there"}
-    assert len(load_rows([job / "data"], trained_on=known)) == held_out
+    assert len(load_rows([job / "data"], trained_on=[known])) == held_out
     other = prepare(doodles / "star.ndjson", tmp_path / "other", recognized="any")
     n, said = judged(other.path)
     assert n == 120

@@ -233,7 +233,9 @@ def test_unknown_choices(name: str):
 @pytest.mark.parametrize("block", [64, 200, 1000, 1 << 20])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_do_not_show(block: int, route: str, threads: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "block": block})
+    monkeypatch.setattr(
+        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "piece": None, "block": block}
+    )
     monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", block))
     bad = b'{"drawing":[]}\n'
     data = (LINE * 3 + b"\r\n \n" + bad + LINE.replace(b"cat", b"a longer name " * 40) + bad) * 5
@@ -327,7 +329,9 @@ def test_corrupt_gzip_data(tmp_path: Path, unpacker: str):
 def test_a_line_too_long_costs_itself_only(extra: int, newline: bytes, after: int, monkeypatch: pytest.MonkeyPatch):
     limit = 1 << 16
     monkeypatch.setattr("qdfast.blocks.MAX_LINE", limit)
-    monkeypatch.setattr(FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "block": 1 << 10})
+    monkeypatch.setattr(
+        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "piece": None, "block": 1 << 10}
+    )
     monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", 1 << 10))
     long = b"x" * (limit + extra)
     for before in (0, 1, 40):

@@ -34,7 +34,8 @@ def test_the_wheel_works_outside_the_source_tree(wheel: Path, tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    for needed in ("py.typed", "_core.pyi", "classes.txt", "learn/train.py", "serve/server.py"):
+    pages = ("learn/report.html", "learn/report.css", "learn/report.js", "play/page/index.html")
+    for needed in ("py.typed", "_core.pyi", "classes.txt", "learn/train.py", "serve/server.py", *pages):
         assert f"qdfast/{needed}" in names
     assert not [n for n in names if n.startswith(("tests", "csrc", "benchmarks")) or n.endswith((".c", ".pyx"))]
     code = (

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import safetensors.numpy
 import xxhash
-from conftest import no_big_files
+from conftest import few_open_files, no_big_files
 from killing import prepare_killed
 
 import qdfast
@@ -166,11 +166,22 @@ def test_label_by_word(doodles: Path, tmp_path: Path, prepared: qdfast.Prepared)
         prepare(tmp_path / "mixed.ndjson", tmp_path / "out", label="words")
 
 
+def test_more_shards_than_files_may_be_open(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("qdfast.digests.PIECE", 2000)
+    data = prepare(doodles, tmp_path)
+    assert len(data.shard_paths) > 100
+    code = "import sys, qdfast\nprint(len(qdfast.open_prepared(sys.argv[1]).rows()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True, preexec_fn=few_open_files
+    )
+    assert int(done.stdout) == data.manifest["drawings"]
+
+
 # ---- run again ----
 
 
 def test_small_shards_and_threads_change_nothing(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.prepare.SHARD_DRAWINGS", 50)
+    monkeypatch.setattr("qdfast.digests.PIECE", 20_000)
     one = prepare(doodles, tmp_path / "one", threads=1)
     prepare(doodles, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")

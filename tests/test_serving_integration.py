@@ -1,118 +1,21 @@
-"""What a server answers, with the official stubs and with our client: the embedded server, and TensorFlow Serving.
+"""What a server answers to Predict, with the official stubs and with our client: the embedded server, and TensorFlow Serving.
 
 The same tests run against both; those with ``tensorflow_model_server`` are skipped where it is not installed.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import grpc
 import numpy as np
 import pytest
 import tiny_model
-from scripted_server import drawings
+from scripted_server import TIMEOUT, drawings
 
-import qdfast
 from qdfast import client, wire
 
 pytest.importorskip("tensorflow_serving")
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
-
-TIMEOUT = 60
-BINARY = "tensorflow_model_server"
-INSTALLED = shutil.which(BINARY) is not None
-
-
-@dataclass
-class Served:
-    """A running server with version 3 of the tiny model, and the official stubs."""
-
-    target: str
-    channel: grpc.Channel
-
-    def __post_init__(self) -> None:
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
-
-    def predict(self, request: Any) -> Any:
-        return self.prediction.Predict(request, timeout=TIMEOUT)
-
-    def refused(self, request: Any) -> tuple[str, str]:
-        """Status and message of a Predict that must not succeed."""
-        with pytest.raises(grpc.RpcError) as e:
-            self.predict(request)
-        return e.value.code().name, e.value.details()
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "embedded",
-        pytest.param("tensorflow_serving", marks=pytest.mark.skipif(not INSTALLED, reason=f"no {BINARY} on the PATH")),
-    ],
-)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    model_dir = tmp_path_factory.mktemp("served") / "tiny"
-    model_dir.mkdir()
-    for version in (2, 3):
-        tiny_model.write_model(model_dir, version)
-    if request.param == "embedded":
-        from qdfast.serve.server import Server
-
-        with Server(model_dir) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Served(f"127.0.0.1:{server.port}", channel)
-        return
-    code = "import sys; from qdfast.serve import serve; serve(sys.argv[1], port=0, embedded=False)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1])}
-    command = [sys.executable, "-c", code, str(model_dir)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("serving tiny version 3 on 127.0.0.1:")
-        target = line.split()[-1]
-        with grpc.insecure_channel(target) as channel:
-            yield Served(target, channel)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def request(
-    model: str = "tiny", signature: str = "", inputs: dict[str, Any] | None = None, outputs: tuple[str, ...] = ()
-) -> Any:
-    """An official PredictRequest with tensors as TensorFlow makes them."""
-    r = predict_pb2.PredictRequest(output_filter=outputs)
-    r.model_spec.name = model
-    r.model_spec.signature_name = signature
-    for name, value in (raw_inputs() if inputs is None else inputs).items():
-        r.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return r
-
-
-def raw_inputs(d: qdfast.Drawings | None = None) -> dict[str, np.ndarray]:
-    deltas, lengths = (drawings() if d is None else d).deltas(dtype=np.int16)
-    return {"deltas": deltas, "lengths": lengths}
-
-
-def expected(inputs: dict[str, np.ndarray] | None = None) -> np.ndarray:
-    return tiny_model.probabilities(**(raw_inputs() if inputs is None else inputs), version=3)
-
+from served import Served, expected, raw_inputs, request
+from tensorflow_serving.apis import predict_pb2
 
 # ---- answers ----
 
@@ -144,6 +47,15 @@ def test_our_client(served: Served) -> None:
             best = np.argsort(-expected(), axis=1)[:, :2]
             assert p.labels.tolist() == np.array(tiny_model.CLASSES)[best].tolist()
             assert p.version == 3
+
+
+def test_metadata_for_our_client(served: Served) -> None:
+    with client.Client(served.target, model="tiny", timeout=TIMEOUT) as c:
+        metadata = c.metadata()
+    assert metadata.version == 3
+    deltas, lengths = wire.TensorSpec("int16", (None, None, 3)), wire.TensorSpec("int32", (None,))
+    assert metadata.signatures["top_k"].inputs == {"deltas": deltas, "lengths": lengths}
+    assert metadata.signatures["top_k"].outputs["labels"].dtype == "string"
 
 
 def test_padding_does_not_matter(served: Served) -> None:
@@ -310,52 +222,6 @@ def test_a_refusal_leaves_the_server_answering(served: Served) -> None:
     assert served.predict(request()).outputs
 
 
-# ---- status ----
-
-
-def status(served: Served, model: str | None, version: int | None = None) -> list[tuple[int, int, int, str]]:
-    r = get_model_status_pb2.GetModelStatusRequest()
-    if model is not None:
-        r.model_spec.name = model
-    if version is not None:
-        r.model_spec.version.value = version
-    reply = served.model.GetModelStatus(r, timeout=TIMEOUT)
-    return [(v.version, v.state, v.status.error_code, v.status.error_message) for v in reply.model_version_status]
-
-
-def test_model_status(served: Served) -> None:
-    available = (3, get_model_status_pb2.ModelVersionStatus.AVAILABLE, 0, "")
-    assert status(served, "tiny") == status(served, "tiny", 3) == [available]
-
-
-@pytest.mark.parametrize(
-    ("model", "version", "code", "message"),
-    [
-        (None, None, "INVALID_ARGUMENT", "Missing ModelSpec"),
-        ("nope", None, "NOT_FOUND", "Could not find any versions of model nope"),
-        ("nope", 1, "NOT_FOUND", "Could not find version 1 of model nope"),
-        ("tiny", 2, "NOT_FOUND", "Could not find version 2 of model tiny"),
-    ],
-)
-def test_status_refusals(served: Served, model: str | None, version: int | None, code: str, message: str) -> None:
-    with pytest.raises(grpc.RpcError) as e:
-        status(served, model, version)
-    assert (e.value.code().name, e.value.details()) == (code, message)
-
-
-# ---- the config files ----
-
-
-def test_models_config_is_a_model_server_config() -> None:
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    text = (Path(__file__).parent.parent / "serving" / "models.config").read_text()
-    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    (model,) = config.model_config_list.config
-    assert (model.name, model.base_path, model.model_platform) == ("doodles", "/models/doodles", "tensorflow")
-
-
 # ---- our client's view of refusals ----
 
 
@@ -372,11 +238,3 @@ def test_our_client_is_refused(served: Served) -> None:
         c.predict(d)
     with client.Client(served.target, model="tiny", timeout=TIMEOUT) as c:
         assert c.predict(d, k=4).labels.shape == (len(d), 3)
-
-
-def test_a_method_that_is_missing_here(served: Served, request: pytest.FixtureRequest) -> None:
-    if "tensorflow_serving" in request.node.name:
-        pytest.skip("TensorFlow Serving has them all")
-    with pytest.raises(grpc.RpcError) as e:
-        served.prediction.GetModelMetadata(get_model_metadata_pb2.GetModelMetadataRequest(), timeout=TIMEOUT)
-    assert e.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -144,7 +144,8 @@ def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_pa
     got = evaluate(tiny_run, prepared.rows("validation"), tmp_path)
     assert got["top1"] == best["val_top1"]
     assert got["top3"] == best["val_top3"]
-    assert got["loss"] == pytest.approx(best["val_loss"], abs=1e-6)
+    assert got["calibration"]["loss"] == pytest.approx(best["val_loss"], abs=1e-6)
+    assert got["calibration"]["temperature"] == best["temperature"]
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noqa: F811

@@ -222,6 +222,44 @@ def test_model_versions_newest_first() -> None:
     ]
 
 
+def test_model_metadata() -> None:
+    """From the official messages, with what only they know of."""
+    pytest.importorskip("tensorflow_serving")
+    from google.protobuf import any_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    signature = signatures.signature_def["top_k"]
+    signature.method_name = "tensorflow/serving/predict"
+    signature.inputs["deltas"].CopyFrom(
+        meta_graph_pb2.TensorInfo(name="deltas:0", dtype=pb.DT_INT16, tensor_shape={"dim": [{"size": -1}, {"size": 3}]})
+    )
+    signature.inputs["any"].CopyFrom(meta_graph_pb2.TensorInfo(dtype=14, tensor_shape={"unknown_rank": True}))
+    signature.outputs["labels"].CopyFrom(meta_graph_pb2.TensorInfo(dtype=pb.DT_STRING, tensor_shape={}))
+    signatures.signature_def["__saved_model_init_op"].SetInParent()
+    official = get_model_metadata_pb2.GetModelMetadataResponse(model_spec={"name": "m", "version": {"value": 3}})
+    packed = any_pb2.Any()
+    packed.Pack(signatures)
+    official.metadata["signature_def"].CopyFrom(packed)
+    response = pb.GetModelMetadataResponse.FromString(official.SerializeToString())
+    metadata = wire.model_metadata(response)
+    inputs = {"any": wire.TensorSpec("data type 14", None), "deltas": wire.TensorSpec("int16", (None, 3))}
+    assert metadata == wire.ModelMetadata(
+        3, {"top_k": wire.Signature(inputs, {"labels": wire.TensorSpec("string", ())})}
+    )
+    assert str(metadata) == (
+        "version 3\n  top_k: any data type 14 of any shape, deltas int16 [?, 3] -> labels string []"
+    )
+    response.metadata["signature_def"].value = b"\xff"
+    with pytest.raises(DataError, match="malformed signatures"):
+        wire.model_metadata(response)
+    request = wire.metadata_request("m", "stable")
+    official_request = get_model_metadata_pb2.GetModelMetadataRequest.FromString(request.SerializeToString())
+    assert list(official_request.metadata_field) == ["signature_def"]
+    assert official_request.model_spec.version_label == "stable"
+
+
 def nested(messages: Any) -> dict[str, Any]:
     """Message descriptors by name, those within others too."""
     found = {}
@@ -234,9 +272,17 @@ def nested(messages: Any) -> dict[str, Any]:
 def test_messages_are_those_of_tensorflow_serving() -> None:
     pytest.importorskip("tensorflow_serving")
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
-    from tensorflow_serving.apis import get_model_status_pb2, model_pb2, predict_pb2, status_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_pb2,
+        predict_pb2,
+        status_pb2,
+    )
 
-    modules = (tensor_pb2, tensor_shape_pb2, model_pb2, predict_pb2, get_model_status_pb2, status_pb2)
+    apis = (model_pb2, predict_pb2, get_model_status_pb2, get_model_metadata_pb2, status_pb2)
+    modules = (tensor_pb2, tensor_shape_pb2, meta_graph_pb2, *apis)
     official = nested(m for module in modules for m in module.DESCRIPTOR.message_types_by_name.values())
     ours = nested(pb.DESCRIPTOR.message_types_by_name.values())
     assert {"TensorProto", "TensorShapeProto.Dim", "PredictRequest.InputsEntry", "StatusProto"} <= set(ours)

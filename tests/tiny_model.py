@@ -50,9 +50,13 @@ def write_model(model_dir: Path, version: int = 1, *, checked: bool = True, warm
             if checked:
                 deltas = tf.ensure_shape(deltas, (None, None, 3))
                 lengths = tf.ensure_shape(lengths, (None,))
-                same = tf.debugging.assert_equal(tf.shape(deltas)[0], tf.shape(lengths)[0], "deltas and lengths differ")
-                positive = tf.debugging.assert_positive(lengths, "a drawing without points")
-                with tf.control_dependencies([same, positive]):
+                checks = [
+                    tf.debugging.assert_positive(tf.shape(deltas)[0], "no drawings"),
+                    tf.debugging.assert_equal(tf.shape(deltas)[0], tf.shape(lengths)[0], "deltas and lengths differ"),
+                    tf.debugging.assert_positive(lengths, "a drawing without points"),
+                    tf.debugging.assert_less_equal(lengths, tf.shape(deltas)[1], "a length above the steps"),
+                ]
+                with tf.control_dependencies(checks):
                     lengths = tf.identity(lengths)
             steps = tf.cast(deltas[:, :MAX_LEN], tf.float32)
             n = tf.minimum(lengths, MAX_LEN)

@@ -16,7 +16,9 @@ from ..progress import Progress
 from ..shards import Rows
 from .averaging import Averaging
 from .batches import Feed, training_order
-from .evaluate import predicted, score
+from .calibration import fit_temperature
+from .evaluate import predicted
+from .metrics import score
 from .recipes import Recipe
 from .runs import Epoch
 from .shared import compiled
@@ -106,6 +108,7 @@ class Course:
             "val_loss": judged["loss"],
             "val_top1": judged["top1"],
             "val_top3": judged["top3"],
+            "temperature": fit_temperature(probabilities, self.validation.labels),
             "learning_rate": float(rates[-1]),
             "seconds": round(time.monotonic() - begun, 3),
             "drawings_per_s": round(n / trained, 1),

@@ -124,6 +124,7 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         "classes": run.classes,
         "signatures": {name: f"{served.signature} -> {outputs}" for name, outputs in OUTPUTS.items()},
         **served.about(),
+        "temperature": run.temperature,
         "top_k": min(top_k, len(run.classes)),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},

@@ -19,7 +19,8 @@ from ..progress import Progress, duration
 from ..shards import Prepared, Rows, open_prepared
 from .baselines import BASELINES, Baseline
 from .batches import check_rows, without_drawings
-from .evaluate import predict_rows, score
+from .evaluate import predict_rows
+from .metrics import score
 from .runs import (
     FITTED,
     Epoch,

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from .calibration import SMALLEST
+
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class StepMask(layers.Layer):  # type: ignore[misc]
@@ -109,6 +111,21 @@ class Sketch(layers.Layer):  # type: ignore[misc]
         rows = ops.reshape(near[:, :, :, 1], [batch, count * self.dots, self.side])
         picture = ops.matmul(ops.transpose(rows, [0, 2, 1]), columns)
         return ops.stop_gradient(ops.tanh(ops.reshape(picture, [batch, self.side, self.side, 4])))
+
+
+@keras.saving.register_keras_serializable(package="qdfast")
+class Tempered(layers.Layer):  # type: ignore[misc]
+    """Probabilities (B, C) as of logits divided by a temperature; see ``calibration``."""
+
+    def __init__(self, temperature: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.temperature = temperature
+
+    def call(self, probabilities: Any) -> Any:
+        return ops.softmax(ops.log(ops.maximum(probabilities, SMALLEST)) / self.temperature, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 @keras.saving.register_keras_serializable(package="qdfast")

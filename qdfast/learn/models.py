@@ -18,7 +18,17 @@ from ..errors import DataError
 from ..shards import Kind
 from .baselines import BASELINES
 from .batches import BUCKETS
-from .layers import AttentionPooling, EveryOther, LastStep, Reversed, Sketch, StepFeatures, StepMask, ZeroPadding
+from .layers import (
+    AttentionPooling,
+    EveryOther,
+    LastStep,
+    Reversed,
+    Sketch,
+    StepFeatures,
+    StepMask,
+    Tempered,
+    ZeroPadding,
+)
 
 # Keras' 0.99 remembers several hundred steps, an epoch of a small training set: the first validations would use means
 # of quite different weights. 0.9 follows within a few dozen.
@@ -236,3 +246,11 @@ def build(
         return known.build(classes=classes, max_len=max_len, recurrent_dropout=recurrent_dropout, export=export)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def tempered(net: keras.Model, temperature: float | None) -> keras.Model:
+    """``net`` with its probabilities calibrated, by the same weights; as it is where there is no temperature."""
+    if temperature is None:
+        return net
+    layer = Tempered(temperature, dtype="float32", name="calibrated")
+    return keras.Model(net.input, layer(net.output), name=net.name)

@@ -56,13 +56,15 @@ FIGURES = (
     "val_loss",
     "val_top1",
     "val_top3",
+    "temperature",
     "learning_rate",
     "seconds",
     "drawings_per_s",
 )
 """The figures of an epoch: ``loss`` is mean cross-entropy in nats and ``top1`` a share, both of the training drawings
-under dropout while the weights changed; ``seconds`` include validation, ``drawings_per_s`` is of training alone. Where
-their number is fitted to a time, there is ``epochs`` too: how many there were to be, as seen at the end of this one."""
+under dropout while the weights changed; ``temperature`` is what calibrates its probabilities (see ``calibration``);
+``seconds`` include validation, ``drawings_per_s`` is of training alone. Where their number is fitted to a time, there
+is ``epochs`` too: how many there were to be, as seen at the end of this one."""
 JUDGED = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
 """Those of them that there are also where no network is trained."""
 
@@ -139,11 +141,18 @@ class Run:
         """The figures (``FIGURES``) of every finished epoch."""
         return read_history(self.path)
 
-    def load_model(self, *, export: bool = False) -> Any:
+    @property
+    def temperature(self) -> float | None:
+        """What the probabilities of the best epoch are calibrated with; None of a ``Baseline``, and before an epoch."""
+        history = self.history
+        return history[best_epoch(history) - 1].get("temperature") if history else None
+
+    def load_model(self, *, export: bool = False, calibrated: bool = True) -> Any:
         """The network of the best epoch (``keras.Model``), on whichever backend Keras runs; or a ``Baseline``.
 
         Args:
             export: as in ``models.build``, and in float32. Default: as it was trained.
+            calibrated: a network's probabilities are calibrated with ``temperature``, where there is one.
 
         Raises:
             DataError: no epoch is finished, or the file is not this network's.
@@ -153,7 +162,7 @@ class Run:
             raise DataError(f"{self.path}: no epoch of this run is finished")
         if self.baseline:
             return self._load_baseline()
-        from .models import build
+        from .models import build, tempered
 
         path = checkpoint_path(self.path, len(history))
         if best_epoch(history) < len(history) or not path.exists():
@@ -173,7 +182,7 @@ class Run:
             net.load_weights(path)
         except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
             raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
-        return net
+        return tempered(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
         options = self.arguments

@@ -224,6 +224,7 @@ def train(
     log(
         f"{run.path}: {stopped}; the best is epoch {best['epoch']}, validation top-1 {best['val_top1']:.2%}, "
         f"top-3 {best['val_top3']:.2%}, loss {best['val_loss']:.4f}"
+        + (f", temperature {best['temperature']:.3f}" if "temperature" in best else "")
     )
     return Trained(run.path, len(history), best_epoch(history), best, stopped)
 

@@ -2,61 +2,86 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from ..errors import ServingError
+from ..errors import DataError, ServingError
 from ..quiet import import_quietly
 from .address import address, require_free
+from .binary import BINARY, POLL_SECONDS, File, Tls, run_binary, say_ready
 from .versions import newest_version
-
-BINARY = "tensorflow_model_server"
-EVERYWHERE = ("0.0.0.0", "::")
-POLL_SECONDS = 0.5
 
 
 def serve(
-    model_dir: str | os.PathLike[str],
+    model_dir: File | None = None,
     *,
+    models: File | None = None,
+    name: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8500,
-    name: str | None = None,
     embedded: bool | None = None,
     grace: float = 10.0,
+    poll_seconds: float = 1.0,
+    batching: File | Literal[False] | None = None,
+    metrics_port: int | None = None,
+    tls_cert: File | None = None,
+    tls_key: File | None = None,
+    tls_client_ca: File | None = None,
 ) -> None:
-    """Serve the model until SIGTERM or SIGINT. Prints ``serving NAME version V on HOST:PORT`` when it is ready.
+    """Serve until SIGTERM or SIGINT. Prints ``serving NAME version V on HOST:PORT`` for every model that is ready.
 
     Args:
         model_dir: a model directory with a numbered sub-directory for every version; the highest is served.
+        models: instead of it, a file with TensorFlow Serving's ModelServerConfig as text: several models, other version
+            policies, labels. It is read again when it has changed.
+        name: of the model in ``model_dir``; default: the directory's.
         host, port: where to listen; port 0 takes a free one. TensorFlow Serving listens on all interfaces.
-        name: of the model; default: the directory's.
         embedded: True for the embedded server, False for ``tensorflow_model_server``; None takes the latter if it is
             on the PATH.
         grace: seconds that requests under way are given to finish.
+        poll_seconds: how often directories, and the file of models, are looked at.
+        batching: a file with TensorFlow Serving's BatchingParameters as text; None: our defaults; False: every request
+            is run alone.
+        metrics_port: where Prometheus finds metrics, over HTTP; port 0 takes a free one; None: nowhere.
+        tls_cert, tls_key: PEM files of the server's certificate and its key; None: no TLS.
+        tls_client_ca: PEM file of the authority that clients' certificates must come from; None: clients need none.
 
     Raises:
-        DataError: no version of a model there, or it cannot be loaded.
-        ServingError: the port is taken, or ``tensorflow_model_server`` is missing or ended by itself.
+        DataError: nothing that can be served, or a file that cannot be used.
+        ServingError: a port is taken, or ``tensorflow_model_server`` is missing, cannot do it, or ended by itself.
     """
-    model_dir = Path(model_dir)
-    name = name or model_dir.resolve().name
-    newest_version(model_dir)
-    binary = None if embedded else shutil.which(BINARY)
-    if embedded is False and binary is None:
+    if (model_dir is None) == (models is None):
+        raise DataError("give either a model directory or a file that lists models")
+    if models is not None and name is not None:
+        raise DataError(f"{models}: models that are listed in a file have their names there")
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
+        raise DataError("TLS needs both a certificate and its key")
+    if model_dir is not None:
+        name = name or Path(model_dir).resolve().name
+        newest_version(Path(model_dir))
+    path = None if embedded else shutil.which(BINARY)
+    if embedded is False and path is None:
         raise ServingError(f"{BINARY} is not on the PATH; the embedded server needs only `pip install qdfast[serve]`")
     with _stop_signals() as stop:
-        if binary is None:
-            require_free(host, port)
-            _run_embedded(model_dir, name, host, port, grace, stop)
-        else:
-            _run_binary(binary, model_dir, name, host, require_free(EVERYWHERE[0], port), grace, stop)
+        run = run_embedded if path is None else partial(run_binary, path)
+        run(
+            Path(model_dir or models or ""),
+            name,
+            stop,
+            host=host,
+            port=port,
+            grace=grace,
+            poll_seconds=poll_seconds,
+            batching=batching,
+            metrics_port=metrics_port,
+            tls=None if tls_cert is None or tls_key is None else (tls_cert, tls_key, tls_client_ca),
+        )
 
 
 @contextmanager
@@ -78,59 +103,51 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(s, handler)
 
 
-def _say_ready(name: str, version: int, host: str, port: int) -> None:
-    print(f"serving {name} version {version} on {address(host, port)}", flush=True)
+def run_embedded(
+    models: Path,
+    name: str | None,
+    stop: threading.Event,
+    *,
+    host: str,
+    port: int,
+    grace: float,
+    poll_seconds: float,
+    batching: File | Literal[False] | None,
+    metrics_port: int | None,
+    tls: Tls | None,
+) -> None:
+    """Run the embedded server until ``stop`` is set. Arguments as of ``serve``.
 
+    Args:
+        models: a model directory, whose model is ``name``; or, if that is None, a file that lists models.
+    """
+    from .config import ModelsFile
+    from .parameters import DEFAULTS, read_parameters
+    from .tls import server_credentials
 
-def _run_embedded(model_dir: Path, name: str, host: str, port: int, grace: float, stop: threading.Event) -> None:
+    require_free(host, port)  # this and the files are looked at before the seconds that TensorFlow takes to import
+    file = ModelsFile(models)
+    if name is None:
+        file.read()
+    parameters = None if batching is False else DEFAULTS if batching is None else read_parameters(batching)
+    credentials = server_credentials(*tls) if tls else None
     import_quietly("tensorflow")
     from .server import Server
 
-    def say_ready(version: int) -> None:
-        _say_ready(name, version, host, server.port)
-
-    server = Server(model_dir, host=host, port=port, name=name, on_available=say_ready)
+    server = Server(
+        file if name is None else models,
+        host=host,
+        port=port,
+        name=name,
+        poll_seconds=poll_seconds,
+        batching=parameters,
+        credentials=credentials,
+        metrics_port=metrics_port,
+        on_available=lambda model, version: say_ready(model, version, address(host, server.port)),
+    )
     server.start()
-    stop.wait()
+    # The kernel may hand the signal to another thread, which wakes nobody: Python runs the handler in this one, when it
+    # next does anything.
+    while not stop.wait(POLL_SECONDS):
+        pass
     server.stop(grace)
-
-
-def _run_binary(
-    binary: str, model_dir: Path, name: str, host: str, port: int, grace: float, stop: threading.Event
-) -> None:
-    if host not in EVERYWHERE:
-        print(f"{BINARY} listens on all interfaces, not only on {host}", file=sys.stderr)
-    command = [binary, f"--port={port}", f"--model_name={name}", f"--model_base_path={model_dir.resolve()}"]
-    process = subprocess.Popen(command)
-    try:
-        version = _wait_ready(process, name, port, stop)
-        if version is not None:
-            _say_ready(name, version, host, port)
-        while not stop.wait(POLL_SECONDS):
-            _require_alive(process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(grace)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_ready(process: subprocess.Popen[bytes], name: str, port: int, stop: threading.Event) -> int | None:
-    """The version that ``process`` serves, as soon as it does; None if ``stop`` is set before."""
-    from ..client import Client
-
-    with Client(f"127.0.0.1:{port}", model=name) as client:
-        while not stop.is_set():
-            _require_alive(process)
-            try:
-                return client.wait_ready(POLL_SECONDS)
-            except ServingError:
-                continue
-    return None
-
-
-def _require_alive(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        raise ServingError(f"{BINARY} ended with status {process.returncode}; what it printed says why")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -9,13 +10,21 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from .. import wire
 from ..errors import DataError
+from .batching import always, run_alone
+from .rows import Arrays
 from .servable import RequestError, Servable, Signature
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
-def answer(servable: Servable, request: Any) -> Any:
+def answer(
+    servable: Servable, request: Any, run: Callable[..., Arrays] = run_alone, wanted: Callable[[], bool] = always
+) -> Any:
     """The PredictResponse to a PredictRequest.
+
+    Args:
+        run: ``run_alone``, or ``run`` of a ``Batcher``.
+        wanted: whether the asker still waits.
 
     Raises:
         RequestError: what TensorFlow Serving would refuse, with its status and message.
@@ -25,7 +34,7 @@ def answer(servable: Servable, request: Any) -> Any:
     if signature is None:
         raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
     inputs = _inputs(signature, request.inputs)
-    results = signature.run(inputs, _checked_filter(signature, list(request.output_filter)))
+    results = run(signature, inputs, _checked_filter(signature, list(request.output_filter)), wanted)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = servable.version

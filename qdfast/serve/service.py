@@ -7,10 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
+from ..errors import DataError
+from .batching import run_alone
+from .config import model_configs
 from .manager import Manager
 from .predict import answer
+from .refusals import CLASSIFY, REGRESS, refuse, refuse_task
+from .rows import Arrays
 from .servable import RequestError
 
 log = logging.getLogger(__name__)
@@ -18,34 +32,40 @@ log = logging.getLogger(__name__)
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 MAX_MESSAGE = 1024  # characters of an error that TensorFlow Serving sends
+SIGNATURES = "signature_def"
 
 
 class Service:
-    """Answers from the versions that ``manager`` holds."""
+    """Answers from the versions that ``manager`` holds; ``run`` runs them, as in ``predict.answer``."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, run: Callable[..., Arrays] = run_alone) -> None:
         self._manager = manager
+        self._run = run
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Handlers of the methods there are; gRPC itself answers UNIMPLEMENTED to all others."""
+        """Handlers of all methods of both services."""
+        prediction = {
+            "Predict": self._method(self._predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": self._method(self._metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+            "Classify": self._method(self._classify, classification_pb2.ClassificationRequest),
+            "Regress": self._method(self._regress, regression_pb2.RegressionRequest),
+            "MultiInference": self._method(self._multi_inference, inference_pb2.MultiInferenceRequest),
+        }
+        model = {
+            "GetModelStatus": self._method(self._status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": self._method(self._reload, model_management_pb2.ReloadConfigRequest),
+        }
         return [
-            grpc.method_handlers_generic_handler(
-                PREDICTION_SERVICE, {"Predict": self._method(self._predict, predict_pb2.PredictRequest)}
-            ),
-            grpc.method_handlers_generic_handler(
-                MODEL_SERVICE,
-                {"GetModelStatus": self._method(self._status, get_model_status_pb2.GetModelStatusRequest)},
-            ),
+            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
+            grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
         ]
 
-    def _method(self, respond: Callable[[Any], Any], request_type: Any) -> grpc.RpcMethodHandler:
+    def _method(self, respond: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             if not context.is_active():
                 context.abort(grpc.StatusCode.CANCELLED, "given up while it waited for a thread")
             try:
-                if not request.HasField("model_spec"):
-                    raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
-                return respond(request)
+                return respond(request, context)
             except RequestError as e:
                 message = e.message if len(e.message) <= MAX_MESSAGE else e.message[:MAX_MESSAGE] + "...TRUNCATED"
                 context.abort(grpc.StatusCode[e.code], message)
@@ -59,14 +79,71 @@ class Service:
             response_serializer=lambda message: message.SerializeToString(),
         )
 
-    def _predict(self, request: Any) -> Any:
-        return answer(self._manager.find(request.model_spec), request)
+    # ---- PredictionService ----
 
-    def _status(self, request: Any) -> Any:
+    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return answer(self._manager.find(_spec(request)), request, self._run, context.is_active)
+
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec = _spec(request)
+        if not request.metadata_field:
+            message = "GetModelMetadataRequest must specify at least one metadata_field"
+            raise RequestError("INVALID_ARGUMENT", message)
+        for wanted in request.metadata_field:
+            if wanted != SIGNATURES:
+                raise RequestError("INVALID_ARGUMENT", f"Metadata field {wanted} is not supported")
+        servable = self._manager.find(spec)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = spec.name
+        response.model_spec.version.value = servable.version
+        response.metadata[SIGNATURES].Pack(
+            get_model_metadata_pb2.SignatureDefMap(signature_def=servable.definitions),
+        )
+        return response
+
+    def _classify(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec = _spec(request)
+        refuse(self._manager.find(spec), spec.signature_name, CLASSIFY)
+
+    def _regress(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec = _spec(request)
+        refuse(self._manager.find(spec), spec.signature_name, REGRESS)
+
+    def _multi_inference(self, request: Any, context: grpc.ServicerContext) -> Any:
+        task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask(model_spec=model_pb2.ModelSpec())
+        refuse_task(self._manager.find(task.model_spec), task.model_spec.signature_name, task.method_name)
+
+    # ---- ModelService ----
+
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = get_model_status_pb2.GetModelStatusResponse()
         state = get_model_status_pb2.ModelVersionStatus.State
-        for v in self._manager.status(request.model_spec):
+        for v in self._manager.status(_spec(request)):
             status = response.model_version_status.add(version=v.version, state=state.Value(v.state))
             status.status.error_code = 2 if v.error else 0  # UNKNOWN or OK
             status.status.error_message = v.error
         return response
+
+    def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise RequestError(
+                "INVALID_ARGUMENT",
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported",
+            )
+        try:
+            failed = self._manager.reload(model_configs(request.config))
+        except DataError as e:
+            raise RequestError("INVALID_ARGUMENT", str(e)) from e
+        if failed:
+            models = ", ".join(f"{{name: {name}}} due to error: {why}" for name, why in failed.items())
+            raise RequestError("UNKNOWN", f"{len(failed)} model(s) did not become available: {{{models}}}")
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = 0  # OK; an error is the status of the call, as TensorFlow Serving has it
+        return response
+
+
+def _spec(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
+    return request.model_spec

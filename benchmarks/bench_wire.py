@@ -1,0 +1,99 @@
+"""How long does it take to make the bytes of a tensor message from an array?
+
+    python benchmarks/bench_wire.py
+
+float32 (128, 196, 3), as padded input of 128 drawings. Messages are checked to be equal, byte for byte, before anything
+is timed; methods take turns, in an order that changes; microseconds a message, serialized, as a request would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import timeit
+from collections.abc import Callable
+
+import numpy as np
+from common import write_result
+from numpy.typing import NDArray
+
+from qdfast import tfs_pb2 as pb
+from qdfast import wire
+from qdfast.quiet import import_quietly
+
+SHAPE = (128, 196, 3)
+CALLS = 20  # timed together
+
+Array = NDArray[np.float32]
+
+
+def ours(array: Array) -> bytes:
+    return wire.encode_tensor(array).SerializeToString()
+
+
+def raw_content(array: Array) -> bytes:
+    """What a message must cost: the raw bytes put into it, for one dtype and shape."""
+    shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in SHAPE])
+    return pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=array.tobytes()).SerializeToString()
+
+
+def one_by_one(array: Array) -> bytes:
+    """As the tutorials have it: ``float_val`` by ``extend``."""
+    shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in SHAPE])
+    proto = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape)
+    proto.float_val.extend(array.ravel())
+    return proto.SerializeToString()
+
+
+def tensorflow(array: Array) -> bytes:
+    import tensorflow as tf
+
+    return tf.make_tensor_proto(array).SerializeToString()
+
+
+METHODS: dict[str, Callable[[Array], bytes]] = {
+    "qdfast": ours,
+    "tensor_content, by hand": raw_content,
+    "tf.make_tensor_proto": tensorflow,
+    "float_val.extend": one_by_one,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200)
+    options = parser.parse_args()
+    import_quietly("tensorflow")
+    array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+
+    for name, method in METHODS.items():
+        message = pb.TensorProto.FromString(method(array))
+        if not np.array_equal(wire.decode_tensor(message), array):
+            raise SystemExit(f"{name}: not the array")
+    if not ours(array) == raw_content(array) == tensorflow(array):
+        raise SystemExit("the messages differ")
+
+    times: dict[str, list[float]] = {name: [] for name in METHODS}
+    turns = list(METHODS.items())
+    for i in range(options.rounds + 5):
+        random.shuffle(turns)
+        for name, method in turns:
+            if method is one_by_one and i % 20:
+                continue  # it takes a thousand times as long
+            calls = 1 if method is one_by_one else CALLS
+            took = timeit.timeit(lambda method=method: method(array), number=calls) / calls
+            if i >= 5:
+                times[name].append(1e6 * took)
+    medians = {name: statistics.median(took) for name, took in times.items()}
+    rows = [
+        {"method": name, "us": round(median, 2), "x": round(median / medians["qdfast"], 2)}
+        for name, median in medians.items()
+    ]
+    for row in rows:
+        print(f"{row['method']:24} {row['us']:10.1f} µs {row['x']:8.2f} × qdfast's")
+    print(write_result("wire", {"shape": SHAPE, "dtype": "float32", "bytes": array.nbytes, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The pieces of a source, each read by itself, are what the whole source is."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+import qdfast
+from qdfast import blocks, digests
+from qdfast.blocks import FileBlocks
+from qdfast.digests import digest_of, digests_of, join_digests, pieces
+from qdfast.files import Directory
+from qdfast.parser import ParserPool
+from qdfast.pieces import Options, Part, strokes_of, write_pieces
+from qdfast.shards import read_shard
+
+PIECE, BLOCK, MAX_LINE = 200, 64, 900  # bytes: so that a few lines are pieces, blocks and lines that are too long
+
+LINES = [
+    b'{"word":"cat","recognized":true,"drawing":[[[1,2],[3,4]]]}',
+    b'{"drawing":[[[1,2,3],[3,4,5]],[[9],[9]]],"recognized":true,"word":"dog"}\r',
+    b'{"word":"owl","recognized":false,"drawing":[[[1,2],[3,4]]]}',
+    b'{"word":"bee","recognized":true,"drawing":[]}',
+    b"\xef\xbb\xbf{}",
+    b"\x1f\x8b",
+    b"",
+    b" \t",
+    b"x" * PIECE,
+    b'{"drawing":[[[' + b"7," * 150 + b"7],[" + b"8," * 150 + b'8]]],"recognized":true}',
+    b"y" * (MAX_LINE + 1),
+]
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "PIECE", PIECE)
+        patch.setattr(blocks, "MAX_LINE", MAX_LINE)
+        yield
+
+
+def written(source: FileBlocks, out: Path, options: Options) -> Part:
+    with ParserPool(1) as pool:
+        part = write_pieces(strokes_of(source, "none", options, pool), options, Directory(out), pool)
+    return part + Part(digests=source.digests)
+
+
+def shards(part: Part, out: Path) -> dict[int, bytes]:
+    return {piece.number: (out / piece.shard).read_bytes() for piece in part.pieces if piece.shard}
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=30), st.sampled_from([b"\n", b""]), st.randoms())
+def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list[bytes], end: bytes, random):
+    data = b"\n".join(lines) + end
+    if data.startswith(b"\x1f\x8b"):  # the name says nothing, the first bytes would say gzip
+        data = b"\n" + data
+    out, options = tmp_path_factory.mktemp("out"), Options(label="word")
+    whole = written(FileBlocks(io.BytesIO(data), digest=True, block=3 * BLOCK), out, options)
+    each = [
+        written(FileBlocks(io.BytesIO(data), digest=True, piece=piece, block=BLOCK), out, options)
+        for piece in pieces(len(data))
+    ]
+    random.shuffle(each)
+    joined = sum(each, Part())
+    assert shards(joined, out) == shards(whole, out)
+    assert (joined.report, joined.report.examples) == (whole.report, whole.report.examples)
+    assert (joined.classes, joined.xxh3) == (whole.classes, whole.xxh3)
+    read = qdfast.parse_ndjson(data)
+    assert joined.report.lines == read.report.lines
+    found = [read_shard(out / piece.shard)[0] for piece in joined.in_order() if piece.shard]
+    named = read[np.array([word != "" for word in read.word], bool)]
+    assert qdfast.concat(found).equals(named)
+    assert sum((stats for of in joined.classes.values() for _, stats in of.values()), qdfast.DeltaStats()) == (
+        named.delta_stats()
+    )
+    zipped = written(FileBlocks(io.BytesIO(gzip.compress(data)), digest=True, block=5 * BLOCK), out, options)
+    assert shards(zipped, out) == shards(whole, out)
+    assert zipped.report == whole.report
+
+
+def test_the_digest_of_a_file(small: object, tmp_path: Path):
+    seen = set()
+    for size in (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7):
+        (tmp_path / "file").write_bytes(b"z" * size)
+        source = FileBlocks(tmp_path / "file", digest=True)
+        list(source)
+        assert source.digests == digests_of(tmp_path / "file")
+        assert len(source.digests) == len(pieces(size)) - (size == 0)
+        assert join_digests(source.digests) == digest_of(tmp_path / "file")
+        assert (digest_of(tmp_path / "file") == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= PIECE)
+        seen.add(digest_of(tmp_path / "file"))
+    assert len(seen) == 7
