@@ -178,13 +178,21 @@ class Second(Workers):
         self.seed = seed
 
     def agreed(self, value: Any) -> Any:
-        return {**value, "seed": self.seed}
+        return {**value, "seed": self.seed} if value else "there is another run here"
 
 
 def test_a_worker_that_was_called_otherwise_says_so_and_writes_nothing(prepared, tmp_path, monkeypatch):  # noqa: F811
     add_tiny()
     monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(7))
     with pytest.raises(DataError, match="worker 1: the chief was called with seed 7, not 42"):
+        train(prepared, tmp_path, model="tiny", **ARGUMENTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_chief_cannot_do_ends_all(prepared, tmp_path, monkeypatch):  # noqa: F811
+    add_tiny()
+    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(42))
+    with pytest.raises(DataError, match="the chief says: there is another run here"):
         train(prepared, tmp_path, model="tiny", **ARGUMENTS)
     assert not list(tmp_path.iterdir())
 
