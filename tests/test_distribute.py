@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_network import add_tiny, prepared  # noqa: F401
+from working import fail_second, write_config
 
 from qdfast.errors import DataError
 from qdfast.learn.runs import load_run
@@ -177,7 +178,7 @@ class Second(Workers):
         self.seed = seed
 
     def agreed(self, value: Any) -> Any:
-        return {**value, "seed": self.seed}
+        return {**value, "seed": self.seed} if value else "there is another run here"
 
 
 def test_a_worker_that_was_called_otherwise_says_so_and_writes_nothing(prepared, tmp_path, monkeypatch):  # noqa: F811
@@ -188,20 +189,15 @@ def test_a_worker_that_was_called_otherwise_says_so_and_writes_nothing(prepared,
     assert not list(tmp_path.iterdir())
 
 
+def test_what_the_chief_cannot_do_ends_all(prepared, tmp_path, monkeypatch):  # noqa: F811
+    add_tiny()
+    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(42))
+    with pytest.raises(DataError, match="the chief says: there is another run here"):
+        train(prepared, tmp_path, model="tiny", **ARGUMENTS)
+    assert not list(tmp_path.iterdir())
+
+
 # ---- on one host ----
-
-
-def write_config(out: str) -> int:
-    config = json.loads(os.environ["TF_CONFIG"])
-    (Path(out) / str(config["task"]["index"])).write_text(json.dumps(config["cluster"]["worker"]))
-    return 0
-
-
-def fail_second() -> int:
-    if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(600)
-    return 0
 
 
 def test_a_host_starts_its_workers(tmp_path):

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import wait
 
-import keras
 import orjson
 
 from .workers import WorkerError, cluster
@@ -21,6 +20,8 @@ _GRACE = 30.0  # seconds that the others have to notice that one is gone, and to
 
 def processes_wanted(distribute: str) -> int:
     """How many workers are to be started for ``--distribute``; 0 where this process is to train."""
+    import keras
+
     here = distribute == "mirrored" or (distribute == "auto" and cluster() is None)
     if keras.backend.backend() != "tensorflow" or not here:
         return 0
@@ -42,8 +43,10 @@ def on_workers(work: Callable[[], int], count: int) -> None:
     for worker in workers:
         worker.start()
     try:
-        while not any(w.exitcode for w in workers) and (alive := [w.sentinel for w in workers if w.is_alive()]):
-            wait(alive)
+        running = workers
+        while running and not any(w.exitcode for w in workers):
+            wait([w.sentinel for w in running])
+            running = [w for w in running if w.exitcode is None]
         until = time.monotonic() + _GRACE
         for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))

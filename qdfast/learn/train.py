@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,19 +152,24 @@ def train(
     until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     _check_backend()
     workers = join(distribute)
-    with workers.watched(), only_writer(Path(out), "training in") if workers.chief else nullcontext():
+    with workers.watched(), ExitStack() as held:
         net = _new_network(arguments, len(prepared.classes))
         info = _info(arguments, prepared, training, validation, net)
         asked = {**arguments, "epochs": epochs, "max_minutes": max_minutes, "data": prepared.digest}
         if changed := differences(workers.agreed(asked), asked):
             raise DataError(f"worker {workers.index}: the chief was called with {changed}")
-        run = start_run(Path(out), info) if workers.chief else Run(Path(out), info)
-        feed, history = run.feed, workers.agreed(read_history(run.path) if workers.chief else [])
-        if history and workers.chief:
-            _restore(net, checkpoint_path(run.path, len(history)))
-        averaging = Averaging(net, how.averaging > 0)
-        if history and workers.chief:
-            averaging.load(weights_path(run.path, len(history)))
+        with workers.led():
+            if workers.chief:
+                held.enter_context(only_writer(Path(out), "training in"))
+                run, history = start_run(Path(out), info), read_history(Path(out))
+            else:
+                run, history = Run(Path(out), info), []
+            if history:
+                _restore(net, checkpoint_path(run.path, len(history)))
+            averaging = Averaging(net, how.averaging > 0)
+            if history:
+                averaging.load(weights_path(run.path, len(history)))
+        feed, history = run.feed, workers.agreed(history)
         if workers.chief:
             settle(run.path, history)
         else:

@@ -65,6 +65,17 @@ class Workers:
         return told
 
     @contextmanager
+    def led(self) -> Iterator[None]:
+        """Around what the chief does for all: a DataError that it has there, all have."""
+        try:
+            yield
+        except DataError as e:
+            self.agreed(str(e))
+            raise
+        if said := self.agreed(""):
+            raise DataError(f"the chief says: {said}")
+
+    @contextmanager
     def watched(self) -> Iterator[None]:
         """Raises WorkerError where what is done together failed because another worker is gone."""
         yield
