@@ -55,3 +55,4 @@ for i in np.linspace(0, len(rows) - 1, 12).astype(int):
 top1 = (answers.labels[:, 0] == drawings.word).mean()
 print(f"\nright: {top1:.2%} of {len(rows):,} held-out drawings")
 EOF
+printf '\nThe report, to look at: %s/report/report.html\nTo draw for it yourself: %s play --model-dir %s/models/doodles\n' "$out" "$(command -v qdfast)" "$out"

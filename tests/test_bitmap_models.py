@@ -282,4 +282,4 @@ def test_a_model_that_takes_neither(strokes: str):
     question = Probabilities(qdfast.from_strokes([[[[1, 2], [3, 4]]]]), Asked(strokes, "tiny"))
     question.signature = "busy"
     with Client(strokes, model="tiny") as client, pytest.raises(InvalidRequest, match=r"required: \{seconds\}"):
-        client._ask(question.drawings, lambda sends: question)
+        client._run(client._ask(question.drawings, lambda sends: question))
