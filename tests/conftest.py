@@ -68,6 +68,14 @@ def bitmap_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """``Certificates`` for TLS; skips where they cannot be made."""
+    from certificates import write_certificates
+
+    return write_certificates(tmp_path_factory.mktemp("pems"))
+
+
+@pytest.fixture(scope="session")
 def tiny_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModels 1, 2 and 10 of the tiny model, to be copied from."""
     import tiny_model

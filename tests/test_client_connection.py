@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from certificates import Certificates, write_certificates
+from certificates import Certificates
 from scripted_server import Awaited, Scripted, answer, drawings, expected, refuse, status
 
 from qdfast import channel, client
@@ -294,11 +294,6 @@ def test_metadata_goes_with_every_call(serve: Callable[..., Scripted], form: Any
 
 
 # ---- TLS ----
-
-
-@pytest.fixture(scope="module")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return write_certificates(tmp_path_factory.mktemp("pems"))
 
 
 def credentials(pems: Certificates, mutual: bool) -> grpc.ServerCredentials:

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 import tiny_model
-from certificates import Certificates, write_certificates
+from certificates import Certificates
 from scripted_server import TIMEOUT, drawings, expected
 
 from qdfast import client
@@ -134,11 +134,6 @@ def test_its_metadata(ask: Ask) -> None:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return write_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("served") / "tiny"
     path.mkdir()
@@ -168,19 +163,19 @@ def answered(target: str, **options: Any) -> bool:
             return False
 
 
-def test_only_who_trusts_the_authority_is_answered(files: Certificates, model_dir: Path) -> None:
-    with served(model_dir, "--tls-cert", files.server[0], "--tls-key", files.server[1]) as target:
-        assert answered(target, ca=files.ca)
-        assert not answered(target, ca=files.other_ca)
+def test_only_who_trusts_the_authority_is_answered(pems: Certificates, model_dir: Path) -> None:
+    with served(model_dir, "--tls-cert", pems.server[0], "--tls-key", pems.server[1]) as target:
+        assert answered(target, ca=pems.ca)
+        assert not answered(target, ca=pems.other_ca)
         assert not answered(target, tls=True)
         assert not answered(target)
 
 
-def test_only_who_has_a_certificate_is_answered(files: Certificates, model_dir: Path) -> None:
-    certificate, key = files.client
-    flags = ("--tls-cert", files.server[0], "--tls-key", files.server[1], "--tls-client-ca", files.ca)
+def test_only_who_has_a_certificate_is_answered(pems: Certificates, model_dir: Path) -> None:
+    certificate, key = pems.client
+    flags = ("--tls-cert", pems.server[0], "--tls-key", pems.server[1], "--tls-client-ca", pems.ca)
     with served(model_dir, *flags) as target:
-        assert answered(target, ca=files.ca, certificate=certificate, key=key)
-        assert not answered(target, ca=files.ca)
-        assert not answered(target, ca=files.other_ca, certificate=certificate, key=key)
+        assert answered(target, ca=pems.ca, certificate=certificate, key=key)
+        assert not answered(target, ca=pems.ca)
+        assert not answered(target, ca=pems.other_ca, certificate=certificate, key=key)
         assert not answered(target)

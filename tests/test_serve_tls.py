@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import tiny_model
-from certificates import Certificates, write_certificates
+from certificates import Certificates
 from scripted_server import TIMEOUT, drawings, predict_call
 
 from qdfast import wire
@@ -17,11 +17,6 @@ from qdfast.errors import DataError
 pytest.importorskip("tensorflow_serving")
 from qdfast.serve.server import Server
 from qdfast.serve.tls import server_credentials
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return write_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +48,29 @@ def trusting(ca: Path, pair: tuple[Path, Path] | None = None) -> grpc.ChannelCre
 ANSWERED = (1, tiny_model.K)
 
 
-def test_who_trusts_the_authority_is_answered(files: Certificates, model_dir: Path) -> None:
-    with Server(model_dir, credentials=server_credentials(*files.server)) as server:
-        assert ask(server, trusting(files.ca)) == ANSWERED
-        assert ask(server, trusting(files.other_ca)) == "UNAVAILABLE"
+def test_who_trusts_the_authority_is_answered(pems: Certificates, model_dir: Path) -> None:
+    with Server(model_dir, credentials=server_credentials(*pems.server)) as server:
+        assert ask(server, trusting(pems.ca)) == ANSWERED
+        assert ask(server, trusting(pems.other_ca)) == "UNAVAILABLE"
         assert ask(server, None) == "UNAVAILABLE"
 
 
-def test_who_has_no_certificate_gets_nothing_where_one_is_asked_for(files: Certificates, model_dir: Path) -> None:
-    with Server(model_dir, credentials=server_credentials(*files.server, files.ca)) as server:
-        assert ask(server, trusting(files.ca, files.client)) == ANSWERED
-        assert ask(server, trusting(files.ca)) == "UNAVAILABLE"
-        assert ask(server, trusting(files.other_ca, files.client)) == "UNAVAILABLE"
-    with Server(model_dir, credentials=server_credentials(*files.server, files.other_ca)) as server:
-        assert ask(server, trusting(files.ca, files.client)) == "UNAVAILABLE"
+def test_who_has_no_certificate_gets_nothing_where_one_is_asked_for(pems: Certificates, model_dir: Path) -> None:
+    with Server(model_dir, credentials=server_credentials(*pems.server, pems.ca)) as server:
+        assert ask(server, trusting(pems.ca, pems.client)) == ANSWERED
+        assert ask(server, trusting(pems.ca)) == "UNAVAILABLE"
+        assert ask(server, trusting(pems.other_ca, pems.client)) == "UNAVAILABLE"
+    with Server(model_dir, credentials=server_credentials(*pems.server, pems.other_ca)) as server:
+        assert ask(server, trusting(pems.ca, pems.client)) == "UNAVAILABLE"
 
 
-def test_files_that_are_no_certificates(files: Certificates, tmp_path: Path) -> None:
-    certificate, key = files.server
+def test_files_that_are_no_certificates(pems: Certificates, tmp_path: Path) -> None:
+    certificate, key = pems.server
     (tmp_path / "nonsense").write_text("nonsense")
     for wrong in (
         (tmp_path / "missing", key),
         (certificate, tmp_path / "nonsense"),
-        (certificate, files.client[1]),
+        (certificate, pems.client[1]),
         (certificate, key, tmp_path / "nonsense"),
         (certificate, key, tmp_path / "missing"),
     ):

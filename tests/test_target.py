@@ -9,16 +9,11 @@ import grpc
 import numpy as np
 import orjson
 import pytest
-from certificates import Certificates, write_certificates
+from certificates import Certificates
 from scripted_server import Scripted, drawings, expected
 
 import qdfast
 from qdfast import cli
-
-
-@pytest.fixture
-def pems(tmp_path: Path) -> Certificates:
-    return write_certificates(tmp_path)
 
 
 @pytest.fixture

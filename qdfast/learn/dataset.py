@@ -15,13 +15,13 @@ from .batches import BitmapFeed, DeltaFeed, Feed, row_order, training_order
 
 def as_tf_dataset(
     data: Prepared,
-    split: Split = "train",
+    split: Split,
     *,
-    batch: int = 128,
-    max_len: int = 196,
-    buckets: Sequence[int] = (),
-    standardized: bool = True,
-    seed: int | None = None,
+    batch: int,
+    max_len: int,
+    buckets: Sequence[int],
+    standardized: bool,
+    seed: int | None,
 ) -> Any:
     """As ``Prepared.as_tf_dataset``."""
     rows = data.rows(split)

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from ..channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import DataError
 from .batching import run_alone
 from .config import model_configs
@@ -29,8 +30,6 @@ from .servable import RequestError
 
 log = logging.getLogger(__name__)
 
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
 MAX_MESSAGE = 1024  # characters of an error that TensorFlow Serving sends
 SIGNATURES = "signature_def"
 
