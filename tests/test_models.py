@@ -12,6 +12,7 @@ from qdfast.errors import DataError
 keras = pytest.importorskip("keras")
 
 from qdfast.learn import models  # noqa: E402
+from qdfast.learn.layers import Conv1D  # noqa: E402
 
 CLASSES = 5
 
@@ -228,6 +229,18 @@ def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
     steps, lengths = drawings(4, 20)
     again = keras.saving.load_model(tmp_path / "net.keras")
     np.testing.assert_allclose(predict(again, steps * 40, lengths), predict(net, steps * 40, lengths), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize(("size", "dilation"), [(3, 1), (3, 2), (3, 4), (5, 3), (4, 3)])
+def test_a_convolution_answers_as_it_was_trained(size, dilation, count):
+    rng = np.random.default_rng(0)
+    layer = Conv1D(6, size, padding="same", dilation_rate=dilation, activation="tanh")
+    steps = rng.normal(size=(2, count, 4)).astype(np.float32)
+    layer.build(steps.shape)
+    layer.bias.assign(rng.normal(size=6))
+    trained_on = np.asarray(layer(steps, training=True))
+    np.testing.assert_allclose(np.asarray(layer(steps)), trained_on, atol=1e-5)
 
 
 def test_steps_are_reversed_within_their_lengths():

@@ -65,6 +65,24 @@ class EveryOther(layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
+class Conv1D(layers.Conv1D):  # type: ignore[misc]
+    """Keras' own, padded to "same", with a bias; where nothing is trained, a dilated one takes half the time.
+
+    TensorFlow deals its steps out over a larger batch, and back. The product of the steps, each beside those that the
+    kernel sees with it, needs neither; but the gradients of that would take twice the time.
+    """
+
+    def call(self, steps: Any, training: bool = False) -> Any:
+        (size,), (dilation,), count = self.kernel_size, self.dilation_rate, ops.shape(steps)[1]
+        if training or dilation == 1:
+            return super().call(steps)
+        span = dilation * (size - 1)
+        steps = ops.pad(steps, [[0, 0], [span // 2, span - span // 2], [0, 0]])
+        seen = ops.concatenate([steps[:, i * dilation :][:, :count] for i in range(size)], axis=-1)
+        return self.activation(ops.matmul(seen, ops.reshape(self.kernel, [-1, self.filters])) + self.bias)
+
+
+@keras.saving.register_keras_serializable(package="qdfast")
 class StepFeatures(layers.Layer):  # type: ignore[misc]
     """Raw steps (B, T, 3) with 0 outside of the drawings to features (B, T, 8), of about unit size.
 

@@ -20,6 +20,7 @@ from .baselines import BASELINES
 from .batches import BUCKETS
 from .layers import (
     AttentionPooling,
+    Conv1D,
     EveryOther,
     LastStep,
     Reversed,
@@ -122,7 +123,7 @@ def stroke_conv(*, classes: int, max_len: int, recurrent_dropout: float, export:
     half = EveryOther(dtype="float32", name="half")(mask)
     for i, dilation in enumerate((1, 2, 4), start=1):
         y = ZeroPadding(name=f"block{i}_zero")(layers.LayerNormalization(epsilon=1e-5, name=f"block{i}_norm")(x), half)
-        y = layers.Conv1D(256, 3, padding="same", dilation_rate=dilation, activation="relu", name=f"block{i}_conv")(y)
+        y = Conv1D(256, 3, padding="same", dilation_rate=dilation, activation="relu", name=f"block{i}_conv")(y)
         y = layers.SpatialDropout1D(0.1, name=f"block{i}_drop")(layers.Dense(128, name=f"block{i}_dense")(y))
         x = layers.Add(name=f"block{i}")([x, y])
     x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
