@@ -10,7 +10,9 @@ these is trained on; the loss of those among --drawings has chosen the epoch. Th
 A part's worth is the whole recipe's share of right answers less that without the part, of the same seeds and the same
 drawings: the mean of the differences, with a 95 % interval (see common.half_width) of which the drawings' part is the
 standard error of the differences over drawings, each the mean over the seeds. That is of so many drawings and epochs:
-what keeps a network from learning its drawings by heart is worth more of fewer drawings, less of fewer epochs. Of
+what keeps a network from learning its drawings by heart is worth more of fewer drawings, less of fewer epochs. Where
+the learning rate does not fall, averaged weights meet statistics of batch normalization that are of the last weights,
+so without "warm-up and cosine" averaging may do harm. One seed has no interval of its own, and no verdict. Of
 twenty parts that are worth nothing, one will seem to be worth something.
 """
 
@@ -123,7 +125,8 @@ def report(options: argparse.Namespace) -> list[dict[str, Any]]:
                 row |= {f"worth_top{k}": mean, f"worth_top{k}_half_width": half}
                 text += f"  {mean:+7.2%} ± {half:5.2%}"
             first = row["worth_top1"], row["worth_top1_half_width"]
-            text += "  helps" if first[0] > first[1] else "  hurts" if first[0] < -first[1] else ""
+            if len(seeds) > 1:  # of one seed, nothing says what another would have given
+                text += "  helps" if first[0] > first[1] else "  hurts" if first[0] < -first[1] else ""
         rows.append(row)
         print(text)
     return rows

@@ -76,11 +76,14 @@ def figures(work: Path, name: str, seeds: list[int]) -> dict[str, Any]:
         p = statistics.mean(by_seed)
         drawn = (p * (1 - p) / row["n"]) ** 0.5
         row |= {key: p, f"{key}_half_width": half_width(by_seed, drawn), f"{key}_by_seed": by_seed}
+    arguments = [{key: value for key, value in run.arguments.items() if key != "seed"} for run in runs]
+    if any(other != arguments[0] for other in arguments):
+        sys.exit(f"{name}: its seeds were trained with different arguments: give another --out")
     histories = [run.history for run in runs]
     row["parameters"] = runs[0].info["parameters"]
     row["epochs"] = [len(history) for history in histories]
     row["seconds"] = [round(sum(epoch["seconds"] for epoch in history), 1) for history in histories]
-    row["arguments"] = {key: value for key, value in runs[0].arguments.items() if key != "seed"}
+    row["arguments"] = arguments[0]
     return row | {"versions": runs[0].info["versions"]}
 
 

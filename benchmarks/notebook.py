@@ -30,7 +30,7 @@ from qdfast.learn.evaluate import label_as
 from qdfast.learn.judge import METRICS
 from qdfast.learn.metrics import score
 from qdfast.learn.recipes import schedule
-from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, run_info, start_run
+from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
 from qdfast.shards import Prepared, Rows, open_prepared
 from qdfast.sources import load_rows
 from qdfast.stats import DeltaStats
@@ -137,6 +137,7 @@ def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
     )  # fmt: skip
     run = start_run(out, {**about, "stats": stats.to_dict()})
     history = run.history
+    settle(out, history)
     x, y = fed(training, stats), keras.utils.to_categorical(training.labels, len(data.classes))
     judged = fed(validation, stats)
     if history:

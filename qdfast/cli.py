@@ -22,6 +22,7 @@ from .target import open_model
 EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
+    "jax": "jax",
     "matplotlib": "train",
     "pyarrow": "convert",
     "sklearn": "train",
@@ -95,8 +96,16 @@ def _convert(a: argparse.Namespace) -> None:
     convert(a.data, a.out, format=a.format, log=print)
 
 
-def _models(a: argparse.Namespace) -> None:
+def _import_keras() -> None:
+    from .learn.train import BACKENDS
+
+    if (backend := os.environ.get("KERAS_BACKEND", BACKENDS[0])) not in BACKENDS:
+        raise DataError(f"KERAS_BACKEND is {backend!r}: it must be {' or '.join(BACKENDS)}")
     import_quietly("keras")
+
+
+def _models(a: argparse.Namespace) -> None:
+    _import_keras()
     from .learn.catalogue import catalogue
 
     print(catalogue(a.classes))
@@ -107,7 +116,7 @@ def _train(a: argparse.Namespace) -> None:
     from .learn.train import train
 
     if a.model not in BASELINES:
-        import_quietly("keras")
+        _import_keras()
         from .learn.launch import on_workers, processes_wanted
 
         if count := processes_wanted(a.distribute):
@@ -130,7 +139,7 @@ def _evaluate(a: argparse.Namespace) -> None:
     if not sources:
         raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} are runs, too")
     if not all(run.baseline for run in runs):
-        import_quietly("keras")
+        _import_keras()
     rows = load_rows(
         sources,
         recognized=a.recognized,

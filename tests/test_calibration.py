@@ -39,7 +39,7 @@ def test_it_is_the_best_of_all(temperature: float):
     assert got == pytest.approx(temperature, rel=0.08)  # as well as so many drawings tell it
     grid = np.geomspace(LOWEST, HIGHEST, 2000)
     losses = [cross_entropy(calibrated(p, t), labels) for t in grid]
-    assert got == pytest.approx(grid[np.argmin(losses)], rel=4e-3)
+    assert got == pytest.approx(grid[np.argmin(losses)], rel=6e-3)
 
 
 def test_it_makes_certainty_true():
@@ -50,12 +50,21 @@ def test_it_makes_certainty_true():
 
 
 def test_what_is_all_right_or_all_wrong_stays_within_bounds():
-    p = softmax(np.random.default_rng(0).normal(size=(50, 4)))
+    p = softmax(np.random.default_rng(0).normal(size=(5000, 4)))
     assert fit_temperature(p, p.argmax(axis=1)) == LOWEST
     assert fit_temperature(p, p.argmin(axis=1)) == HIGHEST
-    assert fit_temperature(np.ones((3, 1), np.float32), np.zeros(3, int)) in (LOWEST, HIGHEST)
+    assert fit_temperature(np.ones((3, 1), np.float32), np.zeros(3, int)) == pytest.approx(1, rel=1e-2)
     certain = np.eye(4, dtype=np.float32)  # with probabilities of 0, and one of them wrong
     assert LOWEST < fit_temperature(certain[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 1])) <= HIGHEST
+
+
+def test_a_few_drawings_say_little():
+    right = np.tile(np.float32([0.7, 0.3]), (4000, 1))
+    fitted = [fit_temperature(right[:n], np.zeros(n, int)) for n in (1, 6, 60, 4000)]
+    assert fitted == sorted(fitted, reverse=True)
+    assert fitted[0] > 0.8
+    assert fitted[1] > 0.5
+    assert fitted[-1] == LOWEST
 
 
 @given(temperature=st.floats(LOWEST, HIGHEST), seed=st.integers(0, 99))

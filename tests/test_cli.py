@@ -56,6 +56,11 @@ def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "out").exists()
 
 
+def test_backends_that_are_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert "KERAS_BACKEND is 'torch': it must be tensorflow or jax" in refused(capsys, "models")
+
+
 def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for command in (
         ["train", tmp_path, "--out", tmp_path / "run"],

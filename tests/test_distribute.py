@@ -32,7 +32,7 @@ ARGUMENTS: dict[str, Any] = {"batch": 33, "max_len": 64, "buckets": (48,), "lear
 EPOCHS = {"certain": 2, "tiny": 4}
 
 
-def certain(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> Any:
+def certain(*, classes: int, recurrent_dropout: float, export: bool) -> Any:
     """A network without chance, and without statistics of a batch: what it learns depends on the order alone."""
     deltas = keras.Input((None, 3), dtype="float32", name="deltas")
     lengths = keras.Input((), dtype="int32", name="lengths")

@@ -36,6 +36,9 @@ def test_the_rate_rises_for_an_epoch_and_falls_along_a_cosine():
     assert rates[:10] == pytest.approx(2e-3 * np.arange(1, 11) / 10)
     expected = [1e-3 * (1 + math.cos(math.pi * i / 40)) for i in range(40)]
     assert rates[10:] == pytest.approx(expected)
+    short = STRONG.rates(8, 1, 1, 2e-3)
+    assert short[:3] == pytest.approx([1e-3, 2e-3, 2e-3])
+    assert (np.diff(short[2:]) < 0).all()
     assert RECIPES["notebook"].rates(3, 7, 9, 1e-4).tolist() == [1e-4] * 3
 
 

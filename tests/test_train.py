@@ -251,6 +251,32 @@ def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):  # 
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
 
 
+def out_of_memory() -> None:
+    import tensorflow as tf
+
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9999999,128]")
+
+
+def no_memory() -> None:
+    np.empty(1 << 60, np.uint8)
+
+
+@pytest.mark.parametrize("fail", [out_of_memory, no_memory])
+def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):  # noqa: F811
+    monkeypatch.setattr(Course, "epoch", lambda *_: fail())
+    with pytest.raises(TrainingError, match=r"out of memory \(\w+\): a smaller --batch"):
+        train(prepared, tmp_path, **ARGUMENTS, log=silent)
+
+
+def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):  # noqa: F811
+    import qdfast.learn.recipes
+
+    smooth = qdfast.learn.recipes.RECIPES["notebook"]._replace(label_smoothing=0.9)
+    monkeypatch.setitem(qdfast.learn.recipes.RECIPES, "smooth", smooth)
+    shown = train(prepared, tmp_path, **ARGUMENTS, recipe="smooth", epochs=4, log=silent).figures
+    assert shown["loss"] == pytest.approx(shown["val_loss"], rel=0.2)
+
+
 def test_classes_that_nothing_can_be_known_of_are_named(tmp_path):
     write_doodles(tmp_path / "src", classes=["star", "circle"], per_class=60)
     write_doodles(tmp_path / "src", classes=["house"], per_class=1, seed=1)
@@ -296,6 +322,8 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"precision": "float16"}, "precision is 'float16': it must be one of float32, mixed_float16, mixed_bfloat16"),
         ({"buckets": (0, 64)}, "buckets are"),
         ({"model": "resnet"}, "no model named 'resnet'"),
+        ({"model": "stroke_conv", "recurrent_dropout": 0.3}, "stroke_conv has no LSTM"),
+        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps: max_len and buckets are for strokes"),
     ],
 )
 def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):  # noqa: F811

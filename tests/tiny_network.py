@@ -18,7 +18,7 @@ def add_tiny() -> None:
 
     from qdfast.learn import models
 
-    def tiny(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    def tiny(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")
         mask = models.StepMask(name="mask")(deltas, lengths)
@@ -33,7 +33,7 @@ def add_tiny() -> None:
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny")
 
-    def tiny_raw(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    def tiny_raw(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
         """What the strong recipe can train: of raw steps."""
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")

@@ -7,6 +7,7 @@ Neural Networks, 2017.)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,14 @@ LOWEST, HIGHEST = 0.2, 5.0
 SMALLEST = float(np.finfo(np.float32).tiny)  # a probability of 0 has no logit
 
 _ENOUGH = 20_000  # drawings; one number needs no more
+_SPREAD = 0.5  # standard deviation of the logarithm of a temperature, before any drawing is seen
 
 
 def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> float:
-    """The temperature with the lowest cross-entropy, to about 0.1 %.
+    """The likeliest temperature, to about 0.1 %: that with the lowest cross-entropy, but near 1 for a few drawings.
+
+    Before they are seen its logarithm is taken as normal with standard deviation 0.5: a dozen drawings that are all
+    taken rightly would else ask for certainty. Of a thousand, nothing of that is left.
 
     Args:
         probabilities: (n, C), of drawings that the network has not learned from.
@@ -37,10 +42,11 @@ def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.integ
     mean_true = logits[np.arange(len(labels)), labels].mean(dtype=np.float64)
 
     def slope(coldness: float) -> float:
-        """Of the cross-entropy, which is convex, by 1 / temperature."""
+        """Of the cross-entropy by 1 / temperature, and of what speaks for 1 beforehand."""
         weights = np.exp(logits * np.float32(coldness))
         expected = np.einsum("nc,nc->n", weights, logits) / weights.sum(axis=1)
-        return float(expected.mean(dtype=np.float64) - mean_true)
+        prior = math.log(coldness) / (coldness * _SPREAD**2 * len(labels))
+        return float(expected.mean(dtype=np.float64) - mean_true) + prior
 
     low, high = 1 / HIGHEST, 1 / LOWEST
     if slope(high) <= 0:

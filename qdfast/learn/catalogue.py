@@ -14,7 +14,7 @@ def catalogue(classes: int) -> str:
     """A table of the networks and scikit-learn's classifiers, with as many parameters as ``classes`` classes need."""
     rows = [("model", "takes", "parameters", "recipe", "what it is, and what for")]
     for name, known in MODELS.items():
-        size = build(name, classes=classes, max_len=known.max_len).count_params()
+        size = build(name, classes=classes).count_params()
         rows += [(name, known.takes, f"{size:,}", known.recipe, known.summary), ("", "", "", "", known.purpose)]
     for name, baseline in BASELINES.items():
         learned = baseline.parameters(classes)

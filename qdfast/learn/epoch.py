@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -33,6 +35,20 @@ _LOOK = 16  # steps after which the loss is looked at on a GPU, or by several wo
 
 class TrainingError(Error):
     """Training cannot go on."""
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises TrainingError where a backend, or the host, has no memory left."""
+    try:
+        yield
+    except Exception as e:
+        # By their names: TensorFlow's, or JAX's with XLA's word for it; the other backend need not be there.
+        kind = type(e).__name__
+        if not isinstance(e, MemoryError) and kind != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        advice = "a smaller --batch needs less, and so does --no-resident on a GPU"
+        raise TrainingError(f"out of memory ({kind}): {advice}") from e
 
 
 class Course:
@@ -64,7 +80,9 @@ class Course:
         self.training, self.validation, self.batch, self.seed = training, validation, batch, seed
         self.resident, self.workers = resident, workers
         if (least := min(len(group.rows) for group in self._groups(1))) < 2 * workers.count:
-            raise DataError(f"{least} drawings a step are too few to share among {workers.count} workers")
+            raise DataError(
+                f"a step has {least} of the drawings, and each of {workers.count} workers needs 2: give a larger batch"
+            )
         supplies = (supply(rows, feed, resident=resident) for rows in (training, validation))
         # On a CPU, XLA's convolutions and LSTMs are slower than TensorFlow's own; on a GPU it has no cuDNN LSTM.
         step = Step(net, recipe, averaging, len(training.classes))
@@ -132,13 +150,13 @@ class Course:
         with self._progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
             self.steps.begin()
             pairs = zip(groups, made, rates, strict=True)
-            while part := list(islice(pairs, look)):
-                for group, batch, rate in part:
+            while seen < len(self.training):
+                new = 0
+                for group, batch, rate in islice(pairs, look):  # not a list: batches are made while the device works
                     self.steps.train(batch, group, rate, horizon)
+                    new += len(group.rows)
                 more = self.steps.sums()
-                loss, hits = loss + more[0], hits + more[1]
-                new = sum(len(group.rows) for group, _, _ in part)
-                seen += new
+                loss, hits, seen = loss + more[0], hits + more[1], seen + new
                 if not math.isfinite(loss):
                     raise TrainingError(f"{what}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
                 progress.update(new, f"loss {loss / seen:.4f}")

@@ -49,8 +49,8 @@ def _featured(deltas: Any, lengths: Any) -> tuple[Any, Any, Any]:
     return steps, mask, ZeroPadding(name="zero0")(StepFeatures(dtype="float32", name="features")(steps), mask)
 
 
-def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
-    """Three convolutions, two LSTMs, a dense layer; works at any length, so ``max_len`` is not looked at."""
+def stroke_lstm(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    """Three convolutions, two LSTMs, a dense layer."""
     deltas, lengths = _stroke_inputs()
     mask = StepMask(name="mask")(deltas, lengths)
     x = ZeroPadding(name="zero0")(deltas, mask)
@@ -80,11 +80,10 @@ def stroke_lstm(*, classes: int, max_len: int, recurrent_dropout: float, export:
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_lstm")
 
 
-def stroke_bilstm(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+def stroke_bilstm(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
     """Three convolutions, an LSTM over the steps and one over them in reverse, attention and max pooling.
 
-    In the manner of the best stroke-only solution of Kaggle's doodle challenge. Works at any length, so ``max_len`` is
-    not looked at.
+    In the manner of the best stroke-only solution of Kaggle's doodle challenge.
     """
     deltas, lengths = _stroke_inputs()
     _, mask, x = _featured(deltas, lengths)
@@ -109,10 +108,10 @@ def stroke_bilstm(*, classes: int, max_len: int, recurrent_dropout: float, expor
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_bilstm")
 
 
-def stroke_conv(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
+def stroke_conv(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
     """No recurrence: dilated residual convolutions over the steps, and beside them a few over the picture they draw.
 
-    The first look at how it was drawn, the second at what it looks like. Only ``classes`` is looked at.
+    The first look at how it was drawn, the second at what it looks like.
     """
     deltas, lengths = _stroke_inputs()
     steps, mask, x = _featured(deltas, lengths)
@@ -142,8 +141,8 @@ def stroke_conv(*, classes: int, max_len: int, recurrent_dropout: float, export:
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="stroke_conv")
 
 
-def bitmap_cnn(*, classes: int, max_len: int, recurrent_dropout: float, export: bool) -> keras.Model:
-    """The nine layers of the blog "classifying drawings with Python"; only ``classes`` is looked at."""
+def bitmap_cnn(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
+    """The nine layers of the blog "classifying drawings with Python"."""
     bitmaps = keras.Input((SIDE, SIDE), dtype="uint8", name="bitmaps")
     x = layers.Rescaling(1 / 255, name="scale")(bitmaps)
     x = layers.Reshape((SIDE, SIDE, 1), name="channel")(x)
@@ -160,12 +159,13 @@ def bitmap_cnn(*, classes: int, max_len: int, recurrent_dropout: float, export: 
 
 
 class Network(NamedTuple):
-    """``build(classes=, max_len=, recurrent_dropout=, export=)``, as in the function below, and what it builds.
+    """``build(classes=, recurrent_dropout=, export=)``, as in the function below, and what it builds.
 
     Attributes:
         summary, purpose: what it is, and what for; `qdfast models` shows them.
         recipe: in ``recipes.RECIPES``; how it is trained unless said otherwise.
         standardized: whether it takes standardized steps.
+        recurrent: whether it has LSTMs.
         max_len, buckets: points that are looked at, and lengths to pad to, unless said otherwise.
     """
 
@@ -174,6 +174,7 @@ class Network(NamedTuple):
     takes: Kind = "strokes"
     recipe: str = "notebook"
     standardized: bool = True
+    recurrent: bool = False
     max_len: int = 196
     buckets: tuple[int, ...] = BUCKETS
     purpose: str = ""
@@ -183,6 +184,7 @@ MODELS = {
     "stroke_lstm": Network(
         stroke_lstm,
         "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)",
+        recurrent=True,
         purpose="to compare with the notebook",
     ),
     "stroke_bilstm": Network(
@@ -190,6 +192,7 @@ MODELS = {
         "three convolutions, an LSTM of 128 each way, attention and max pooling (as Kaggle's best stroke-only model)",
         recipe="strong",
         standardized=False,
+        recurrent=True,
         max_len=128,
         purpose="to compare with what recurrence can do",
     ),
@@ -222,7 +225,6 @@ def build(
     name: str,
     *,
     classes: int,
-    max_len: int = 196,
     recurrent_dropout: float = 0.0,
     export: bool = False,
     precision: str = "float32",
@@ -231,7 +233,6 @@ def build(
 
     Args:
         classes: number of classes.
-        max_len: steps of the longest sequence it will see.
         recurrent_dropout: dropped share of an LSTM's state; above 0, cuDNN is out.
         export: the same network for inference alone: without cuDNN, so that it runs with and without a GPU, and without
             the dropout of its LSTMs, for which Keras draws random masks even where it then does not use them.
@@ -244,7 +245,7 @@ def build(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return known.build(classes=classes, max_len=max_len, recurrent_dropout=recurrent_dropout, export=export)
+        return known.build(classes=classes, recurrent_dropout=recurrent_dropout, export=export)
     finally:
         keras.config.set_dtype_policy(before)
 

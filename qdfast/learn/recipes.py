@@ -25,7 +25,7 @@ class Recipe(NamedTuple):
 
     Attributes:
         patience: epochs without a lower validation loss after which to stop; the learning rate falls on plateaus. None:
-            it rises for ``warm_up`` epochs and falls along a cosine, and all epochs are trained.
+            it rises for ``warm_up`` epochs, at most a quarter of all, then falls along a cosine; all are trained.
         label_smoothing: share of the target spread over all classes.
         averaging: the share of all steps that the moving average of the weights looks back on; 0: no average.
         augmented: whether drawings are altered.
@@ -67,7 +67,8 @@ class Recipe(NamedTuple):
         """float64 (steps,): the learning rate of each step of an epoch (from 1), ``learning_rate`` the highest."""
         if self.patience is not None:
             return np.full(steps, learning_rate)
-        step, warm, all_ = (epoch - 1) * steps + np.arange(steps), self.warm_up * steps, epochs * steps
+        step, all_ = (epoch - 1) * steps + np.arange(steps), epochs * steps
+        warm = min(self.warm_up * steps, all_ / 4)  # in a short training it must fall, too
         falling = 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, all_ - warm)))
         return learning_rate * np.where(step < warm, (step + 1) / max(1, warm), falling)
 

@@ -61,10 +61,11 @@ FIGURES = (
     "seconds",
     "drawings_per_s",
 )
-"""The figures of an epoch: ``loss`` is mean cross-entropy in nats and ``top1`` a share, both of the training drawings
-under dropout while the weights changed; ``temperature`` is what calibrates its probabilities (see ``calibration``);
-``seconds`` include validation, ``drawings_per_s`` is of training alone. Where their number is fitted to a time, there
-is ``epochs`` too: how many there were to be, as seen at the end of this one."""
+"""The figures of an epoch: ``loss`` is mean cross-entropy in nats, without label smoothing, and ``top1`` a share, both
+of the training drawings, under dropout and altered as the recipe has it, while the weights changed; ``temperature`` is
+what calibrates its probabilities (see ``calibration``); ``seconds`` include validation, ``drawings_per_s`` is of
+training alone. Where their number is fitted to a time, there is ``epochs`` too: how many there were to be, as seen at
+the end of this one."""
 JUDGED = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
 """Those of them that there are also where no network is trained."""
 
@@ -173,7 +174,6 @@ class Run:
         net = build(
             arguments["model"],
             classes=len(self.classes),
-            max_len=self.max_len,
             recurrent_dropout=arguments["recurrent_dropout"],
             export=export,
             precision="float32" if export else arguments["precision"],

@@ -50,7 +50,8 @@ class Step:
         probabilities = self.net(inputs, training=True)
         losses = ops.categorical_crossentropy(self.recipe.targets(labels, self.classes), probabilities)
         hits = ops.cast(ops.argmax(probabilities, axis=-1), labels.dtype) == labels
-        self.sums.assign(self.sums + ops.stack([ops.sum(losses), ops.sum(ops.cast(hits, "float32"))]))
+        plain = ops.sparse_categorical_crossentropy(labels, probabilities) if self.recipe.label_smoothing else losses
+        self.sums.assign(self.sums + ops.stack([ops.sum(plain), ops.sum(ops.cast(hits, "float32"))]))
         return self.net.optimizer.scale_loss(ops.mean(losses))
 
 

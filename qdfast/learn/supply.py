@@ -17,12 +17,16 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from .._core import SIDE
 from ..shards import Rows
 from ..stats import DeltaStats
 from .batches import DeltaFeed, Feed, Group
 
 Arrays: TypeAlias = "dict[str, Any]"
 T = TypeVar("T")
+
+RESIDENT = 8 << 30
+"""Bytes of drawings that a GPU is trusted to have room for."""
 
 _BLOCK = 8  # points that are stored, and gathered, together
 _MANY = 8192  # drawings that are packed at once
@@ -99,8 +103,7 @@ class ResidentDeltas(Resident):
     """
 
     def __init__(self, rows: Rows, feed: DeltaFeed) -> None:
-        lengths = np.minimum(rows.lengths, feed.max_len).astype(np.int32)
-        blocks = -(-lengths // _BLOCK)
+        lengths, blocks = _blocks(rows, feed)
         ends = np.cumsum(blocks, dtype=np.int64)
         packed = np.empty((int(ends[-1]), 2 * _BLOCK + 1), np.uint8)
         for a in range(0, len(rows), _MANY):
@@ -134,6 +137,19 @@ class ResidentDeltas(Resident):
         dx, dy = (ops.take(held["values"][axis], 255 + moves(v), axis=0) for axis, v in enumerate((x, y)))
         deltas = ops.stack([dx, dy, ops.cast(pen, "float32")], axis=-1)
         return {"deltas": ops.where(there[..., None], deltas, 0.0), "lengths": lengths}
+
+
+def _blocks(rows: Rows, feed: DeltaFeed) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """int32 (N,): the points that are looked at, and the blocks that they take."""
+    lengths = np.minimum(rows.lengths, feed.max_len).astype(np.int32)
+    return lengths, -(-lengths // _BLOCK)
+
+
+def resident_size(rows: Rows, feed: Feed) -> int:
+    """Bytes that the drawings of ``rows`` take where they are resident."""
+    if not isinstance(feed, DeltaFeed):
+        return len(rows) * (SIDE * SIDE + 4)
+    return int(_blocks(rows, feed)[1].sum(dtype=np.int64)) * (2 * _BLOCK + 1) + len(rows) * 12
 
 
 def _packed(rows: Rows, index: NDArray[np.int64], width: int, blocks: NDArray[np.int32]) -> NDArray[np.uint8]:

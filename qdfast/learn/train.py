@@ -92,7 +92,8 @@ def train(
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
         buckets: lengths below ``max_len`` to pad to; default: the model's.
-        resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU.
+        resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU and they take
+            no more than 8 GiB there.
         distribute: who trains together, as in ``workers.join``. Every worker makes the same call, ``batch`` is that of
             all, and only the chief, the first in TF_CONFIG, reads and writes ``out``.
         log: called with one line at the beginning, after each epoch and at the end; by workers that are not the chief
@@ -101,7 +102,7 @@ def train(
     Raises:
         DataError: arguments, data or ``out`` unfit for training; ``out`` is the run of other arguments or data, or
             another process is training in it; a worker was called otherwise than the chief.
-        TrainingError: the loss is no longer a finite number.
+        TrainingError: the loss is no longer a finite number, or there is no memory left.
         WorkerError: another worker is gone. The same call, by all of them, goes on after the last finished epoch.
     """
     if model in BASELINES:
@@ -123,6 +124,10 @@ def train(
     how, known, name = _looked_up(model, recipe)
     if patience is not None and how.patience is None:
         raise DataError(f"recipe {name} trains all its epochs: it takes no patience")
+    if recurrent_dropout and not known.recurrent:
+        raise DataError(f"{model} has no LSTM: it takes no recurrent_dropout")
+    if known.takes == "bitmaps" and (max_len is not None or buckets is not None):
+        raise DataError(f"{model} takes bitmaps: max_len and buckets are for strokes")
     fitted = max_minutes is not None and epochs is None and how.patience is None
     epochs = how.epochs if epochs is None else epochs
     arguments: dict[str, Any] = {
@@ -145,14 +150,15 @@ def train(
     check_rows(known.takes, prepared, training, validation, model)
 
     from .averaging import Averaging
-    from .epoch import Course
+    from .epoch import Course, enough_memory
     from .steps import on_gpu
+    from .supply import RESIDENT, resident_size
     from .workers import join
 
     until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     _check_backend()
     workers = join(distribute)
-    with workers.watched(), ExitStack() as held:
+    with workers.watched(), enough_memory(), ExitStack() as held:
         net = _new_network(arguments, len(prepared.classes))
         info = _info(arguments, prepared, training, validation, net)
         asked = {**arguments, "epochs": epochs, "max_minutes": max_minutes, "data": prepared.digest}
@@ -192,11 +198,16 @@ def train(
                 break
             if len(history) >= planned:
                 stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
+                if fitted and planned == 1 < epochs:
+                    stopped += " (so the learning rate never fell)"
                 break
             if workers.agreed(not fitted and slowest > max(0.0, until - time.monotonic())):
                 stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
                 break
             if course is None:
+                if resident is None:
+                    size = resident_size(training, feed) + resident_size(validation, feed)
+                    resident = on_gpu() and size <= RESIDENT
                 course = Course(
                     net,
                     how,
@@ -206,7 +217,7 @@ def train(
                     feed,
                     batch=arguments["batch"],
                     seed=seed,
-                    resident=on_gpu() if resident is None else resident,
+                    resident=resident,
                     workers=workers,
                 )
                 log(f"{run.path}: {course.about()}")
@@ -302,7 +313,6 @@ def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
     net = build(
         arguments["model"],
         classes=classes,
-        max_len=arguments["max_len"],
         recurrent_dropout=arguments["recurrent_dropout"],
         precision=arguments["precision"],
     )
