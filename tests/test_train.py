@@ -318,7 +318,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"max_len": 0}, "max_len is 0"),
         ({"patience": 0}, "patience is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"recurrent_dropout": 1.0}, "recurrent_dropout is 1.0"),
+        ({"model": "stroke_lstm", "recurrent_dropout": 1.0}, "recurrent_dropout is 1.0"),
         ({"precision": "float16"}, "precision is 'float16': it must be one of float32, mixed_float16, mixed_bfloat16"),
         ({"buckets": (0, 64)}, "buckets are"),
         ({"model": "resnet"}, "no model named 'resnet'"),
