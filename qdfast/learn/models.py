@@ -185,6 +185,7 @@ MODELS = {
         stroke_lstm,
         "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)",
         recurrent=True,
+        buckets=(32, 40, 48, 64, 96, 128),  # batches of one length: it learns slower for three epochs, and then as well
         purpose="to compare with the notebook",
     ),
     "stroke_bilstm": Network(
