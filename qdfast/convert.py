@@ -20,12 +20,13 @@ import orjson
 from .bitmaps import AnyDrawings, Bitmaps
 from .errors import DataError
 from .files import Directory, only_writer, replacing
+from .kinds import CONVERTED, output
 from .ndjson import format_ndjson, read_ndjson
 from .progress import Progress
 from .shards import MANIFEST, SPLITS, open_prepared, read_shard
 
 CLASSES = "classes.json"
-CONVERTED = "converted.json"
+LISTED = "converted.json"
 FORMAT = 1
 FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(FORMATS)})")
@@ -61,13 +62,13 @@ def convert(
         The files with drawings.
 
     Raises:
-        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; another process converting to ``out``, or files
-            there that look like a conversion but are not of an earlier call.
+        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; ``out`` is of another kind (see ``kinds``), or
+            has files that look like a conversion but are not of an earlier call; another process converting to it.
         OSError: what cannot be read or written. A file is there whole or not at all.
     """
     if format not in FORMATS:
         raise DataError(f"format is {format!r}: it must be one of {', '.join(FORMATS)}")
-    source, out = Path(source), Path(out)
+    source, out = Path(source), output(out, CONVERTED)
     if source.resolve() == out.resolve():
         raise DataError(f"{out}: cannot be both what is converted and what becomes of it")
     classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
@@ -87,7 +88,7 @@ def convert(
                 paths.append(path)
                 progress.update(len(part.drawings))
             there.remove(earlier)
-            there.write(CONVERTED, orjson.dumps({"format": FORMAT, "files": sizes}))
+            there.write(LISTED, orjson.dumps({"format": FORMAT, "files": sizes}))
         there.write(CLASSES, about)
     log(f"{out}: {progress.done:,.0f} drawings in {len(paths)} files")
     return paths
@@ -106,14 +107,14 @@ def _earlier(out: Directory) -> list[str]:
 def _listed(out: Directory) -> Mapping[str, int]:
     """What an earlier call has written: bytes by name."""
     try:
-        about = orjson.loads(out.read(CONVERTED))
+        about = orjson.loads(out.read(LISTED))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
         return dict(about["files"])
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{out.path / CONVERTED}: not a file of qdfast, or damaged: {e}") from e
+        raise DataError(f"{out.path / LISTED}: not a file of qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
