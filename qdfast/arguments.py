@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .errors import DataError
+from .files import local_path
 from .target import add_target
 
 
@@ -58,8 +60,11 @@ def _place(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    """An argparse type."""
-    return Path(_place(text))
+    """An argparse type: a path of this machine."""
+    try:
+        return local_path(_place(text))
+    except DataError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Callable[[str], Any] = _path) -> None:

@@ -27,6 +27,7 @@ from .blocks import GZIP, SUFFIXES, FileBlocks, has_bitmaps, label_of
 from .digests import pieces
 from .errors import DataError
 from .files import Directory, only_writer, temporary_name
+from .kinds import PREPARED, output
 from .labels import Label
 from .ndjson import Recognized
 from .parser import ParserPool
@@ -156,7 +157,7 @@ def prepare(
     target, shards = _directory(out), _directory(out, SHARDS)
     with ExitStack() as stack:
         if not _is_remote(out):
-            stack.enter_context(only_writer(Path(out), "preparing"))
+            stack.enter_context(only_writer(output(out, PREPARED), "preparing"))
         shards.make()
         target.clean()
         shards.clean()

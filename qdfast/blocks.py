@@ -17,6 +17,7 @@ from typing import IO, Any, TypeAlias, TypeGuard, cast
 from . import digests
 from ._core import PADDING
 from .errors import DataError
+from .files import local_path
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
@@ -54,7 +55,7 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
 
     Raises:
         FileNotFoundError: a path that is not there.
-        DataError: a directory without such files or with both kinds, a file opened as text, or no source at all.
+        DataError: a URL, a directory without such files or with both kinds, a file opened as text, or no source at all.
     """
     suffixes = (*SUFFIXES, BITMAPS) if bitmaps else SUFFIXES
     if isinstance(sources, str | os.PathLike) or hasattr(sources, "read"):
@@ -68,7 +69,7 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
                 raise DataError(f"{name_of(source)}: not a path nor a file opened for reading bytes (mode 'rb')")
             out.append(source)
             continue
-        path = Path(source)
+        path = local_path(source)
         if not path.is_dir():
             if not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or directory")

@@ -128,11 +128,13 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _evaluate(a: argparse.Namespace) -> None:
+    from .kinds import REPORT, output
     from .learn.evaluate import evaluate
     from .learn.runs import RUN, load_run
     from .learn.table import format_table
     from .sources import load_rows
 
+    output(a.out, REPORT)  # before the long work
     more = [path for path in a.sources if (path / RUN).exists()]
     sources = [path for path in a.sources if path not in more]
     runs = [load_run(path) for path in (a.run_dir, *more)]

@@ -2,13 +2,15 @@
 
 A directory of files ``SPLIT-NUMBER-of-COUNT.SUFFIX``, one a shard and split, as Hugging Face's ``load_dataset`` and
 TensorFlow's users expect them, and ``classes.json``: the classes, sorted, as a list. That is written last.
+``converted.json`` says which files these are, by name and size, so that the next call replaces them and no others.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +19,15 @@ import orjson
 
 from .bitmaps import AnyDrawings, Bitmaps
 from .errors import DataError
-from .files import only_writer, remove_temporaries, replacing, write_bytes
+from .files import Directory, only_writer, replacing
+from .kinds import CONVERTED, output
 from .ndjson import format_ndjson, read_ndjson
 from .progress import Progress
 from .shards import MANIFEST, SPLITS, open_prepared, read_shard
 
 CLASSES = "classes.json"
+LISTED = "converted.json"
+FORMAT = 1
 FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(FORMATS)})")
 
@@ -47,7 +52,8 @@ def convert(
 
     Args:
         source: a prepared directory, or one that this function has written.
-        out: directory, created if missing; files of an earlier call are replaced.
+        out: directory, created if missing; files of an earlier call are replaced when all of the new ones are
+            complete, so that there must be space for both.
         format: "parquet" or "arrow" (see ``arrow``), "tfrecord" (see ``tfrecord``), or "ndjson", as Google's lines:
             ``prepare`` takes these back with ``label="word"``.
         log: called with one line at the end.
@@ -56,31 +62,59 @@ def convert(
         The files with drawings.
 
     Raises:
-        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; another process converting to ``out``.
+        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; ``out`` is of another kind (see ``kinds``), or
+            has files that look like a conversion but are not of an earlier call; another process converting to it.
         OSError: what cannot be read or written. A file is there whole or not at all.
     """
     if format not in FORMATS:
         raise DataError(f"format is {format!r}: it must be one of {', '.join(FORMATS)}")
-    source, out = Path(source), Path(out)
+    source, out = Path(source), output(out, CONVERTED)
     if source.resolve() == out.resolve():
         raise DataError(f"{out}: cannot be both what is converted and what becomes of it")
     classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
     write, _ = _functions(format)
     paths = []
+    sizes = {CLASSES: len(about := orjson.dumps(classes))}
     with only_writer(out, "converting to"), Progress("convert", total) as progress:
-        remove_temporaries(out)
-        (out / CLASSES).unlink(missing_ok=True)
-        for path in out.iterdir():
-            if _NAME.fullmatch(path.name):
-                path.unlink()
-        for part in parts:
-            paths.append(out / f"{part.split}-{part.number:05d}-of-{part.of:05d}.{format}")
-            with replacing(paths[-1]) as temporary:
+        there = Directory(out)
+        earlier = _earlier(there)
+        there.clean()
+        with ExitStack() as complete:
+            for part in parts:
+                path = out / f"{part.split}-{part.number:05d}-of-{part.of:05d}.{format}"
+                temporary = complete.enter_context(replacing(path))
                 write(temporary, part.drawings, classes)
-            progress.update(len(part.drawings))
-        write_bytes(out / CLASSES, orjson.dumps(classes))
+                sizes[path.name] = temporary.stat().st_size
+                paths.append(path)
+                progress.update(len(part.drawings))
+            there.remove(earlier)
+            there.write(LISTED, orjson.dumps({"format": FORMAT, "files": sizes}))
+        there.write(CLASSES, about)
     log(f"{out}: {progress.done:,.0f} drawings in {len(paths)} files")
     return paths
+
+
+def _earlier(out: Directory) -> list[str]:
+    """The files of an earlier call. DataError: there are others that look like them, or that were changed since."""
+    found = [(name, size) for name, size in out.sizes().items() if name == CLASSES or _NAME.fullmatch(name)]
+    ours = _listed(out)
+    for name, size in found:
+        if ours.get(name) != size:
+            raise DataError(f"{out.path / name}: not of an earlier conversion, or changed since: it is not replaced")
+    return [name for name, _ in found]
+
+
+def _listed(out: Directory) -> Mapping[str, int]:
+    """What an earlier call has written: bytes by name."""
+    try:
+        about = orjson.loads(out.read(LISTED))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+        return dict(about["files"])
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{out.path / LISTED}: not a file of qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:

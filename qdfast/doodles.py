@@ -66,7 +66,7 @@ def write_doodles(
     No two drawings have the same ``key_id``, whatever their class or (below 131072) seed.
 
     Args:
-        out_dir: created if missing; files of the same name are replaced.
+        out_dir: created if missing; only what this function has written there with the same ``seed`` is replaced.
         classes: some of ``CLASSES``; all by default.
         per_class: drawings in each file.
         seed: 0 or more.
@@ -76,7 +76,7 @@ def write_doodles(
         The files, in the order of ``classes``.
 
     Raises:
-        DataError: no such class, or a number out of range.
+        DataError: no such class, a number out of range, or a file of that name with other drawings; nothing is written.
         OSError: a file cannot be written.
     """
     names = list(CLASSES if classes is None else dict.fromkeys(classes))
@@ -87,16 +87,24 @@ def write_doodles(
         raise DataError(f"seed must be 0 or more, not {seed}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths = {name: out / f"{name}.ndjson" for name in names}
+    for name, path in paths.items():
+        if path.exists() and not _is_ours(path, name, seed):
+            raise DataError(f"{path}: exists, with other drawings than this seed's doodles: they are not replaced")
     with progress or Progress("doodles", per_class * len(names)) as shown:
-        for name in names:
-            path = out / f"{name}.ndjson"
+        for name, path in paths.items():
             with replacing(path) as temporary, temporary.open("wb") as file:
                 for block in _lines(name, per_class, seed):
                     file.writelines(block)
                     shown.update(len(block), name)
-            paths.append(path)
-    return paths
+    return list(paths.values())
+
+
+def _is_ours(path: Path, name: str, seed: int) -> bool:
+    """Whether a file is of ``write_doodles`` with this seed, as its first line tells; or empty."""
+    [[ours]] = _lines(name, 1, seed)
+    with path.open("rb") as file:
+        return file.readline(len(ours)) in (b"", ours)
 
 
 def _check(names: Sequence[str]) -> None:

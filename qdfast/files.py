@@ -19,6 +19,13 @@ _USUAL_OPEN_FILES = 256  # the limit there is on macOS; 1,024 on Linux
 _OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as one of this machine. DataError: it is a URL, which would become a directory of that name."""
+    if "://" in os.fspath(path):
+        raise DataError(f"{os.fspath(path)}: a URL: only `qdfast prepare --runner beam` reads and writes there")
+    return Path(path)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Name ``path`` in the system's errors that name no file, as those of writing to an open one."""

@@ -17,9 +17,10 @@ from .bitmaps import read_bitmaps
 from .blocks import BITMAPS, expand, has_bitmaps
 from .drawings import NOT_GIVEN
 from .errors import DataError
+from .kinds import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
 from .ndjson import read_ndjson
 from .report import explain
-from .shards import MANIFEST, Prepared
+from .shards import Prepared
 from .stats import DeltaStats
 
 PACKAGES = (
@@ -69,16 +70,17 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
 
 
 def _describe(path: Path, raw: bool) -> str:
-    if (path / MANIFEST).exists():
+    kind = kind_of(path)
+    if kind == PREPARED:
         return _prepared(Prepared(path))
-    if (path / "run.json").exists():
+    if kind == RUN:
         return _run(path)
-    if (path / "metrics.json").exists():
+    if kind == REPORT:
         return (path / "report.txt").read_text()
-    if path.is_dir() and _versions(path):
+    if kind == MODEL:
         return _model(path)
-    if (path / "saved_model.pb").exists():
-        return f"{path}: a version of a model\n{_about(path)}".rstrip()
+    if kind == VERSION:
+        return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):

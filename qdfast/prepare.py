@@ -14,6 +14,7 @@ from .blocks import FileBlocks, expand, has_bitmaps, label_of
 from .digests import digest_of, digests_of
 from .errors import DataError
 from .files import Directory, only_writer, remove_temporaries
+from .kinds import PREPARED, output
 from .labels import Label
 from .ndjson import Recognized
 from .parser import ParserPool
@@ -52,12 +53,12 @@ def prepare(
 
     Raises:
         DataError: no sources, a source without drawings or that is no regular file, strokes and bitmaps together, an
-            argument out of range, another process preparing ``out``.
+            argument out of range, ``out`` of another kind (see ``kinds``), another process preparing it.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
     options = Options(recognized, label, validation, raw)
     paths = regular_files(sources)
-    out = Path(out)
+    out = output(out, PREPARED)
     with only_writer(out, "preparing"):
         shards = Directory(out / SHARDS)
         shards.make()

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_cli import refused
+from test_prepare import tree
 from tiny_network import prepared  # noqa: F401
 
-from qdfast import from_strokes, open_prepared
+from qdfast import from_strokes, ndjson, open_prepared
 from qdfast.bitmaps import Bitmaps, concat_any
-from qdfast.convert import CLASSES, FORMATS, _functions, convert, read_converted
+from qdfast.convert import CLASSES, FORMATS, LISTED, _functions, convert, read_converted
 from qdfast.drawings import NO_TIMESTAMP, Drawings, concat
 from qdfast.errors import DataError
 from qdfast.files import only_writer
@@ -41,7 +42,7 @@ def read_split(directory: Path, split: str) -> Drawings:
 def test_every_column_comes_back(prepared, format, tmp_path):  # noqa: F811
     lines: list[str] = []
     paths = convert(prepared.path, tmp_path / "out", format=format, log=lines.append)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*(p.name for p in paths), CLASSES])
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*(p.name for p in paths), CLASSES, LISTED}
     assert lines == [f"{tmp_path / 'out'}: 720 drawings in 12 files"]
     for split in ("train", "validation"):
         assert read_split(tmp_path / "out", split).equals(of_split(prepared, split))
@@ -120,7 +121,47 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
     convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / "mine.txt").write_text("stays")
     paths = convert(prepared.path, tmp_path, format="parquet")
-    assert {p.name for p in tmp_path.iterdir()} == {*(p.name for p in paths), CLASSES, "mine.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == {*(p.name for p in paths), CLASSES, LISTED, "mine.txt"}
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
+def test_files_of_others_are_not_replaced(prepared, name, tmp_path):  # noqa: F811
+    (tmp_path / name).write_text("theirs")
+    with pytest.raises(DataError, match=f"{name}: not of an earlier conversion"):
+        convert(prepared.path, tmp_path, format="ndjson")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "theirs")]
+
+
+def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):  # noqa: F811
+    path = convert(prepared.path, tmp_path, format="ndjson")[0]
+    with path.open("a") as file:
+        file.write("a line more")
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match=f"{path.name}: not of an earlier conversion, or changed since"):
+        convert(prepared.path, tmp_path, format="ndjson")
+    (tmp_path / LISTED).write_text("{}")
+    with pytest.raises(DataError, match=f"{LISTED}: not a file of qdfast, or damaged"):
+        convert(prepared.path, tmp_path, format="ndjson")
+    (tmp_path / LISTED).unlink()
+    assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != LISTED}
+
+
+def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monkeypatch):  # noqa: F811
+    convert(prepared.path, tmp_path, format="ndjson")
+    before = tree(tmp_path)
+    format_, written = ndjson.format_ndjson, 0
+
+    def fail(drawings: Drawings) -> bytes:
+        nonlocal written
+        written += 1
+        if written == 5:
+            raise OSError(28, "No space left on device")
+        return format_(drawings)
+
+    monkeypatch.setattr("qdfast.convert.format_ndjson", fail)
+    with pytest.raises(OSError, match=r"No space left on device: .*/train-00002-of-00006\.ndjson"):
+        convert(prepared.path, tmp_path, format="ndjson")
+    assert tree(tmp_path) == before
 
 
 def test_what_cannot_be_converted(prepared, tmp_path, capsys):  # noqa: F811

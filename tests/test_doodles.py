@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,16 +161,35 @@ def test_numbers_out_of_range_are_refused(tmp_path, wrong):
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path, monkeypatch):
-    (tmp_path / "cat.ndjson").write_bytes(b"kept")
+    (path,) = doodles.write_doodles(tmp_path, classes=["cat"], per_class=2)
+    kept, lines = path.read_bytes(), doodles._lines
 
-    def fail(*args: object) -> str:
-        raise KeyboardInterrupt
+    def fail(name: str, n: int, seed: int) -> Iterator[list[bytes]]:
+        yield from lines(name, 1, seed)
+        if n > 1:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(doodles, "_timestamp", fail)
+    monkeypatch.setattr(doodles, "_lines", fail)
     with pytest.raises(KeyboardInterrupt):
         doodles.write_doodles(tmp_path, classes=["cat"], per_class=3)
     assert [p.name for p in tmp_path.iterdir()] == ["cat.ndjson"]
-    assert (tmp_path / "cat.ndjson").read_bytes() == b"kept"
+    assert path.read_bytes() == kept
+
+
+def test_other_drawings_are_not_replaced(tmp_path):
+    real = tmp_path / "cat.ndjson"
+    doodles.write_doodles(tmp_path, classes=["cat"], per_class=2, seed=1)  # as good as any
+    before = real.read_bytes()
+    with pytest.raises(DataError, match=r"cat\.ndjson: exists, with other drawings"):
+        doodles.write_doodles(tmp_path, classes=["car", "cat"], per_class=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["cat.ndjson"]
+    assert real.read_bytes() == before
+
+
+def test_its_own_files_are_replaced(tmp_path):
+    for n in (0, 3, 0, 2, 4):
+        (path,) = doodles.write_doodles(tmp_path, classes=["cat"], per_class=n)
+        assert path.read_bytes().count(b"\n") == n
 
 
 def test_empty_files_can_be_asked_for(tmp_path):

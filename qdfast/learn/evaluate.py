@@ -6,13 +6,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..kinds import REPORT, output
 from ..progress import Progress
 from ..shards import Rows
 from .baselines import Baseline
@@ -118,10 +118,11 @@ def evaluate(
 
     Raises:
         DataError: no drawings, a class a run does not know, bitmaps where it needs strokes, a run without
-            a finished epoch.
+            a finished epoch, or ``out`` is of another kind (see ``kinds``) or cannot be written to.
     """
     from .report import write_report  # before the long work: what it needs may not be installed
 
+    out = output(out, REPORT)
     several = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else load_run(run) for run in several]
     labels = [label_as(rows, run.classes) for run in opened]
@@ -133,7 +134,7 @@ def evaluate(
     compared = [summary(answers)]
     compared += [summary(ask(run, rows, of)) for run, of in zip(opened[1:], labels[1:], strict=True)]
     metrics = {**judge(answers, source), "runs": compared}
-    write_report(metrics, answers, Path(out))
+    write_report(metrics, answers, out)
     return metrics
 
 

@@ -18,6 +18,7 @@ import orjson
 
 from ..errors import DataError
 from ..files import TEMPORARY, only_writer
+from ..kinds import MODEL, output
 from .batches import DeltaFeed
 from .runs import Run, first_line, load_run
 
@@ -58,8 +59,9 @@ def export(
         The directory of the new version.
 
     Raises:
-        DataError: the run has no finished epoch, or is not of a network; the version exists, another process is
-            exporting there, or this process runs Keras on another backend.
+        DataError: the run has no finished epoch, or is not of a network; ``model_dir`` is of another kind (see
+            ``kinds``), the version exists, another process is exporting there, or this process runs Keras on another
+            backend.
         OSError: it cannot be written.
     """
     if top_k < 1:
@@ -72,8 +74,8 @@ def export(
             f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
             "served; networks can, among them bitmap_cnn, which takes bitmaps too"
         )
+    model_dir = output(model_dir, MODEL)
     _use_tensorflow()
-    model_dir = Path(model_dir)
     with only_writer(model_dir, "exporting to"):
         for stale in model_dir.iterdir():
             if re.fullmatch(re.escape(TEMPORARY) + r"\d+-\d+", stale.name) and stale.is_dir():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..files import only_writer, replacing
+from ..files import local_path, only_writer, replacing
 from ..progress import duration
 from ..shards import Prepared, Rows, open_prepared
 from .baselines import BASELINES
@@ -105,6 +105,7 @@ def train(
         TrainingError: the loss is no longer a finite number, or there is no memory left.
         WorkerError: another worker is gone. The same call, by all of them, goes on after the last finished epoch.
     """
+    out = local_path(out)
     if model in BASELINES:
         of_networks = {
             "recipe": recipe,
@@ -166,10 +167,10 @@ def train(
             raise DataError(f"worker {workers.index}: the chief was called with {changed}")
         with workers.led():
             if workers.chief:
-                held.enter_context(only_writer(Path(out), "training in"))
-                run, history = start_run(Path(out), info), read_history(Path(out))
+                held.enter_context(only_writer(out, "training in"))
+                run, history = start_run(out, info), read_history(out)
             else:
-                run, history = Run(Path(out), info), []
+                run, history = Run(out, info), []
             if history:
                 _restore(net, checkpoint_path(run.path, len(history)))
             averaging = Averaging(net, how.averaging > 0)
