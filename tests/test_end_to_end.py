@@ -30,7 +30,7 @@ def job(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("job")
     for command in (
         ["prepare", doodles, "--out", out / "data", "--recognized", "any", "--validation", "0.2"],
-        ["train", out / "data", "--out", out / "run", "--epochs", "1", "--batch", "32"],
+        ["train", out / "data", "--out", out / "run", "--epochs", "3", "--batch", "32"],
         ["evaluate", out / "run", out / "data", "--out", out / "report"],
         ["export", out / "run", "--out", out / "models" / "shapes"],
     ):
