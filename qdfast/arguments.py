@@ -85,12 +85,15 @@ def _label(p: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser("qdfast", description="From Quick, Draw! drawings to a served model.")
+    # Without abbreviations: `--k` would be `--key`.
+    top = argparse.ArgumentParser(
+        "qdfast", description="From Quick, Draw! drawings to a served model.", allow_abbrev=False
+    )
     top.add_argument("--version", action="version", version=f"qdfast {_installed_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help_: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_, formatter_class=_Help)
+        return commands.add_parser(name, help=help_, description=help_, formatter_class=_Help, allow_abbrev=False)
 
     p = command("download", "fetch Google's simplified drawings (about 60 MB a class)")
     p.add_argument("classes", nargs="*", metavar="CLASS", help='class names, such as cat "ice cream"')
@@ -216,9 +219,9 @@ def parser() -> argparse.ArgumentParser:
     _sources(p, "any", f"{either}; - for standard input", _text)
     instead = add_target(p)
     instead.add_argument("--model-dir", type=_path, metavar="DIR", help="an exported model, loaded here: no server")
-    p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
+    p.add_argument("--model", type=_text, metavar="NAME", help="its name on the server; not given: doodles")
     p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
-    p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
+    p.add_argument("-k", "--k", type=_count, default=3, metavar="K", help="labels per drawing")
     p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
     p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
 
