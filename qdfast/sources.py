@@ -67,11 +67,15 @@ def load_rows(
         log: called with one line per source.
 
     Raises:
-        DataError: a source without drawings, or that is not what it should be.
+        DataError: a source without drawings, or that is not what it should be, or has no such split.
         OSError: a source that cannot be read.
     """
     parts = []
-    for source in resolve(sources):
+    resolved = resolve(sources)
+    for source in resolved:
+        if split not in ("auto", "all") and not isinstance(source, Prepared):
+            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+    for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
             chosen = split if split != "auto" else "validation" if known else "all"
