@@ -54,6 +54,8 @@ def _download(a: argparse.Namespace) -> None:
 
     if not a.classes and not a.all:
         raise DataError("name the classes to download, or give --all")
+    if a.classes and a.all:
+        raise DataError("either some classes are named or all are fetched (--all), not both")
     base_url = a.base_url or DEFAULT_URL
     for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
         print(path)

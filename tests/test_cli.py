@@ -219,3 +219,8 @@ def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "--all" in refused(capsys, "download", "--out", tmp_path)
+
+
+def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["download", "cat", "--all", "--out", tmp_path, "--base-url", "http://127.0.0.1:9", "--retries", 0]
+    assert "either some classes are named or all" in refused(capsys, *command)
