@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from .arguments import parser
 from .errors import DataError, Error
-from .quiet import import_quietly
+from .quiet import import_quietly, import_tensorflow
 from .target import open_model
 
 EXTRAS = {
@@ -94,7 +94,7 @@ def _convert(a: argparse.Namespace) -> None:
     from .convert import convert
 
     if a.format == "tfrecord":
-        import_quietly("tensorflow")
+        import_tensorflow()
     convert(a.data, a.out, format=a.format, log=print)
 
 
@@ -156,7 +156,7 @@ def _evaluate(a: argparse.Namespace) -> None:
 
 
 def _export(a: argparse.Namespace) -> None:
-    import_quietly("tensorflow")
+    import_tensorflow()
     from .learn.export import export
 
     print(export(a.run_dir, a.out, top_k=a.top_k))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DataError
-from .quiet import import_quietly
+from .quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from .asking import BlockingAsker
@@ -69,7 +69,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
     if a.model_dir is not None:
         if a.model not in (None, name := a.model_dir.resolve().name):
             raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is named as the directory: {name}")
-        import_quietly("tensorflow")
+        import_tensorflow()
         from .serve.local import LocalModel
 
         yield LocalModel(a.model_dir, a.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import signal
 import socket
 import subprocess
@@ -84,6 +85,16 @@ def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"qdfast {command}: error: {tmp_path / 'nowhere'}: no such directory\n"
+
+
+@pytest.mark.parametrize("command", [["export"], ["convert", "--format", "tfrecord"]])
+def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(command: list[str], tmp_path: Path):
+    pytest.importorskip("tensorflow")
+    environment = {**os.environ, "KERAS_BACKEND": "nothing"}
+    done = run(*command, tmp_path / "nowhere", "--out", tmp_path / "out", env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"qdfast {command[0]}: error: {tmp_path / 'nowhere'}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

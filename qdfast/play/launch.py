@@ -14,7 +14,7 @@ import uvicorn
 
 from ..client import Client
 from ..errors import DataError, ServingError
-from ..quiet import import_quietly
+from ..quiet import import_tensorflow
 from ..serve.address import address, require_free
 from ..serve.versions import newest_version
 from .app import application
@@ -73,7 +73,7 @@ def play(
 
 def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
     newest_version(model_dir)  # says what is wrong before anything heavy
-    import_quietly("tensorflow")
+    import_tensorflow()
     from ..serve.server import Server
 
     server = stack.enter_context(Server(model_dir, host=LOOPBACK, name=name))
