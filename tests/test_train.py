@@ -316,6 +316,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"max_len": 0}, "max_len is 0"),
+        ({"max_len": 2_000_000_000}, "max_len is 2000000000: it must be 1 to 10000"),
         ({"patience": 0}, "patience is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"model": "stroke_lstm", "recurrent_dropout": 1.0}, "recurrent_dropout is 1.0"),

@@ -21,7 +21,7 @@ from ..files import only_writer, replacing
 from ..progress import duration
 from ..shards import Prepared, Rows, open_prepared
 from .baselines import BASELINES
-from .batches import check_rows, without_drawings
+from .batches import bucket_lengths, check_range, check_rows, without_drawings
 from .fit import fit
 from .recipes import Plan, Recipe, recipe, schedule
 from .runs import (
@@ -280,11 +280,10 @@ def _plan(arguments: dict[str, Any], history: list[Epoch]) -> Plan:
 
 def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
     """Raises DataError for a number that is out of range."""
-    largest = 2**31 - 1
-    bounds = {"batch": (2, largest), "max_len": (1, largest), "patience": (1, largest), "seed": (0, largest)}
-    for name, (low, high) in bounds.items():
-        if name in arguments and not low <= arguments[name] <= high:
-            raise DataError(f"{name} is {arguments[name]}: it must be {low} to {high}")
+    for name, low in (("batch", 2), ("patience", 1), ("seed", 0)):
+        if name in arguments:
+            check_range(name, arguments[name], low)
+    bucket_lengths(arguments["max_len"], arguments["buckets"])
     if epochs < 1:
         raise DataError(f"epochs is {epochs}: it must be at least 1")
     if not 0 < arguments["learning_rate"] < math.inf:
@@ -293,8 +292,6 @@ def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
         raise DataError(f"recurrent_dropout is {arguments['recurrent_dropout']}: it must be at least 0 and below 1")
     if arguments["precision"] not in PRECISIONS:
         raise DataError(f"precision is {arguments['precision']!r}: it must be one of {', '.join(PRECISIONS)}")
-    if any(b < 1 for b in arguments["buckets"]):
-        raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
 
 
 def _check_backend() -> None:
