@@ -10,23 +10,26 @@ from typing import Any
 from .target import add_target
 
 
-def _checked(kind: type, low: float, what: str) -> Callable[[str], Any]:
+_HIGHEST = 2**31
+
+
+def _checked(kind: type, low: float) -> Callable[[str], Any]:
     """An argparse type: a number from ``low`` to 2^31."""
 
     def check(text: str) -> Any:
         value = kind(text)
-        if not low <= value <= 2**31:  # also not nan
-            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+        if not low <= value <= _HIGHEST:  # also not nan
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {_HIGHEST}")
         return value
 
     check.__name__ = kind.__name__  # for argparse's own message
     return check
 
 
-_count = _checked(int, 1, "a positive number")
-_whole = _checked(int, 0, "0 or more")
-_seconds = _checked(float, 1e-3, "a positive number")
-_wait = _checked(float, 0, "0 or more")
+_count = _checked(int, 1)
+_whole = _checked(int, 0)
+_seconds = _checked(float, 1e-3)
+_wait = _checked(float, 0)
 
 
 def _text(text: str) -> str:

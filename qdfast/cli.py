@@ -230,11 +230,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started us, for good
-    a = parser().parse_args(arguments)
-    if sys.stdout is None:
-        say(f"qdfast {a.command}: error: standard output is closed")
-        return 1
-    return _status(a)
+    try:
+        a = parser().parse_args(arguments)
+        if sys.stdout is None:
+            say(f"qdfast {a.command}: error: standard output is closed")
+            return 1
+        return _status(a)
+    except KeyboardInterrupt:  # before the command began
+        say("qdfast: interrupted")
+        return 130
 
 
 def _status(a: argparse.Namespace) -> int:

@@ -135,6 +135,20 @@ def test_wrong_usage():
         assert "usage: qdfast" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "x", "--out", "y", "--max-minutes", "0.0001"], "0.0001 is not from 0.001 to 2147483648"),
+        (["models", "--classes", "100000000000"], "100000000000 is not from 1 to 2147483648"),
+        (["models", "--classes", "0"], "0 is not from 1 to 2147483648"),
+    ],
+)
+def test_numbers_out_of_range(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", '{"format":1}', '{"format":1,"arguments":3}'])
 def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for name in ("manifest.json", "run.json", "metrics.json"):
@@ -201,6 +215,18 @@ def test_interrupted(doodles: Path, tmp_path: Path):
     assert process.returncode == 130
     assert err == "qdfast prepare: interrupted\n"
     assert [f for f in out.rglob("*") if f.is_file()] == []
+
+
+def test_interrupted_before_the_command_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cli, "parser", interrupt)
+    assert cli.main(["info"]) == 130
+    assert capsys.readouterr() == ("", "qdfast: interrupted\n")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path):
