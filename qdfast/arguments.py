@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .target import add_target
-
 
 _HIGHEST = 2**31
 
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "qdfast", description="From Quick, Draw! drawings to a served model.", allow_abbrev=False
     )
-    top.add_argument("--version", action="version", version=f"qdfast {_installed_version()}")
+    top.add_argument("--version", action="version", version=f"qdfast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help_: str) -> argparse.ArgumentParser:
@@ -254,9 +254,3 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--count", type=_count, default=40, metavar="N", help="drawings to draw, spread over all")
     g.add_argument("--columns", type=_count, default=8, metavar="N", help="drawings in a row")
     return top
-
-
-def _installed_version() -> str:
-    from importlib.metadata import version
-
-    return version("qdfast")

@@ -217,9 +217,7 @@ def test_interrupted(doodles: Path, tmp_path: Path):
     assert [f for f in out.rglob("*") if f.is_file()] == []
 
 
-def test_interrupted_before_the_command_begins(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_interrupted_before_the_command_begins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "parser", interrupt)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr() == ("", "qdfast: interrupted\n")

@@ -60,7 +60,10 @@ def test_tls_metadata_and_several_targets(
         (["--target", "127.0.0.1:1,\udcff:1"], "it must be HOST:PORT"),
         (["--metadata", "Token=a"], "metadata 'Token'"),
         (["--metadata", "token=\udcff"], "metadata 'token'"),
-        (["--model-dir", "exports/tiny", "--model", "doodles"], "the model in exports/tiny is named as the directory: tiny"),
+        (
+            ["--model-dir", "exports/tiny", "--model", "doodles"],
+            "the model in exports/tiny is named as the directory: tiny",
+        ),
     ],
 )
 def test_what_cannot_be(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
