@@ -18,8 +18,8 @@ REASONS = {
     "not_a_number": "raw coordinate not a finite number",
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
-    "not_recognized": "not recognized (recognized=any keeps these)",
-    "field_missing": "without a needed field ('recognized' unless recognized=any; 'word' if label=word)",
+    "not_recognized": "not recognized (--recognized any keeps these)",
+    "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Why a line was left out: key in the report -> words. All but 'not_recognized' are errors to ``on_error="raise"``."""
 

@@ -39,7 +39,7 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
     cases = {
         "nowhere.ndjson": "nowhere.ndjson: no such file or directory",
         "empty": "empty: no .ndjson, .ndjson.gz or .npy files in this directory",
-        "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized",
+        "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized (--recognized any keeps these)",
         "cut.ndjson.gz": "cut.ndjson.gz: corrupt gzip data",
     }
     for name, message in cases.items():
