@@ -185,7 +185,7 @@ def _predict(a: argparse.Namespace) -> None:
 def _play(a: argparse.Namespace) -> None:
     from .play import play
 
-    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port)
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port, log=say)
 
 
 def _info(a: argparse.Namespace) -> None:
