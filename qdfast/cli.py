@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from .arguments import parser
 from .errors import DataError, Error
+from .progress import counted
 from .quiet import import_quietly, import_tensorflow
 from .target import open_model
 
@@ -87,7 +88,7 @@ def _prepare(a: argparse.Namespace) -> None:
         manifest = prepare(a.sources, a.out, **options, threads=a.threads, log=say).manifest
     classes = manifest["classes"].values()
     train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
-    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(classes)} classes")
+    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
 
 
 def _convert(a: argparse.Namespace) -> None:
@@ -139,7 +140,8 @@ def _evaluate(a: argparse.Namespace) -> None:
     sources = [path for path in a.sources if path not in more]
     runs = [load_run(path) for path in (a.run_dir, *more)]
     if not sources:
-        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} are runs, too")
+        are = "is a run" if len(more) == 1 else "are runs"
+        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} {are}, too")
     if not all(run.baseline for run in runs):
         _import_keras()
     rows = load_rows(
@@ -197,7 +199,7 @@ def _info(a: argparse.Namespace) -> None:
         if not a.paths:
             raise DataError("--gallery draws what is in a PATH: none is given")
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
-        say(f"{a.gallery}: {shown:,} of {of:,} drawings")
+        say(f"{a.gallery}: {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):

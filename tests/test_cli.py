@@ -245,6 +245,23 @@ def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "6 classes" in out
 
 
+def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["doodles", "star", "--per-class", "1", "--out", str(tmp_path)]) == 0
+    command = ["prepare", str(tmp_path / "star.ndjson"), "--recognized", "any", "--validation", "0"]
+    assert cli.main([*command, "--out", str(tmp_path / "data")]) == 0
+    assert cli.main(["info", str(tmp_path / "data")]) == 0
+    out, err = capsys.readouterr()
+    assert "1 + 0 drawings (training + validation) in 1 class\n" in out
+    assert "1 drawing in 1 class, from 1 source\n" in out
+    assert "1 drawing\n" in err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(
+        '{"format":1,"arguments":{"model":"knn"},"classes":[],"stats":{},"data":{},"parameters":1,"backend":"","versions":{}}'
+    )
+    line = refused(capsys, "evaluate", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "report")
+    assert line.endswith(f"no drawings to judge by: {tmp_path / 'run'} is a run, too")
+
+
 def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["doodles", "star", "--per-class", "3", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'star.ndjson'}\n"

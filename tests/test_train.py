@@ -153,7 +153,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noq
     lines: list[str] = []
     got = train(prepared, tiny_run.path, **ARGUMENTS, epochs=2, log=lines.append)
     assert {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()} == before
-    assert "2 epochs are finished" in lines[0]
+    assert "; finished so far: 2 epochs" in lines[0]
     assert "finished, 2 epochs; the best is epoch" in lines[-1]
     assert (got.epochs, got.figures) == (2, tiny_run.history[got.best_epoch - 1])
 
@@ -196,7 +196,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):  # noqa: F
     with start(prepared.path, killed) as process:
         said, _ = process.communicate()
         assert process.returncode == 0
-    assert f"{finished} epochs are finished" in said
+    assert f"; finished so far: {finished} epoch" in said
     train(prepared, undisturbed, **ARGUMENTS, epochs=4, log=silent)
     assert_equal_runs(load_run(killed), load_run(undisturbed))
     assert {p.name for p in killed.iterdir()} == {p.name for p in undisturbed.iterdir()}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..files import only_writer, replacing
-from ..progress import duration
+from ..progress import counted, duration
 from ..shards import Prepared, Rows, open_prepared
 from .baselines import BASELINES
 from .batches import bucket_lengths, check_range, check_rows, without_drawings
@@ -184,7 +184,7 @@ def train(
         log(
             f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
-            + (f"; {len(history)} epochs are finished" if history else "")
+            + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
         )
         if few := without_drawings(validation):
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
@@ -194,10 +194,12 @@ def train(
             plan = _plan(arguments, history)
             planned = planned_epochs(history, epochs) if how.patience is None else epochs
             if plan.stop:
-                stopped = f"stopped, no lower validation loss for {arguments['patience']} epochs"
+                stopped = f"stopped, no lower validation loss for {counted(arguments['patience'], 'epoch')}"
                 break
             if len(history) >= planned:
-                stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
+                stopped = f"finished, {counted(len(history), 'epoch')}"
+                if planned < epochs:
+                    stopped += f" of {epochs}, for want of time"
                 if fitted and planned == 1 < epochs:
                     stopped += " (so the learning rate never fell)"
                 break
