@@ -158,7 +158,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noq
     assert (got.epochs, got.figures) == (2, tiny_run.history[got.best_epoch - 1])
 
 
-@pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "recurrent_dropout": 0.3, "seed": 7}])
+@pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "seed": 7}])
 def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_path, more):  # noqa: F811
     arguments = {**ARGUMENTS, **more, "log": silent}
     for epochs in (1, 3):
