@@ -1,5 +1,7 @@
 """qdfast: stroke drawings (Quick, Draw! ndjson) to trained and served models, with the preprocessing in C."""
 
+from typing import Any
+
 from .bitmaps import Bitmaps, read_bitmaps
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
@@ -30,3 +32,14 @@ __all__ = [
     "read_ndjson",
     "simplify",
 ]
+
+__version__: str
+"""As it is installed; looked up when first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("qdfast")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

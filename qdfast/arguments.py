@@ -7,28 +7,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import DataError
 from .files import local_path
 from .target import add_target
 
+_HIGHEST = 2**31
 
-def _checked(kind: type, low: float, what: str) -> Callable[[str], Any]:
+
+def _checked(kind: type, low: float) -> Callable[[str], Any]:
     """An argparse type: a number from ``low`` to 2^31."""
 
     def check(text: str) -> Any:
         value = kind(text)
-        if not low <= value <= 2**31:  # also not nan
-            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+        if not low <= value <= _HIGHEST:  # also not nan
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {_HIGHEST}")
         return value
 
     check.__name__ = kind.__name__  # for argparse's own message
     return check
 
 
-_count = _checked(int, 1, "a positive number")
-_whole = _checked(int, 0, "0 or more")
-_seconds = _checked(float, 1e-3, "a positive number")
-_wait = _checked(float, 0, "0 or more")
+_count = _checked(int, 1)
+_whole = _checked(int, 0)
+_seconds = _checked(float, 1e-3)
+_wait = _checked(float, 0)
 
 
 def _text(text: str) -> str:
@@ -90,12 +93,15 @@ def _label(p: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser("qdfast", description="From Quick, Draw! drawings to a served model.")
-    top.add_argument("--version", action="version", version=f"qdfast {_installed_version()}")
+    # Without abbreviations: `--k` would be `--key`.
+    top = argparse.ArgumentParser(
+        "qdfast", description="From Quick, Draw! drawings to a served model.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"qdfast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help_: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_, formatter_class=_Help)
+        return commands.add_parser(name, help=help_, description=help_, formatter_class=_Help, allow_abbrev=False)
 
     p = command("download", "fetch Google's simplified drawings (about 60 MB a class)")
     p.add_argument("classes", nargs="*", metavar="CLASS", help='class names, such as cat "ice cream"')
@@ -221,9 +227,9 @@ def parser() -> argparse.ArgumentParser:
     _sources(p, "any", f"{either}; - for standard input", _text)
     instead = add_target(p)
     instead.add_argument("--model-dir", type=_path, metavar="DIR", help="an exported model, loaded here: no server")
-    p.add_argument("--model", type=_text, default="doodles", metavar="NAME", help="the model's name on the server")
+    p.add_argument("--model", type=_text, metavar="NAME", help="its name on the server; not given: doodles")
     p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
-    p.add_argument("-k", type=_count, default=3, metavar="K", help="labels per drawing")
+    p.add_argument("-k", "--k", type=_count, default=3, metavar="K", help="labels per drawing")
     p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
     p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
 
@@ -253,9 +259,3 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--count", type=_count, default=40, metavar="N", help="drawings to draw, spread over all")
     g.add_argument("--columns", type=_count, default=8, metavar="N", help="drawings in a row")
     return top
-
-
-def _installed_version() -> str:
-    from importlib.metadata import version
-
-    return version("qdfast")

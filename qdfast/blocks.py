@@ -174,6 +174,9 @@ class FileBlocks:
         seen: called with the number of bytes after each read of the file.
         piece: only the lines that begin in this piece of a file that is not zipped and can ``seek``.
 
+    Raises:
+        DataError: an .npy file.
+
     Raises on iteration:
         OSError: the file cannot be read; its gzip data is corrupt (the message names the file).
     """
@@ -187,6 +190,8 @@ class FileBlocks:
         piece: int | None = None,
         block: int = BLOCK,
     ) -> None:
+        if has_bitmaps(source):
+            raise DataError(f"{source}: bitmaps, not lines of ndjson: read_bitmaps reads them")
         self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
         self.size = 0  # bytes of the file, once all blocks were read
         self._digest = digests.Digest() if digest else None

@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from .arguments import parser
 from .errors import DataError, Error
-from .quiet import import_quietly
+from .progress import counted
+from .quiet import import_quietly, import_tensorflow
 from .target import open_model
 
 EXTRAS = {
@@ -54,6 +55,8 @@ def _download(a: argparse.Namespace) -> None:
 
     if not a.classes and not a.all:
         raise DataError("name the classes to download, or give --all")
+    if a.classes and a.all:
+        raise DataError("either some classes are named or all are fetched (--all), not both")
     base_url = a.base_url or DEFAULT_URL
     for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
         print(path)
@@ -85,14 +88,14 @@ def _prepare(a: argparse.Namespace) -> None:
         manifest = prepare(a.sources, a.out, **options, threads=a.threads, log=say).manifest
     classes = manifest["classes"].values()
     train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
-    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {len(classes)} classes")
+    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
 
 
 def _convert(a: argparse.Namespace) -> None:
     from .convert import convert
 
     if a.format == "tfrecord":
-        import_quietly("tensorflow")
+        import_tensorflow()
     convert(a.data, a.out, format=a.format, log=print)
 
 
@@ -139,7 +142,8 @@ def _evaluate(a: argparse.Namespace) -> None:
     sources = [path for path in a.sources if path not in more]
     runs = [load_run(path) for path in (a.run_dir, *more)]
     if not sources:
-        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} are runs, too")
+        are = "is a run" if len(more) == 1 else "are runs"
+        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} {are}, too")
     if not all(run.baseline for run in runs):
         _import_keras()
     rows = load_rows(
@@ -156,7 +160,7 @@ def _evaluate(a: argparse.Namespace) -> None:
 
 
 def _export(a: argparse.Namespace) -> None:
-    import_quietly("tensorflow")
+    import_tensorflow()
     from .learn.export import export
 
     print(export(a.run_dir, a.out, top_k=a.top_k))
@@ -185,7 +189,7 @@ def _predict(a: argparse.Namespace) -> None:
 def _play(a: argparse.Namespace) -> None:
     from .play import play
 
-    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port)
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port, log=say)
 
 
 def _info(a: argparse.Namespace) -> None:
@@ -197,7 +201,7 @@ def _info(a: argparse.Namespace) -> None:
         if not a.paths:
             raise DataError("--gallery draws what is in a PATH: none is given")
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
-        say(f"{a.gallery}: {shown:,} of {of:,} drawings")
+        say(f"{a.gallery}: {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
@@ -230,11 +234,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started us, for good
-    a = parser().parse_args(arguments)
-    if sys.stdout is None:
-        say(f"qdfast {a.command}: error: standard output is closed")
-        return 1
-    return _status(a)
+    try:
+        a = parser().parse_args(arguments)
+        if sys.stdout is None:
+            say(f"qdfast {a.command}: error: standard output is closed")
+            return 1
+        return _status(a)
+    except KeyboardInterrupt:  # before the command began
+        say("qdfast: interrupted")
+        return 130
 
 
 def _status(a: argparse.Namespace) -> int:

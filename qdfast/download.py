@@ -39,6 +39,7 @@ CLASSES: tuple[str, ...]
 _CHUNK = 1 << 18
 _BACKOFF = 0.5  # seconds before the first retry, doubled each time
 _LONGEST_PAUSE = 30.0
+_NAMED = 5  # of the classes that failed
 
 
 def __getattr__(name: str) -> Any:
@@ -130,7 +131,8 @@ def _combined(errors: dict[str, Exception], n: int) -> Exception:
     if len(errors) == 1:
         return first
     kind = DataError if all(isinstance(e, DataError) for e in errors.values()) else OSError
-    return kind(f"{len(errors)} of {n} classes failed: {', '.join(errors)}; the first: {first}")
+    names = ", ".join([*errors][:_NAMED] + ["…"] * (len(errors) > _NAMED))
+    return kind(f"{len(errors)} of {n} classes failed: {names}; the first: {first}")
 
 
 def _in_threads(

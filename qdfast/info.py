@@ -19,6 +19,7 @@ from .drawings import NOT_GIVEN
 from .errors import DataError
 from .kinds import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
 from .ndjson import read_ndjson
+from .progress import counted
 from .report import explain
 from .shards import Prepared
 from .stats import DeltaStats
@@ -111,7 +112,7 @@ def _bitmaps(path: Path, files: list[Path]) -> str:
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))
     lines = [
-        f"{path}: bitmaps of {SIDE} x {SIDE} pixels, {n:,} drawings in {len(counts)} classes",
+        f"{path}: bitmaps of {SIDE} x {SIDE} pixels, {counted(n, 'drawing')} in {counted(len(counts), 'class')}",
         f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
         f"{'class':{width}}  {'drawings':>10}",
     ]
@@ -129,8 +130,8 @@ def _prepared(data: Prepared) -> str:
     counts = {split: data.counts(split) for split in ("train", "validation")}
     width = max(map(len, data.classes))
     lines = [
-        f"{data.path}: prepared data, {data.manifest['drawings']:,} drawings in {len(data.classes)} classes, "
-        f"from {len(data.manifest['sources'])} sources",
+        f"{data.path}: prepared data, {counted(data.manifest['drawings'], 'drawing')} in "
+        f"{counted(len(data.classes), 'class')}, from {counted(len(data.manifest['sources']), 'source')}",
         f"kind: {data.kind}",
         f"options: {data.manifest['options']}",
         f"digest: {data.digest}",

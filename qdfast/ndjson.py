@@ -63,7 +63,7 @@ def read_ndjson(
 
     Raises:
         ParseError: with ``on_error="raise"``.
-        DataError: a directory without files, an argument out of range.
+        DataError: a directory without files, a file of bitmaps (.npy), an argument out of range.
         OSError: a file that cannot be read, corrupt gzip data.
     """
     return _whole([FileBlocks(one) for one in expand(source)], threads, recognized, on_error, route, raw)

@@ -17,6 +17,12 @@ def human(n: float) -> str:
     return f"{n:.3g}T"
 
 
+def counted(n: int, noun: str) -> str:
+    """'1 class', '2 classes', '1,000 drawings'."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
 def duration(seconds: float) -> str:
     """'42s', '3m07s', '2h05m'."""
     s = round(seconds)

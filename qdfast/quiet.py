@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 
 
@@ -26,3 +27,13 @@ def import_quietly(module: str) -> None:
         os.dup2(stderr, 2)
         os.close(null)
         os.close(stderr)
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow quietly, with Keras on it, whatever KERAS_BACKEND is.
+
+    TensorFlow imports Keras: on a backend that is not installed this fails, and on another it takes longer.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import_quietly("tensorflow")

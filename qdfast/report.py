@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._core import EXAMPLES
+from .progress import counted
 
 REASONS = {
     "not_json": "not JSON",
@@ -18,8 +19,8 @@ REASONS = {
     "not_a_number": "raw coordinate not a finite number",
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
-    "not_recognized": "not recognized (recognized=any keeps these)",
-    "field_missing": "without a needed field ('recognized' unless recognized=any; 'word' if label=word)",
+    "not_recognized": "not recognized (--recognized any keeps these)",
+    "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Why a line was left out: key in the report -> words. All but 'not_recognized' are errors to ``on_error="raise"``."""
 
@@ -119,7 +120,7 @@ def explain(report: ParseReport) -> str:
     first = {e.reason: f" (first in line {e.line}{details.get(e, '')})" for e in reversed(report.examples)}
     first |= dict.fromkeys(("not_recognized", "field_missing"), "")
     left_out = ", ".join(f"{n:,} {REASONS[r]}{first.get(r, '')}" for r, n in report.rejected.items())
-    return f"{report.kept:,} drawings" + (f" (left out: {left_out})" if left_out else "")
+    return counted(report.kept, "drawing") + (f" (left out: {left_out})" if left_out else "")
 
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:

@@ -321,6 +321,9 @@ class Prepared:
         Returns:
             Inputs by name, as ``learn.models`` take them: ``deltas`` float32 (m, T, 3) and ``lengths`` int32 (m,), or
             ``bitmaps`` uint8 (m, 28, 28); labels int32 (m,), indices into ``classes``.
+
+        Raises:
+            DataError: a number that is out of range.
         """
         from .learn.dataset import as_tf_dataset
 

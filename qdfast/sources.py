@@ -14,6 +14,7 @@ from .errors import DataError
 from .labels import Label, labelled, labelled_bitmaps
 from .ndjson import Recognized, iter_ndjson, read_ndjson
 from .parser import ParserPool
+from .progress import counted
 from .report import ParseReport, explain
 from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
 
@@ -67,16 +68,21 @@ def load_rows(
         log: called with one line per source.
 
     Raises:
-        DataError: a source without drawings, or that is not what it should be.
+        DataError: a source without drawings, or that is not what it should be, or has no such split.
         OSError: a source that cannot be read.
     """
     parts = []
-    for source in resolve(sources):
+    resolved = resolve(sources)
+    for source in resolved:
+        if split not in ("auto", "all") and not isinstance(source, Prepared):
+            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+    for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
             chosen = split if split != "auto" else "validation" if known else "all"
             rows = source.rows(chosen)
-            log(f"{source.path}: {len(rows):,} drawings ({'all splits' if chosen == 'all' else f'{chosen} split'})")
+            of = "all splits" if chosen == "all" else f"{chosen} split"
+            log(f"{source.path}: {counted(len(rows), 'drawing')} ({of})")
             if known and chosen != "validation":
                 log(f"{source.path}: the network was trained on some of these")
             parts.append(rows)

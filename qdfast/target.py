@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .quiet import import_quietly
+from .errors import DataError
+from .quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from .asking import BlockingAsker
@@ -46,7 +47,7 @@ def client_of(a: argparse.Namespace) -> Client:
 
     return Client(
         a.target.split(","),
-        model=a.model,
+        model=a.model or "doodles",
         version=a.version,
         timeout=a.timeout,
         tls=a.tls,
@@ -59,9 +60,16 @@ def client_of(a: argparse.Namespace) -> Client:
 
 @contextmanager
 def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
-    """The model in ``model_dir``, loaded here, or else the server's, which is waited for ``wait`` seconds."""
+    """The model in ``model_dir``, loaded here, or else the server's, which is waited for ``wait`` seconds.
+
+    Raises:
+        DataError: the model in ``model_dir`` is not ``model``, or cannot be loaded.
+        ServingError: the server's cannot be asked.
+    """
     if a.model_dir is not None:
-        import_quietly("tensorflow")
+        if a.model not in (None, name := a.model_dir.resolve().name):
+            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is named as the directory: {name}")
+        import_tensorflow()
         from .serve.local import LocalModel
 
         yield LocalModel(a.model_dir, a.version)

@@ -298,7 +298,7 @@ def test_info(data: qdfast.Prepared, bitmap_files: Path, capsys: pytest.CaptureF
     assert "720 drawings in 6 classes" in files
     ink = np.load(bitmap_files / "star.npy").mean() / 255
     assert file.splitlines()[:2] == [
-        f"{bitmap_files}/star.npy: bitmaps of 28 x 28 pixels, 120 drawings in 1 classes",
+        f"{bitmap_files}/star.npy: bitmaps of 28 x 28 pixels, 120 drawings in 1 class",
         f"ink: {ink:.2%} of the pixels",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
     cases = {
         "nowhere.ndjson": "nowhere.ndjson: no such file or directory",
         "empty": "empty: no .ndjson, .ndjson.gz or .npy files in this directory",
-        "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized",
+        "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized (--recognized any keeps these)",
         "cut.ndjson.gz": "cut.ndjson.gz: corrupt gzip data",
     }
     for name, message in cases.items():
@@ -86,6 +87,16 @@ def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path
     assert done.stderr == f"qdfast {command}: error: {tmp_path / 'nowhere'}: no such directory\n"
 
 
+@pytest.mark.parametrize("command", [["export"], ["convert", "--format", "tfrecord"]])
+def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(command: list[str], tmp_path: Path):
+    pytest.importorskip("tensorflow")
+    environment = {**os.environ, "KERAS_BACKEND": "nothing"}
+    done = run(*command, tmp_path / "nowhere", "--out", tmp_path / "out", env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"qdfast {command[0]}: error: {tmp_path / 'nowhere'}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "file").write_text("in the way")
     assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file")
@@ -122,6 +133,20 @@ def test_wrong_usage():
         done = run(*arguments)
         assert done.returncode == 2
         assert "usage: qdfast" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "x", "--out", "y", "--max-minutes", "0.0001"], "0.0001 is not from 0.001 to 2147483648"),
+        (["models", "--classes", "100000000000"], "100000000000 is not from 1 to 2147483648"),
+        (["models", "--classes", "0"], "0 is not from 1 to 2147483648"),
+    ],
+)
+def test_numbers_out_of_range(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"format":1}', '{"format":1,"arguments":3}'])
@@ -192,6 +217,16 @@ def test_interrupted(doodles: Path, tmp_path: Path):
     assert [f for f in out.rglob("*") if f.is_file()] == []
 
 
+def test_interrupted_before_the_command_begins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "parser", interrupt)
+    assert cli.main(["info"]) == 130
+    assert capsys.readouterr() == ("", "qdfast: interrupted\n")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path):
     done = run("prepare", doodles, "--out", tmp_path / "out")
     assert done.returncode == 0
@@ -210,6 +245,23 @@ def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "6 classes" in out
 
 
+def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["doodles", "star", "--per-class", "1", "--out", str(tmp_path)]) == 0
+    command = ["prepare", str(tmp_path / "star.ndjson"), "--recognized", "any", "--validation", "0"]
+    assert cli.main([*command, "--out", str(tmp_path / "data")]) == 0
+    assert cli.main(["info", str(tmp_path / "data")]) == 0
+    out, err = capsys.readouterr()
+    assert "1 + 0 drawings (training + validation) in 1 class\n" in out
+    assert "1 drawing in 1 class, from 1 source\n" in out
+    assert "1 drawing\n" in err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(
+        '{"format":1,"arguments":{"model":"knn"},"classes":[],"stats":{},"data":{},"parameters":1,"backend":"","versions":{}}'
+    )
+    line = refused(capsys, "evaluate", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "report")
+    assert line.endswith(f"no drawings to judge by: {tmp_path / 'run'} is a run, too")
+
+
 def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["doodles", "star", "--per-class", "3", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'star.ndjson'}\n"
@@ -219,3 +271,8 @@ def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "--all" in refused(capsys, "download", "--out", tmp_path)
+
+
+def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["download", "cat", "--all", "--out", tmp_path, "--base-url", "http://127.0.0.1:9", "--retries", 0]
+    assert "either some classes are named or all" in refused(capsys, *command)

@@ -102,7 +102,7 @@ def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone
     workers = start_workers(prepared.path, tmp_path)
     said, other = (w.communicate(timeout=120)[0] for w in workers)
     assert [w.returncode for w in workers] == [0, 0]
-    assert f"{len(finished)} epochs are finished" in said
+    assert f"; finished so far: {len(finished)} epoch" in said
     assert "worker 1 of 2; the chief says how it goes" in other
     assert load_run(tmp_path / "tiny").history[: len(finished)] == finished
 

@@ -477,6 +477,11 @@ def test_others_are_fetched_when_some_fail(site, tmp_path):
         download(["dog", "cat", "smiley face"], tmp_path, base_url=site.url)
 
 
+def test_of_many_that_fail_a_few_are_named(site, tmp_path):
+    with pytest.raises(DataError, match=r"^8 of 8 classes failed: 0, 1, 2, 3, 4, …; the first: 0: HTTP 404"):
+        download(map(str, range(8)), tmp_path, base_url=site.url)
+
+
 def test_a_server_that_is_down_costs_the_patience_once(site, tmp_path):
     names = ["a", "b", "cat", "c"]
     site.files |= {"a": b"a", "b": b"b", "c": b"c"}

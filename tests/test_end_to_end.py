@@ -115,7 +115,7 @@ def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp
     done = subprocess.run([*command, "shapes"], capture_output=True, text=True)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 1
-    assert done.stderr == "1 drawings (left out: 1 no points (first in line 3), 1 not JSON (first in line 1))\n"
+    assert done.stderr == "1 drawing (left out: 1 no points (first in line 3), 1 not JSON (first in line 1))\n"
     wrong = subprocess.run([*command, "nothing", "--wait", "1"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert wrong.stdout == ""

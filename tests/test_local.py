@@ -59,12 +59,13 @@ def test_what_the_model_refuses(model_dir: Path) -> None:
 
 
 def test_predict_without_a_server(model_dir: Path, tmp_path: Path) -> None:
-    """Also where there is no gRPC."""
+    """Also where there is no gRPC, and where Keras is told to run on what is not there."""
     d = drawings()
     (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from qdfast import cli; sys.exit(cli.main())"
     command = [sys.executable, "-c", program, "predict", "-", "--model-dir", str(model_dir)]
     env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # set by TensorFlow, in this process
+    env["KERAS_BACKEND"] = "nothing"
     done = subprocess.run(command, input=qdfast.format_ndjson(d), capture_output=True, timeout=TIMEOUT, env=env)
     assert done.stderr == b"10 drawings\n"
     expected = tiny_model.probabilities(*d.deltas(dtype=np.int16), version=3)

@@ -303,6 +303,10 @@ def test_sources_that_are_not(tmp_path: Path):
         qdfast.read_ndjson("")
     with pytest.raises(qdfast.DataError, match="UTF-8"):
         qdfast.read_ndjson(os.fsdecode(b"n\xff.ndjson"))
+    np.save(tmp_path / "cat.npy", np.zeros((2, 784), np.uint8))
+    for read in (qdfast.read_ndjson, lambda path: next(qdfast.iter_ndjson(path))):
+        with pytest.raises(qdfast.DataError, match=r"cat\.npy: bitmaps, .*read_bitmaps"):
+            read(tmp_path / "cat.npy")
     for name in ("a.ndjson", "a.ndjson.gz"):
         (tmp_path / name).write_bytes(LINE)
     with pytest.raises(qdfast.DataError, match=r"a\.ndjson and a\.ndjson\.gz"):

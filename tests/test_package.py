@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 import qdfast
+from qdfast import cli
 
 LINE = '{"word":"cat","recognized":true,"drawing":[[[1,2],[3,4]]]}'
 
@@ -62,6 +63,15 @@ def test_import_costs_numpy_orjson_xxhash_and_nothing_more():
     loaded = {m.split(".")[0] for m in done.stdout.split()}
     assert {"numpy", "orjson", "xxhash"} <= loaded
     assert not loaded & {"tensorflow", "safetensors", "keras", "grpc", "google", "sklearn", "matplotlib", "Cython"}
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]):
+    assert re.fullmatch(r"\d+\.\d+\.\d+", qdfast.__version__)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"qdfast {qdfast.__version__}\n"
+    with pytest.raises(AttributeError, match="module 'qdfast' has no attribute 'versoin'"):
+        qdfast.versoin  # noqa: B018
 
 
 def test_the_client_does_without_tensorflow():

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import orjson
 import pytest
@@ -306,6 +307,13 @@ def test_examples_of_files_and_prepared_directories(doodles: Path, tmp_path: Pat
     assert found.some("nothing of the kind", 2)[0] == []
 
 
+def test_examples_need_drawings(tmp_path: Path) -> None:
+    for content in (b"", b"nothing\n", b'{"word":"a","recognized":false,"drawing":[[[1,2],[3,4]]]}\n'):
+        (tmp_path / "a.ndjson").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.ndjson: no drawings to show"):
+            examples.Examples([tmp_path / "a.ndjson"])
+
+
 def test_examples_cannot_be_bitmaps(bitmap_files: Path, tmp_path: Path) -> None:
     prepare(bitmap_files, tmp_path / "data")
     for source in (tmp_path / "data", bitmap_files):
@@ -366,6 +374,27 @@ def test_the_command_ends_as_it_is_told(server: Scripted, doodles: Path, number:
         assert process.returncode == 0
     finally:
         process.kill()
+
+
+def test_a_server_that_does_not_answer_yet_is_said(server: Scripted) -> None:
+    server.status = lambda request, context: context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        silent = f"127.0.0.1:{nobody.getsockname()[1]}"
+    for target, model, said in (
+        (silent, "tiny", f"no guesses yet: model 'tiny' at {silent}"),
+        (server.target, "nix", f"no guesses yet: model 'nix' at {server.target}"),
+    ):
+        command = [sys.executable, "-m", "qdfast", "play", "--target", target, "--model", model, "--port", "0"]
+        process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"play {model} at http://127.0.0.1:")
+            process.terminate()
+            _, err = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
+        assert err.startswith(said)
+        assert err.count("\n") == 1
 
 
 def test_what_the_command_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,10 +114,13 @@ def test_start_run_explains_itself_and_is_found_again(tmp_path):
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (changed(arguments={"batch": 64}), "of batch 128, not 64$"),
-        (changed(data={"digest": "b" * 64}), "of data aaaaaaaaaaaa…, not bbbbbbbbbbbb…$"),
-        (changed(arguments={"seed": 1, "buckets": []}), r"of seed 42, not 1; buckets \[64, 96\], not \[\]$"),
-        ({**INFO, "backend": "jax"}, "of backend tensorflow, not jax$"),
+        (changed(arguments={"batch": 64}), "of batch 128, not 64: give another --out, or delete it$"),
+        (changed(data={"digest": "b" * 64}), "of data aaaaaaaaaaaa…, not bbbbbbbbbbbb…: give another"),
+        (
+            changed(arguments={"seed": 1, "buckets": []}),
+            r"of seed 42, not 1; buckets \[64, 96\], not \[\]: give another",
+        ),
+        ({**INFO, "backend": "jax"}, "of backend tensorflow, not jax: give another"),
     ],
 )
 def test_another_run_in_the_directory_is_named(tmp_path, info, said):

@@ -60,6 +60,10 @@ def test_tls_metadata_and_several_targets(
         (["--target", "127.0.0.1:1,\udcff:1"], "it must be HOST:PORT"),
         (["--metadata", "Token=a"], "metadata 'Token'"),
         (["--metadata", "token=\udcff"], "metadata 'token'"),
+        (
+            ["--model-dir", "exports/tiny", "--model", "doodles"],
+            "the model in exports/tiny is named as the directory: tiny",
+        ),
     ],
 )
 def test_what_cannot_be(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +80,16 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit, match="2"):
         cli.main(["predict", "some.ndjson", *arguments])
     assert "usage: qdfast predict" in capsys.readouterr().err
+
+
+def test_how_many_labels_is_k_as_in_python() -> None:
+    for k in (["-k", "2"], ["-k2"], ["--k", "2"], ["--k=2"]):
+        a = cli.parser().parse_args(["predict", "some.ndjson", *k])
+        assert (a.k, a.key) == (2, None)
+
+
+@pytest.mark.parametrize("arguments", [["--ke", "f"], ["--tim", "3"], ["--k", "0"]])
+def test_options_have_no_abbreviations(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["predict", "some.ndjson", *arguments])
+    assert "qdfast" in capsys.readouterr().err

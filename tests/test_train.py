@@ -153,12 +153,12 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noq
     lines: list[str] = []
     got = train(prepared, tiny_run.path, **ARGUMENTS, epochs=2, log=lines.append)
     assert {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()} == before
-    assert "2 epochs are finished" in lines[0]
+    assert "; finished so far: 2 epochs" in lines[0]
     assert "finished, 2 epochs; the best is epoch" in lines[-1]
     assert (got.epochs, got.figures) == (2, tiny_run.history[got.best_epoch - 1])
 
 
-@pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "recurrent_dropout": 0.3, "seed": 7}])
+@pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "seed": 7}])
 def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_path, more):  # noqa: F811
     arguments = {**ARGUMENTS, **more, "log": silent}
     for epochs in (1, 3):
@@ -196,7 +196,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):  # noqa: F
     with start(prepared.path, killed) as process:
         said, _ = process.communicate()
         assert process.returncode == 0
-    assert f"{finished} epochs are finished" in said
+    assert f"; finished so far: {finished} epoch" in said
     train(prepared, undisturbed, **ARGUMENTS, epochs=4, log=silent)
     assert_equal_runs(load_run(killed), load_run(undisturbed))
     assert {p.name for p in killed.iterdir()} == {p.name for p in undisturbed.iterdir()}
@@ -316,6 +316,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"max_len": 0}, "max_len is 0"),
+        ({"max_len": 2_000_000_000}, "max_len is 2000000000: it must be 1 to 10000"),
         ({"patience": 0}, "patience is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"model": "stroke_lstm", "recurrent_dropout": 1.0}, "recurrent_dropout is 1.0"),

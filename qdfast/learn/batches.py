@@ -22,6 +22,12 @@ from ..stats import DeltaStats
 # these, 65 % without (mean of two seeds). Drawings of one length are no fair sample for batch normalization.
 BUCKETS = (64, 96)
 
+LARGEST = 2**31 - 1
+"""Of all whole numbers that training takes."""
+
+MOST_STEPS = 10_000
+"""That drawings may be padded to: few real ones have a thousand points."""
+
 
 Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -110,14 +116,21 @@ def without_drawings(rows: Rows) -> list[str]:
     return [name for name, count in zip(rows.classes, counts, strict=True) if not count]
 
 
+def check_range(name: str, value: int, low: int, high: int = LARGEST) -> None:
+    """Raises DataError for a number that is out of range."""
+    if not low <= value <= high:
+        raise DataError(f"{name} is {value}: it must be {low} to {high}")
+
+
 def bucket_lengths(max_len: int, buckets: Sequence[int] = BUCKETS) -> tuple[int, ...]:
     """The padded lengths in use, ascending: the buckets below ``max_len``, then ``max_len`` itself.
 
     Raises:
-        ValueError: if ``max_len`` or a bucket is not a positive number of steps.
+        DataError: ``max_len`` is not 1 to ``MOST_STEPS``, or a bucket is not a positive number of steps.
     """
-    if max_len < 1 or any(b < 1 for b in buckets):
-        raise ValueError(f"max_len and buckets must be positive, not {max_len} and {tuple(buckets)}")
+    check_range("max_len", max_len, 1, MOST_STEPS)
+    if any(b < 1 for b in buckets):
+        raise DataError(f"buckets are {list(buckets)}: they must be positive lengths")
     return (*sorted({int(b) for b in buckets if b < max_len}), int(max_len))
 
 

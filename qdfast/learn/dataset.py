@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from .._core import SIDE
 from ..shards import Prepared, Split
-from .batches import BitmapFeed, DeltaFeed, Feed, row_order, training_order
+from .batches import BitmapFeed, DeltaFeed, Feed, bucket_lengths, check_range, row_order, training_order
 
 
 def as_tf_dataset(
@@ -24,6 +24,10 @@ def as_tf_dataset(
     seed: int | None,
 ) -> Any:
     """As ``Prepared.as_tf_dataset``."""
+    check_range("batch", batch, 1)
+    bucket_lengths(max_len, buckets)
+    if seed is not None:
+        check_range("seed", seed, 0)
     rows = data.rows(split)
     feed: Feed
     if data.kind == "bitmaps":

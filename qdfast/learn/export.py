@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import orjson
 from ..errors import DataError
 from ..files import TEMPORARY, only_writer
 from ..kinds import MODEL, output
+from ..quiet import import_tensorflow
 from .batches import DeltaFeed
 from .runs import Run, first_line, load_run
 
@@ -97,8 +97,7 @@ def export(
 
 
 def _use_tensorflow() -> None:
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import_tensorflow()
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -267,7 +267,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
     if changed := differences(then, now):
-        raise DataError(f"{path}: there is another run here, of {changed}")
+        raise DataError(f"{path}: there is another run here, of {changed}: give another --out, or delete it")
     return Run(path, before)
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..files import local_path, only_writer, replacing
-from ..progress import duration
+from ..progress import counted, duration
 from ..shards import Prepared, Rows, open_prepared
 from .baselines import BASELINES
-from .batches import check_rows, without_drawings
+from .batches import bucket_lengths, check_range, check_rows, without_drawings
 from .fit import fit
 from .recipes import Plan, Recipe, recipe, schedule
 from .runs import (
@@ -185,7 +185,7 @@ def train(
         log(
             f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
-            + (f"; {len(history)} epochs are finished" if history else "")
+            + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
         )
         if few := without_drawings(validation):
             log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
@@ -195,10 +195,12 @@ def train(
             plan = _plan(arguments, history)
             planned = planned_epochs(history, epochs) if how.patience is None else epochs
             if plan.stop:
-                stopped = f"stopped, no lower validation loss for {arguments['patience']} epochs"
+                stopped = f"stopped, no lower validation loss for {counted(arguments['patience'], 'epoch')}"
                 break
             if len(history) >= planned:
-                stopped = f"finished, {len(history)} epochs" + f" of {epochs}, for want of time" * (planned < epochs)
+                stopped = f"finished, {counted(len(history), 'epoch')}"
+                if planned < epochs:
+                    stopped += f" of {epochs}, for want of time"
                 if fitted and planned == 1 < epochs:
                     stopped += " (so the learning rate never fell)"
                 break
@@ -281,11 +283,10 @@ def _plan(arguments: dict[str, Any], history: list[Epoch]) -> Plan:
 
 def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
     """Raises DataError for a number that is out of range."""
-    largest = 2**31 - 1
-    bounds = {"batch": (2, largest), "max_len": (1, largest), "patience": (1, largest), "seed": (0, largest)}
-    for name, (low, high) in bounds.items():
-        if name in arguments and not low <= arguments[name] <= high:
-            raise DataError(f"{name} is {arguments[name]}: it must be {low} to {high}")
+    for name, low in (("batch", 2), ("patience", 1), ("seed", 0)):
+        if name in arguments:
+            check_range(name, arguments[name], low)
+    bucket_lengths(arguments["max_len"], arguments["buckets"])
     if epochs < 1:
         raise DataError(f"epochs is {epochs}: it must be at least 1")
     if not 0 < arguments["learning_rate"] < math.inf:
@@ -294,8 +295,6 @@ def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
         raise DataError(f"recurrent_dropout is {arguments['recurrent_dropout']}: it must be at least 0 and below 1")
     if arguments["precision"] not in PRECISIONS:
         raise DataError(f"precision is {arguments['precision']!r}: it must be one of {', '.join(PRECISIONS)}")
-    if any(b < 1 for b in arguments["buckets"]):
-        raise DataError(f"buckets are {arguments['buckets']}: they must be positive lengths")
 
 
 def _check_backend() -> None:

@@ -34,7 +34,7 @@ class Examples:
         sources: ndjson files (the class is the file's name), directories of them, and prepared directories.
 
     Raises:
-        DataError, OSError: a source that cannot be read, or has only bitmaps.
+        DataError, OSError: a source that cannot be read, or has only bitmaps, or no drawings.
     """
 
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -46,6 +46,8 @@ class Examples:
                 rows = source.rows()
                 self._of |= {name: partial(_of_rows, rows, code) for code, name in enumerate(source.classes)}
             else:
+                if not len(_of_file(source, 1)):
+                    raise DataError(f"{source_name(source)}: no drawings to show at its beginning")
                 self._of[label_of(source)] = partial(_of_file, source)
 
     @property

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from ..client import Client
 from ..errors import DataError, ServingError
-from ..quiet import import_quietly
+from ..quiet import import_tensorflow
 from ..serve.address import address, require_free
 from ..serve.versions import newest_version
 from .app import application
@@ -23,6 +24,7 @@ from .guard import names_of
 
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 5.0  # seconds a guess may take: later, the drawing is another one
+PATIENCE = 1.5  # seconds for a server to answer before the page is shown all the same
 
 
 def play(
@@ -33,8 +35,9 @@ def play(
     data: Sequence[str | os.PathLike[str]] = (),
     host: str = LOOPBACK,
     port: int = 8000,
+    log: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page until SIGTERM or SIGINT. Prints ``play at http://HOST:PORT`` when it is ready.
+    """Serve the page until SIGTERM or SIGINT. Prints ``play MODEL at http://HOST:PORT`` when it is ready.
 
     Args:
         target: ``host:port`` of a server's gRPC API; default: the embedded server is started on ``model_dir``.
@@ -42,6 +45,7 @@ def play(
         model_dir: a model directory; default: the one below the working directory that was exported to last.
         data: drawings to show after a round, as ``Examples`` takes them; default: procedural ones.
         host, port: where to listen; port 0 takes a free one.
+        log: called with a line if the server does not answer: it may yet.
 
     Raises:
         DataError: no model, both a server and a directory, or ``data`` that cannot be shown.
@@ -56,6 +60,10 @@ def play(
         if target is not None:
             client = stack.enter_context(Client(target, model=model or "doodles", timeout=TIMEOUT))
             words = (lambda: examples.classes) if data else cache(partial(named_classes, client))
+            try:
+                client.wait_ready(PATIENCE)
+            except ServingError as e:
+                log(f"no guesses yet: {e}")
         else:
             found = Path(model_dir) if model_dir is not None else newest_export(Path())
             client = stack.enter_context(_embedded(found, model or found.resolve().name, stack))
@@ -64,16 +72,21 @@ def play(
         config = uvicorn.Config(
             app, log_level="warning", lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=2
         )
-        # uvicorn ends at a signal, and then raises it again, for what was there before.
+        server = uvicorn.Server(config)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            server.should_exit = True
+
+        # For a signal that comes before uvicorn listens to them; and it raises one that ended it again.
         for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.signal(number, lambda number, frame: None))
+            stack.callback(signal.signal, number, signal.signal(number, stop))
         print(f"play {client.asked.model} at http://{address(host, listening.getsockname()[1])}", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
 
 
 def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
     newest_version(model_dir)  # says what is wrong before anything heavy
-    import_quietly("tensorflow")
+    import_tensorflow()
     from ..serve.server import Server
 
     server = stack.enter_context(Server(model_dir, host=LOOPBACK, name=name))

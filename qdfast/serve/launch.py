@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import DataError, ServingError
-from ..quiet import import_quietly
+from ..quiet import import_tensorflow
 from .address import address, require_free
 from .binary import BINARY, POLL_SECONDS, File, Tls, run_binary, say_ready
 from .versions import newest_version
@@ -131,7 +131,7 @@ def run_embedded(
         file.read()
     parameters = None if batching is False else DEFAULTS if batching is None else read_parameters(batching)
     credentials = server_credentials(*tls) if tls else None
-    import_quietly("tensorflow")
+    import_tensorflow()
     from .server import Server
 
     server = Server(

@@ -1,0 +1,23 @@
+"""What `evaluate` and `predict` read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdfast.errors import DataError
+from qdfast.prepare import prepare
+from qdfast.sources import load_rows
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_only_prepared_directories_have_splits(split, doodles: Path, bitmap_files: Path, tmp_path: Path):
+    data = prepare(doodles / "star.ndjson", tmp_path / "data", recognized="any", validation=0.5)
+    held = load_rows([data.path], split=split)
+    assert 0 < len(held) < 120
+    for file in (doodles / "star.ndjson", bitmap_files / "star.npy"):
+        with pytest.raises(DataError, match=f"{file.name}: not a prepared directory: only these have a {split} split"):
+            load_rows([data.path, file], recognized="any", split=split)
+        for whole in ("auto", "all"):
+            assert len(load_rows([file], recognized="any", split=whole)) == 120
