@@ -169,7 +169,10 @@ def test_what_cannot_be_converted(prepared, tmp_path, capsys):  # noqa: F811
     assert "nowhere: no such directory" in refused(capsys, "convert", nowhere, "--out", tmp_path, "--format", "ndjson")
     assert "neither prepared" in refused(capsys, "convert", tmp_path, "--out", nowhere, "--format", "ndjson")
     path = prepared.path
-    assert "cannot be both" in refused(capsys, "convert", path, "--out", path, "--format", "ndjson")
+    assert "holds prepared data" in refused(capsys, "convert", path, "--out", path, "--format", "ndjson")
+    made = tmp_path / "made"
+    convert(path, made, format="ndjson")
+    assert "cannot be both" in refused(capsys, "convert", made, "--out", made, "--format", "ndjson")
     with only_writer(tmp_path, "converting to"):
         assert "another process" in refused(capsys, "convert", path, "--out", tmp_path, "--format", "ndjson")
     with pytest.raises(DataError, match="it must be one of parquet, arrow, tfrecord, ndjson"):

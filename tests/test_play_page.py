@@ -39,7 +39,7 @@ def trained(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("play")
     for command in (
         ["prepare", doodles, "--out", out / "data", "--recognized", "any"],
-        ["train", out / "data", "--out", out / "run", "--epochs", "1", "--batch", "32"],
+        ["train", out / "data", "--out", out / "run", "--epochs", "3", "--batch", "32"],
         ["export", out / "run", "--out", out / "shapes"],
     ):
         assert cli.main([str(part) for part in command]) == 0
