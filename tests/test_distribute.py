@@ -181,18 +181,17 @@ class Second(Workers):
         return {**value, "seed": self.seed} if value else "there is another run here"
 
 
-def test_a_worker_that_was_called_otherwise_says_so_and_writes_nothing(prepared, tmp_path, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize(
+    ("chiefs_seed", "said"),
+    [
+        (7, "worker 1: the chief was called with seed 7, not 42"),
+        (42, "the chief says: there is another run here"),
+    ],
+)
+def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):  # noqa: F811
     add_tiny()
-    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(7))
-    with pytest.raises(DataError, match="worker 1: the chief was called with seed 7, not 42"):
-        train(prepared, tmp_path, model="tiny", **ARGUMENTS)
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_the_chief_cannot_do_ends_all(prepared, tmp_path, monkeypatch):  # noqa: F811
-    add_tiny()
-    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(42))
-    with pytest.raises(DataError, match="the chief says: there is another run here"):
+    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(chiefs_seed))
+    with pytest.raises(DataError, match=said):
         train(prepared, tmp_path, model="tiny", **ARGUMENTS)
     assert not list(tmp_path.iterdir())
 

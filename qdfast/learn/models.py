@@ -185,7 +185,9 @@ MODELS = {
         stroke_lstm,
         "three convolutions, two LSTMs of 128, dense 128 (the notebook's network)",
         recurrent=True,
-        buckets=(32, 40, 48, 64, 96, 128),  # batches of one length: it learns slower for three epochs, and then as well
+        # A quarter faster than ``BUCKETS``, and of 54,500 drawings as accurate from the fourth epoch on; of a few
+        # thousand it learns less per epoch.
+        buckets=(32, 40, 48, 64, 96, 128),
         purpose="to compare with the notebook",
     ),
     "stroke_bilstm": Network(
