@@ -157,7 +157,11 @@ def parser() -> argparse.ArgumentParser:
     g = p.add_argument_group("network")
     g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
     g.add_argument(
-        "--buckets", type=_count, nargs="*", metavar="N", help="shorter lengths that batches are padded to; GPU: few"
+        "--buckets",
+        type=_count,
+        nargs="*",
+        metavar="N",
+        help="shorter lengths that batches are padded to (default: the model's; on a GPU none)",
     )
     g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
     g = p.add_argument_group("optimization of a network")

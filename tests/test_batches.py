@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdfast import DeltaStats, Rows, from_strokes
-from qdfast.learn.batches import BitmapFeed, DeltaFeed, Group, bucket_lengths, row_order, training_order
+from qdfast.learn.batches import BitmapFeed, DeltaFeed, Group, bucket_lengths, filled, row_order, training_order
 
 LENGTHS = st.lists(st.integers(2, 300), min_size=0, max_size=200).map(lambda v: np.array(v, np.int32))
 SHAPES = {
@@ -60,6 +60,19 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     }
     assert len({tuple(o) for o in orders.values()}) == 4
     assert order(training_order(lengths, **shape, seed=1, epoch=2)) == orders[1, 2]
+
+
+@given(lengths=LENGTHS, batch=SHAPES["batch"])
+def test_filled_batches_are_of_one_size_and_leave_none_out(lengths, batch):
+    groups = training_order(lengths, batch=batch, max_len=50, buckets=(), seed=0, epoch=1)
+    if len(lengths) < batch:
+        assert not groups or filled(groups, batch) == groups
+        return
+    full = filled(groups, batch)
+    assert {(steps, len(rows)) for steps, rows in full} == {(50, batch)}
+    counts = np.bincount(order(full), minlength=len(lengths))
+    assert counts.min() == 1
+    assert len(full) == -(-len(lengths) // batch)
 
 
 def test_short_drawings_are_padded_less():

@@ -331,3 +331,28 @@ def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said)
     with pytest.raises(DataError, match=said):
         train(prepared, tmp_path, **{**ARGUMENTS, **arguments}, log=silent)
     assert not list(tmp_path.iterdir())
+
+
+# ---- on a GPU ----
+
+
+def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):  # noqa: F811
+    import qdfast.learn.device
+    import qdfast.learn.epoch
+
+    for module in (qdfast.learn.device, qdfast.learn.epoch):
+        monkeypatch.setattr(module, "on_gpu", lambda: True)
+    shapes: list[set[tuple[int, int]]] = []
+    epoch = Course.epoch
+
+    def seen(course, *arguments):
+        shapes.append({(group.steps, len(group.rows)) for group in course._groups(1)})
+        return epoch(course, *arguments)
+
+    monkeypatch.setattr(Course, "epoch", seen)
+    lines: list[str] = []
+    run = load_run(train(prepared, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append).path)
+    assert shapes == [{(96, 32)}]
+    assert run.arguments["buckets"] == []
+    assert " on a GPU, float32, drawings resident there (0.1 MB)" in lines[1]
+    assert run.history[0]["loss"] > 0

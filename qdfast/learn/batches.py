@@ -157,6 +157,18 @@ def training_order(
     return [groups[i] for i in [*first, *others]]
 
 
+def filled(groups: list[Group], batch: int) -> list[Group]:
+    """Groups of one length, all of ``batch`` drawings: the last is completed with drawings of the first.
+
+    So there is one shape to compile. Returned as they are where there are fewer drawings in all than ``batch``.
+    """
+    rows = np.concatenate([group.rows for group in groups])
+    if len(rows) < batch:
+        return groups
+    rows = np.resize(rows, -(-len(rows) // batch) * batch)
+    return [Group(groups[0].steps, part) for part in rows.reshape(-1, batch)]
+
+
 def row_order(
     lengths: NDArray[np.integer[Any]], *, batch: int, max_len: int, buckets: Sequence[int] = BUCKETS
 ) -> list[Group]:

@@ -17,20 +17,22 @@ from ..errors import DataError, Error
 from ..progress import Progress
 from ..shards import Rows
 from .averaging import Averaging
-from .batches import Feed, training_order
+from .batches import Feed, Group, filled, training_order
 from .calibration import fit_temperature
+from .device import on_gpu
 from .evaluate import predicted
 from .metrics import score
 from .recipes import Recipe
 from .runs import Epoch
 from .shared import compiled
-from .steps import CHANCE, Step, Steps, on_gpu
-from .supply import ahead, supply
+from .steps import CHANCE, Step, Steps
+from .supply import ahead, resident_size, supply
 from .workers import Workers
 
 _ADVICE = "a lower learning rate may help, or float32 where precision is another"
 _CUDNN = re.compile("cudnn_?rnn", re.IGNORECASE)  # what TensorFlow and JAX call it
-_LOOK = 16  # steps after which the loss is looked at on a GPU, or by several workers: a look waits for them
+_LOOK = 64  # steps after which the loss is looked at on a GPU, or by several workers: a look waits for them
+_JUDGED = 512  # drawings that are validated together
 
 
 class TrainingError(Error):
@@ -109,16 +111,17 @@ class Course:
         self.averaging.begin()
         with self._progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
             probabilities = predicted(
-                lambda group: self.steps.predict(self.steps.validation.batch(group), group),
+                self._predict,
                 self.validation,
                 self.feed,
                 classes=len(self.validation.classes),
+                batch=_JUDGED,
                 progress=progress,
             )
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"epoch {number}: the network's answers are no longer finite numbers; {_ADVICE}")
         judged = score(probabilities, self.validation.labels, self.validation.classes)
-        n = len(self.training)
+        n = sum(len(group.rows) for group in groups)
         return {
             "epoch": number,
             "loss": loss / n,
@@ -132,8 +135,19 @@ class Course:
             "drawings_per_s": round(n / trained, 1),
         }
 
-    def _groups(self, number: int) -> list[Any]:
-        return training_order(
+    def _predict(self, group: Group) -> Any:
+        """Probabilities of a group; on a GPU every group is of one size, so that there is one shape to compile."""
+        size = len(group.rows)
+        if self._one_shape and size < _JUDGED:
+            group = Group(group.steps, np.resize(group.rows, _JUDGED))
+        return self.steps.predict(self.steps.validation.batch(group), group)[:size]
+
+    @property
+    def _one_shape(self) -> bool:
+        return on_gpu() and not self.feed.buckets
+
+    def _groups(self, number: int) -> list[Group]:
+        groups = training_order(
             self.feed.lengths(self.training),
             batch=self.batch,
             max_len=self.feed.max_len,
@@ -141,8 +155,9 @@ class Course:
             seed=self.seed,
             epoch=number,
         )
+        return filled(groups, self.batch) if self._one_shape else groups
 
-    def _train(self, groups: list[Any], rates: list[float], what: str, epochs: int) -> tuple[float, float]:
+    def _train(self, groups: list[Group], rates: list[float], what: str, epochs: int) -> tuple[float, float]:
         """Loss and hits, summed over all drawings."""
         horizon = self.recipe.averaging * epochs * len(groups)
         seen, loss, hits = 0, 0.0, 0.0
@@ -150,7 +165,8 @@ class Course:
         with self._progress(what, len(self.training)) as progress, ahead(self.steps.training.batch, groups) as made:
             self.steps.begin()
             pairs = zip(groups, made, rates, strict=True)
-            while seen < len(self.training):
+            drawings = sum(len(group.rows) for group in groups)
+            while seen < drawings:
                 new = 0
                 for group, batch, rate in islice(pairs, look):  # not a list: batches are made while the device works
                     self.steps.train(batch, group, rate, horizon)
@@ -179,7 +195,9 @@ class Course:
     def about(self) -> str:
         """What computes, and how, in words."""
         where = f"{keras.backend.backend()} on a {'GPU' if on_gpu() else 'CPU'}, {self.net.dtype_policy.name}"
-        parts = [where, f"drawings {'resident there' if self.resident else 'sent batch by batch'}"]
+        size = sum(resident_size(rows, self.feed) for rows in (self.training, self.validation))
+        kept = f"resident there ({size / 1e6:,.1f} MB)" if self.resident else "sent batch by batch"
+        parts = [where, f"drawings {kept}"]
         if self.workers.devices > 1:
             parts.append(f"{self.workers.devices} devices, {self.workers.count} processes")
         if _lstms(self.net):

@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from .calibration import SMALLEST
+from .device import on_jax_gpu
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
@@ -66,19 +67,22 @@ class EveryOther(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class Conv1D(layers.Conv1D):  # type: ignore[misc]
-    """Keras' own, padded to "same", with a bias; where nothing is trained, a dilated one takes half the time.
+    """Keras' own, with a bias, padded to "same" or not at all, as one matrix product where that is faster.
 
-    TensorFlow deals its steps out over a larger batch, and back. The product of the steps, each beside those that the
-    kernel sees with it, needs neither; but the gradients of that would take twice the time.
+    The product is of the steps, each beside those that the kernel sees with it. On a CPU, TensorFlow deals the steps of
+    a dilated convolution out over a larger batch, and back: for prediction the product takes half the time, but its
+    gradients twice the time. JAX on a GPU compiles the product faster (37 instead of 40 s) and runs it as fast.
     """
 
     def call(self, steps: Any, training: bool = False) -> Any:
-        (size,), (dilation,), count = self.kernel_size, self.dilation_rate, ops.shape(steps)[1]
-        if training or dilation == 1:
+        (size,), (dilation,), (stride,) = self.kernel_size, self.dilation_rate, self.strides
+        if (training or dilation == 1) and not on_jax_gpu():
             return super().call(steps)
         span = dilation * (size - 1)
-        steps = ops.pad(steps, [[0, 0], [span // 2, span - span // 2], [0, 0]])
-        seen = ops.concatenate([steps[:, i * dilation :][:, :count] for i in range(size)], axis=-1)
+        if self.padding == "same":
+            steps = ops.pad(steps, [[0, 0], [span // 2, span - span // 2], [0, 0]])
+        last = (ops.shape(steps)[1] - span - 1) // stride * stride + 1
+        seen = ops.concatenate([steps[:, i * dilation :][:, :last:stride] for i in range(size)], axis=-1)
         return self.activation(ops.matmul(seen, ops.reshape(self.kernel, [-1, self.filters])) + self.bias)
 
 

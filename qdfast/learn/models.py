@@ -42,6 +42,11 @@ def _stroke_inputs() -> tuple[Any, Any]:
     return deltas, keras.Input((), dtype="int32", name="lengths")
 
 
+def _lstm_dtype() -> str | None:
+    """Of LSTMs: float32 in any precision on JAX, whose cuDNN LSTM takes no other; None: as the other layers."""
+    return "float32" if keras.backend.backend() == "jax" else None
+
+
 def _featured(deltas: Any, lengths: Any) -> tuple[Any, Any, Any]:
     """Of raw steps: these with 0 outside of the drawings, the mask of the drawings, and the steps' features."""
     mask = StepMask(dtype="float32", name="mask")(deltas, lengths)
@@ -69,6 +74,7 @@ def stroke_lstm(*, classes: int, recurrent_dropout: float, export: bool) -> kera
             dropout=0.0 if export else 0.3,
             recurrent_dropout=0.0 if export else recurrent_dropout,
             use_cudnn=False if export else "auto",
+            dtype=_lstm_dtype(),
             name=f"lstm{i}",
         )(x)
     x = LastStep(name="last")(x, lengths)
@@ -97,6 +103,7 @@ def stroke_bilstm(*, classes: int, recurrent_dropout: float, export: bool) -> ke
         "return_sequences": True,
         "recurrent_dropout": 0.0 if export else recurrent_dropout,
         "use_cudnn": False if export else "auto",
+        "dtype": _lstm_dtype(),
     }
     forward = layers.LSTM(128, name="forward", **options)(x)
     backward = layers.LSTM(128, name="backward", **options)(Reversed(name="reversed")(x, lengths))
@@ -115,10 +122,10 @@ def stroke_conv(*, classes: int, recurrent_dropout: float, export: bool) -> kera
     """
     deltas, lengths = _stroke_inputs()
     steps, mask, x = _featured(deltas, lengths)
-    x = layers.Conv1D(64, 5, padding="same", activation="relu", name="conv1")(x)
+    x = Conv1D(64, 5, padding="same", activation="relu", name="conv1")(x)
     # Padded by hand: "same" pads by the length, so that an even and an odd padding would give different answers.
     x = layers.ZeroPadding1D(2, name="border")(ZeroPadding(name="zero1")(x, mask))
-    x = layers.Conv1D(128, 5, strides=2, name="conv2")(x)
+    x = Conv1D(128, 5, strides=2, name="conv2")(x)
     half = EveryOther(dtype="float32", name="half")(mask)
     for i, dilation in enumerate((1, 2, 4), start=1):
         y = ZeroPadding(name=f"block{i}_zero")(layers.LayerNormalization(epsilon=1e-5, name=f"block{i}_norm")(x), half)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batches import Group
+from .device import compiler_options
 from .steps import CHANCE, JaxSteps, Step, Steps, TensorFlowSteps
 from .supply import Arrays, Supply
 from .workers import JaxWorkers, TensorFlowWorkers, Workers
@@ -90,8 +91,9 @@ class SharedJaxSteps(JaxSteps):
         for supply in (self.training, self.validation):
             supply.held = workers.held(supply.held)
         kept = workers.everywhere
-        self._train = jax.jit(self._trained, static_argnums=3, donate_argnums=0, out_shardings=kept)
-        self._predict = jax.jit(self._predicted, static_argnums=3, out_shardings=kept)
+        options: dict[str, Any] = {"static_argnums": 3, "out_shardings": kept, "compiler_options": compiler_options()}
+        self._train = jax.jit(self._trained, donate_argnums=0, **options)
+        self._predict = jax.jit(self._predicted, **options)
 
     def begin(self) -> None:
         """The state as the chief has it."""

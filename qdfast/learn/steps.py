@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .averaging import Averaging
 from .batches import Group
+from .device import compiler_options
 from .recipes import Recipe
 from .supply import Supply
 
@@ -157,8 +158,8 @@ class JaxSteps(Steps):
         import jax
 
         super().__init__(step, training, validation)
-        self._train = jax.jit(self._trained, static_argnums=3, donate_argnums=0)
-        self._predict = jax.jit(self._predicted, static_argnums=3)
+        self._train = jax.jit(self._trained, static_argnums=3, donate_argnums=0, compiler_options=compiler_options())
+        self._predict = jax.jit(self._predicted, static_argnums=3, compiler_options=compiler_options())
         self._state: Any = None
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
@@ -235,14 +236,3 @@ class JaxSteps(Steps):
         """As in ``Steps``."""
         given = (self.training.held, self._sent(batch, group), group.steps, np.float32(0), np.float32(0))
         return str(self._train.lower(self._state, *given).as_text())
-
-
-def on_gpu() -> bool:
-    """Whether Keras' backend computes on a GPU here."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    import jax
-
-    return bool(jax.default_backend() == "gpu")

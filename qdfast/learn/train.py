@@ -91,7 +91,7 @@ def train(
         patience: epochs without a lower validation loss after which to stop; only for a recipe that has one.
         seed: of weights, dropout and order.
         max_minutes: begin no epoch that would not be finished after so long (but one in any case).
-        buckets: lengths below ``max_len`` to pad to; default: the model's.
+        buckets: lengths below ``max_len`` to pad to; default: the model's, on a GPU none.
         resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU and they take
             no more than 8 GiB there.
         distribute: who trains together, as in ``workers.join``. Every worker makes the same call, ``batch`` is that of
@@ -151,14 +151,17 @@ def train(
     check_rows(known.takes, prepared, training, validation, model)
 
     from .averaging import Averaging
+    from .device import cache_compiled, on_gpu
     from .epoch import Course, enough_memory
-    from .steps import on_gpu
     from .supply import RESIDENT, resident_size
     from .workers import join
 
     until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     _check_backend()
-    workers = join(distribute)
+    workers = join(distribute)  # before anything asks for a GPU: JAX would no longer join
+    cache_compiled()
+    if buckets is None and on_gpu():
+        arguments["buckets"] = []  # another shape to compile would cost more than the padding
     with workers.watched(), enough_memory(), ExitStack() as held:
         net = _new_network(arguments, len(prepared.classes))
         info = _info(arguments, prepared, training, validation, net)
