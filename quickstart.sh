@@ -41,8 +41,8 @@ import sys
 import numpy as np
 
 from qdfast.client import Client
-from qdfast.learn.runs import load_run
-from qdfast.sources import load_rows
+from qdfast.learn.training.runs import load_run
+from qdfast.dataset.sources import load_rows
 
 target, run, held_out = sys.argv[1:]
 rows = load_rows([held_out], trained_on=[load_run(run).info["data"]])

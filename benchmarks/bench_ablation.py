@@ -27,15 +27,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import half_width, prepare_once, run_all, sample_lines, write_result
 
-from qdfast.doodles import write_doodles
-from qdfast.files import replacing
-from qdfast.shards import open_prepared
+from qdfast.dataset.shards import open_prepared
+from qdfast.quickdraw.doodles import write_doodles
+from qdfast.storage.files import replacing
 
 RECIPE = "strong"
 
 
 class Part(NamedTuple):
-    """What is taken out: fields of the recipe that are others, constants of ``qdfast.learn.augment`` that are 0."""
+    """What is taken out: fields of the recipe that are others, constants of ``learn.training.augment`` that are 0."""
 
     recipe: dict[str, Any] = {}  # noqa: RUF012 - not changed
     augment: tuple[str, ...] = ()
@@ -72,11 +72,11 @@ def ranks_path(part: str, seed: int, options: argparse.Namespace) -> Path:
 
 def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
     """In this process, for good: the recipe and what drawings are altered by are changed."""
-    from qdfast.learn import augment
-    from qdfast.learn.evaluate import label_as, predict_rows
-    from qdfast.learn.recipes import RECIPES
-    from qdfast.learn.runs import load_run
-    from qdfast.learn.train import train
+    from qdfast.learn.evaluation.evaluate import label_as, predict_rows
+    from qdfast.learn.training import augment
+    from qdfast.learn.training.recipes import RECIPES
+    from qdfast.learn.training.runs import load_run
+    from qdfast.learn.training.train import train
 
     how = PARTS[part]
     for constant in how.augment:

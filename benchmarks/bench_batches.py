@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from common import cores, repeat_lines, seconds, write_result
 
-from qdfast.doodles import write_doodles
-from qdfast.prepare import prepare
-from qdfast.shards import Rows
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import Rows
+from qdfast.quickdraw.doodles import write_doodles
 from qdfast.stats import DeltaStats
 
 MAX_LEN, BATCH = 196, 1024

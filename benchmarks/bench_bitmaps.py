@@ -21,8 +21,8 @@ import numpy as np
 from common import cores, seconds, write_result
 
 import qdfast
-from qdfast.doodles import write_doodles
-from qdfast.simd import VARIABLE
+from qdfast._simd import VARIABLE
+from qdfast.quickdraw.doodles import write_doodles
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import cairo_reference

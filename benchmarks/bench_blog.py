@@ -34,17 +34,17 @@ from common import RESULTS, seconds, write_result
 from sklearn.metrics import roc_auc_score
 
 import qdfast
+from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
-from qdfast.doodles import write_doodles
-from qdfast.labels import labelled, labelled_bitmaps
-from qdfast.learn.baselines import BASELINES
-from qdfast.learn.evaluate import label_as, predict_rows
-from qdfast.learn.metrics import score
-from qdfast.learn.runs import load_run
-from qdfast.learn.train import train
-from qdfast.prepare import Options, prepare
-from qdfast.quiet import import_quietly
-from qdfast.shards import Prepared, Rows
+from qdfast.dataset.labels import labelled, labelled_bitmaps
+from qdfast.dataset.prepare import Options, prepare
+from qdfast.dataset.shards import Prepared, Rows
+from qdfast.learn.evaluation.evaluate import label_as, predict_rows
+from qdfast.learn.evaluation.metrics import score
+from qdfast.learn.models.baselines import BASELINES
+from qdfast.learn.training.runs import load_run
+from qdfast.learn.training.train import train
+from qdfast.quickdraw.doodles import write_doodles
 
 TWO = ("cat", "sheep")
 FIVE = ("dog", "octopus", "bee", "hedgehog", "giraffe")

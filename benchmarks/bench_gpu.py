@@ -44,8 +44,8 @@ from typing import Any
 import numpy as np
 from common import write_result
 
-from qdfast.doodles import CLASSES, write_doodles
-from qdfast.prepare import prepare
+from qdfast.dataset.prepare import prepare
+from qdfast.quickdraw.doodles import CLASSES, write_doodles
 
 if __name__ == "__main__" and "--gradients-of" in sys.argv:
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -73,8 +73,8 @@ class Bench:
 
     def train(self, out: str, data: Any = None, **arguments: Any) -> dict[str, Any]:
         """A call of ``train``: its seconds, what its log says of the device, and the epochs."""
-        from qdfast.learn.runs import load_run
-        from qdfast.learn.train import train
+        from qdfast.learn.training.runs import load_run
+        from qdfast.learn.training.train import train
 
         lines: list[str] = []
         begun = time.monotonic()
@@ -191,8 +191,8 @@ def answers(bench: Bench) -> None:
     import jax
     import keras
 
-    from qdfast.learn.batches import Group
-    from qdfast.learn.runs import load_run
+    from qdfast.learn.training.batches import Group
+    from qdfast.learn.training.runs import load_run
 
     run, rows = load_run(bench.work / "recipe-1"), bench.data.rows("validation")
     net, size = run.load_model(export=True, calibrated=False), 1024
@@ -342,13 +342,13 @@ def grid(bench: Bench) -> None:
 
 def new_course(data: Any, model: str, precision: str, batch: int, *, augmented: bool) -> Any:
     """What ``train`` steps with, without altered drawings unless ``augmented``."""
-    from qdfast.learn.averaging import Averaging
-    from qdfast.learn.batches import DeltaFeed
-    from qdfast.learn.epoch import Course
-    from qdfast.learn.models import network
-    from qdfast.learn.recipes import recipe
-    from qdfast.learn.train import _new_network
-    from qdfast.learn.workers import Workers
+    from qdfast.learn.models.networks import network
+    from qdfast.learn.training.averaging import Averaging
+    from qdfast.learn.training.batches import DeltaFeed
+    from qdfast.learn.training.epoch import Course
+    from qdfast.learn.training.recipes import recipe
+    from qdfast.learn.training.train import _new_network
+    from qdfast.learn.training.workers import Workers
 
     known = network(model)
     how = recipe(known.recipe)

@@ -22,7 +22,7 @@ from pathlib import Path
 from common import RESULTS, write_result
 
 from qdfast._core import LEVELS
-from qdfast.doodles import write_doodles
+from qdfast.quickdraw.doodles import write_doodles
 
 ROOT = Path(__file__).parent.parent
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from common import cores, write_result
 
-from qdfast.doodles import write_doodles
-from qdfast.prepare import prepare
-from qdfast.quiet import import_quietly
+from qdfast._quiet import import_quietly
+from qdfast.dataset.prepare import prepare
+from qdfast.quickdraw.doodles import write_doodles
 
 SHAPES = ((1, 40), (1, 128), (32, 40))  # drawings, padded to
 POINTS = 40
@@ -29,8 +29,8 @@ POINTS = 40
 def exported(tmp: Path, model: str, data: Any) -> Any:
     import tensorflow as tf
 
-    from qdfast.learn.export import export
-    from qdfast.learn.train import train
+    from qdfast.learn.export.export import export
+    from qdfast.learn.training.train import train
 
     train(data, tmp / model, model=model, epochs=1, max_len=128, buckets=(), log=lambda line: None)
     return tf.saved_model.load(str(export(tmp / model, tmp / "models" / model))).signatures["serving_default"]

@@ -30,9 +30,9 @@ from chart import bars
 from common import cores, repeat_lines, seconds, write_result
 
 import qdfast
-from qdfast import simd
+from qdfast import _simd
 from qdfast._core import LEVELS, best_level
-from qdfast.doodles import write_doodles
+from qdfast.quickdraw.doodles import write_doodles
 
 MAX_LEN, BATCH = notebook.MAX_LEN, 1024
 ENOUGH = 8  # seconds of a contestant's rounds after which it begins no other
@@ -47,14 +47,14 @@ WARM = {  # glibc: one heap for all threads, that keeps what was freed
 
 @contextmanager
 def level(name: str) -> Iterator[None]:
-    before = os.environ.get(simd.VARIABLE)
-    os.environ[simd.VARIABLE] = name
+    before = os.environ.get(_simd.VARIABLE)
+    os.environ[_simd.VARIABLE] = name
     try:
         yield
     finally:
-        del os.environ[simd.VARIABLE]
+        del os.environ[_simd.VARIABLE]
         if before is not None:
-            os.environ[simd.VARIABLE] = before
+            os.environ[_simd.VARIABLE] = before
 
 
 # ---- batches ----

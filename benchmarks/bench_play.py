@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from common import QDFAST, cores, write_result
 
-from qdfast.doodles import CLASSES, doodle
 from qdfast.play.examples import Examples
+from qdfast.quickdraw.doodles import CLASSES, doodle
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import browser

@@ -25,8 +25,8 @@ from typing import Any
 
 from common import repeat_lines, write_result
 
-from qdfast.doodles import write_doodles
-from qdfast.shards import open_prepared
+from qdfast.dataset.shards import open_prepared
+from qdfast.quickdraw.doodles import write_doodles
 
 
 def make_input(files: list[Path], directory: Path, size: int, classes: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ import orjson
 from common import write_result
 
 from qdfast import Drawings
-from qdfast.shards import Rows
+from qdfast.dataset.shards import Rows
 
 POINTS, STROKES = 45, 5  # of a drawing, on average
 RIGHT = 5.5  # added to the true class' logit, where those of the others are normal: some 90 % are right of 345 classes
@@ -71,10 +71,10 @@ def make(directory: Path, n: int, classes: int) -> None:
 
 def report(directory: Path) -> dict[str, Any]:
     """Judge what ``make`` has made; seconds and peak resident MiB."""
-    from qdfast.learn.calibration import calibrated
-    from qdfast.learn.judge import Answers, judge, summary
-    from qdfast.learn.report import write_report
-    from qdfast.learn.runs import load_run
+    from qdfast.learn.evaluation.calibration import calibrated
+    from qdfast.learn.evaluation.report import write_report
+    from qdfast.learn.evaluation.summary import Answers, judge, summary
+    from qdfast.learn.training.runs import load_run
 
     run, labels = load_run(directory), np.load(directory / "labels.npy")
     rng = np.random.default_rng(1)

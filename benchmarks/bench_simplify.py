@@ -25,7 +25,7 @@ import orjson
 from common import cores, seconds, write_result
 
 import qdfast
-from qdfast.doodles import write_doodles
+from qdfast.quickdraw.doodles import write_doodles
 from qdfast.strokes import simplify_columns
 
 try:

@@ -3,8 +3,9 @@
     python benchmarks/bench_train.py [DATA_DIR]
 
 The same drawings on the same cores of the same machine, in one process: the notebook's network and recipe (notebook.py)
-by ``Model.fit`` on arrays in memory, and ours by ``qdfast.learn.train.train`` from a prepared directory. A round is one
-epoch of every contestant over all training drawings, validation after it; rounds alternate, figures are medians.
+by ``Model.fit`` on arrays in memory, and ours by ``qdfast.learn.training.train.train`` from a prepared directory. A
+round is one epoch of every contestant over all training drawings, validation after it; rounds alternate, figures are
+medians.
 
     drawings/s      training drawings by the seconds of training alone, as the trainer says it (the notebook's: between
                     Keras' callbacks, from the epoch's begin to its last batch)
@@ -36,10 +37,10 @@ import numpy as np
 from common import Variant, cores, sample_lines, seconds, write_result
 
 import qdfast
-from qdfast.doodles import write_doodles
-from qdfast.prepare import prepare
-from qdfast.quiet import import_quietly
-from qdfast.shards import SPLITS, Prepared, read_shard
+from qdfast._quiet import import_quietly
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import SPLITS, Prepared, read_shard
+from qdfast.quickdraw.doodles import write_doodles
 
 MODELS = ("stroke_lstm", "stroke_conv", "stroke_bilstm", "stroke_lstm@mixed_bfloat16", "stroke_conv@mixed_bfloat16")
 
@@ -113,8 +114,8 @@ class Ours:
         self.parameters = self.batch = self.max_len = 0  # known after a round
 
     def round(self, number: int) -> Epoch:
-        from qdfast.learn.runs import load_run
-        from qdfast.learn.train import train
+        from qdfast.learn.training.runs import load_run
+        from qdfast.learn.training.train import train
 
         ends: list[float] = []  # of the epochs
 

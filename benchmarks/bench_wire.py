@@ -18,9 +18,9 @@ import numpy as np
 from common import write_result
 from numpy.typing import NDArray
 
-from qdfast import tfs_pb2 as pb
-from qdfast import wire
-from qdfast.quiet import import_quietly
+from qdfast._quiet import import_quietly
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 
 SHAPE = (128, 196, 3)
 CALLS = 20  # timed together

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdfast.shards import MANIFEST, open_prepared
+from qdfast.dataset.shards import MANIFEST, open_prepared
 
 QDFAST = [sys.executable, "-m", "qdfast"]
 RESULTS = Path(__file__).parent / "results"

@@ -25,7 +25,7 @@ import numpy as np
 
 import qdfast
 from qdfast.client import Client
-from qdfast.doodles import write_doodles
+from qdfast.quickdraw.doodles import write_doodles
 
 TOP = 3  # labels asked for
 QUESTIONS = 64  # that a client asks in turn

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qdfast.dataset.shards import Prepared, Rows, open_prepared
+from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
-from qdfast.files import only_writer, replacing, write_bytes
-from qdfast.learn.evaluate import label_as
-from qdfast.learn.judge import METRICS
-from qdfast.learn.metrics import score
-from qdfast.learn.recipes import schedule
-from qdfast.learn.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
-from qdfast.shards import Prepared, Rows, open_prepared
-from qdfast.sources import load_rows
+from qdfast.learn.evaluation.evaluate import label_as
+from qdfast.learn.evaluation.metrics import score
+from qdfast.learn.evaluation.summary import METRICS
+from qdfast.learn.training.recipes import schedule
+from qdfast.learn.training.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
 from qdfast.stats import DeltaStats
+from qdfast.storage.files import only_writer, replacing, write_bytes
 
 if TYPE_CHECKING:
     import keras
@@ -172,7 +172,7 @@ def statistics_of(data: Prepared) -> DeltaStats:
 
 
 def judge(run: Run, rows: Rows, out: Path, source: str) -> None:
-    """``metrics.json`` as of ``qdfast.learn.evaluate.evaluate``."""
+    """``metrics.json`` as of ``qdfast.learn.evaluation.evaluate.evaluate``."""
     import keras
 
     net = keras.saving.load_model(run.path / BEST)

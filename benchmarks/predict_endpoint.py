@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from qdfast.quiet import import_quietly
+from qdfast._quiet import import_quietly
 
 
 def load(version_dir: str) -> Any:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qdfast.blocks import label_of
+from qdfast.ndjson.blocks import label_of
 from qdfast.play.examples import exported_classes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -3,11 +3,11 @@
 from typing import Any
 
 from .bitmaps import Bitmaps, read_bitmaps
+from .dataset.shards import Prepared, Rows, open_prepared
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
 from .ndjson import format_ndjson, iter_ndjson, parse_ndjson, read_ndjson
-from .report import ParseReport
-from .shards import Prepared, Rows, open_prepared
+from .parse_report import ParseReport
 from .stats import DeltaStats
 from .strokes import from_strokes, simplify
 

@@ -11,13 +11,13 @@ import numpy as np
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import bitmap_array, column, join_words, row_numbers
 from ._core import SIDE
-from .arrays import bitmap_array, column, join_words, row_numbers
-from .blocks import BITMAPS, label_of
 from .drawings import Drawings, concat
 from .errors import DataError
+from .ndjson.blocks import BITMAPS, label_of
+from .parse_report import ParseReport
 from .pictures import Pictured
-from .report import ParseReport
 
 
 class Bitmaps(Pictured):

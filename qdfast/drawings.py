@@ -10,8 +10,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _core, simd
-from .arrays import (
+from . import _core, _simd
+from ._arrays import (
     bitmap_array,
     checked_max_len,
     column,
@@ -24,9 +24,9 @@ from .arrays import (
     standardization,
 )
 from .errors import DataError
+from .parse_report import ParseReport
+from .parse_report import merge as merge_reports
 from .pictures import Pictured, Strokes
-from .report import ParseReport
-from .report import merge as merge_reports
 from .stats import DeltaStats
 
 NO_TIMESTAMP = np.iinfo(np.int64).min
@@ -313,7 +313,7 @@ class Drawings(Pictured):
         """
         rows = None if index is None else row_numbers(index, len(self))
         out = bitmap_array(len(self) if rows is None else len(rows), out)
-        self._views.bitmaps(simd.level(), rows, out)
+        self._views.bitmaps(_simd.level(), rows, out)
         return out
 
     def hashes(self) -> NDArray[np.uint64]:

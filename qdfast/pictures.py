@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
-from .files import replacing
+from .storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ._simplify import simplify_columns as _simplify_columns
 from .drawings import Drawings
 from .errors import DataError
-from .general import BadDrawing, read_strokes, simplify_strokes
-from .report import REASONS
+from .ndjson.fallback import BadDrawing, read_strokes, simplify_strokes
+from .parse_report import REASONS
 
 
 def from_strokes(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:

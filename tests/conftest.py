@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 import qdfast
-from qdfast.doodles import write_doodles
+from qdfast.quickdraw.doodles import write_doodles
 
 sys.path.insert(0, str(Path(__file__).parent))  # reference.py and the tests' own helpers
 

@@ -30,10 +30,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
-from qdfast import tfs_pb2 as pb
-from qdfast import wire
-from qdfast.channel import PREDICT
+from qdfast.client.channel import PREDICT
 from qdfast.errors import DataError
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 
 IN_FLIGHT = 8
 TIMEOUT = 60

@@ -14,8 +14,10 @@ import numpy as np
 import tiny_model
 
 import qdfast
-from qdfast import channel, client, wire
-from qdfast import tfs_pb2 as pb
+from qdfast import client
+from qdfast.client import channel
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 
 TIMEOUT = 60
 LENGTHS = [5, 2, 40, 3, 9, 200, 2, 7, 31, 3]

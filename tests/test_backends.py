@@ -16,8 +16,8 @@ from tiny_network import add_tiny, prepared  # noqa: F401
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn.runs import checkpoint_path, load_run  # noqa: E402
-from qdfast.learn.train import train  # noqa: E402
+from qdfast.learn.training.runs import checkpoint_path, load_run  # noqa: E402
+from qdfast.learn.training.train import train  # noqa: E402
 
 BACKENDS = ["tensorflow", "jax"]
 # Few shapes, as each is compiled: batches of one length, in two sizes.

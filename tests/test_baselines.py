@@ -20,15 +20,15 @@ import pytest
 
 import qdfast
 from qdfast import DataError, cli
-from qdfast.learn.baselines import BASELINES, scaled
-from qdfast.learn.evaluate import evaluate, predict_rows
-from qdfast.learn.export import export
-from qdfast.learn.runs import FIGURES, JUDGED, Run, load_run
-from qdfast.learn.train import train
-from qdfast.prepare import prepare
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import Prepared
+from qdfast.dataset.sources import load_rows
+from qdfast.learn.evaluation.evaluate import evaluate, predict_rows
+from qdfast.learn.export.export import export
+from qdfast.learn.models.baselines import BASELINES, scaled
+from qdfast.learn.training.runs import FIGURES, JUDGED, Run, load_run
+from qdfast.learn.training.train import train
 from qdfast.serve.versions import newest_version
-from qdfast.shards import Prepared
-from qdfast.sources import load_rows
 
 sklearn = pytest.importorskip("sklearn")
 from sklearn.ensemble import RandomForestClassifier  # noqa: E402

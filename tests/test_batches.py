@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdfast import DeltaStats, Rows, from_strokes
-from qdfast.learn.batches import BitmapFeed, DeltaFeed, Group, bucket_lengths, filled, row_order, training_order
+from qdfast.learn.training.batches import (
+    BitmapFeed,
+    DeltaFeed,
+    Group,
+    bucket_lengths,
+    filled,
+    row_order,
+    training_order,
+)
 
 LENGTHS = st.lists(st.integers(2, 300), min_size=0, max_size=200).map(lambda v: np.array(v, np.int32))
 SHAPES = {

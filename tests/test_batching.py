@@ -16,11 +16,11 @@ import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdfast.serve.parameters import BatchingParameters
+from qdfast.serve.batching_config import BatchingParameters
 
 pytest.importorskip("tensorflow_serving")
+from qdfast.serve.batch_ops import MAX_ROWS, PIECE, as_rows
 from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
-from qdfast.serve.rows import MAX_ROWS, PIECE, as_rows
 from qdfast.serve.servable import RequestError, Servable, Signature
 
 TIMEOUT = 60

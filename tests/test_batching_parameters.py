@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdfast.errors import DataError
-from qdfast.serve.parameters import BatchingParameters, read_parameters
+from qdfast.serve.batching_config import BatchingParameters, read_parameters
 
 
 def test_the_file_in_serving_is_read() -> None:

@@ -18,16 +18,16 @@ import pytest
 from test_prepare import tree
 
 from qdfast import DataError
-from qdfast.files import TEMPORARY, only_writer
-from qdfast.prepare import prepare
-from qdfast.shards import SHARDS
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import SHARDS
+from qdfast.storage.files import TEMPORARY, only_writer
 
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'qdfast[beam]'")
 
 import apache_beam
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-from qdfast import beam
+from qdfast.dataset import beam
 
 PIECE = 20_000  # bytes: some pieces of each file
 
@@ -37,7 +37,7 @@ TWO_PROCESSES = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-ar
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdfast.digests.PIECE", PIECE)
+    monkeypatch.setattr("qdfast.storage.digests.PIECE", PIECE)
 
 
 @pytest.mark.parametrize("options", [{}, {"recognized": "any", "label": "word", "validation": 0.3}])

@@ -19,11 +19,11 @@ from test_prepare import tree
 
 import qdfast
 from qdfast import Bitmaps, DataError, cli
-from qdfast.gallery import gallery
+from qdfast.dataset.gallery import gallery
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import SHARDS, read_shard
+from qdfast.dataset.sources import load_rows
 from qdfast.pictures import png
-from qdfast.prepare import prepare
-from qdfast.shards import SHARDS, read_shard
-from qdfast.sources import load_rows
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path)
 
 def test_small_shards_and_threads_change_nothing(bitmap_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = prepare(bitmap_files, tmp_path / "whole").rows()
-    monkeypatch.setattr("qdfast.pieces.BITMAPS_PER_PIECE", 50)
+    monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_PIECE", 50)
     one = prepare(bitmap_files, tmp_path / "one", threads=1)
     prepare(bitmap_files, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")

@@ -18,11 +18,11 @@ import tiny_model
 import qdfast
 from qdfast import DataError, cli
 from qdfast.client import Client, InvalidRequest
-from qdfast.learn.batches import BitmapFeed
-from qdfast.learn.runs import Run, load_run
-from qdfast.prepare import prepare
-from qdfast.query import Asked, Probabilities
-from qdfast.sources import load_rows
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.sources import load_rows
+from qdfast.learn.training.batches import BitmapFeed
+from qdfast.learn.training.runs import Run, load_run
+from qdfast.protocol.query import Asked, Probabilities
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
@@ -31,10 +31,10 @@ pytest.importorskip("grpc_health.v1")
 
 from tiny_network import add_tiny, prepared, tiny_run  # noqa: E402, F401
 
-from qdfast.learn import models  # noqa: E402
-from qdfast.learn.evaluate import evaluate, predict_rows  # noqa: E402
-from qdfast.learn.export import export  # noqa: E402
-from qdfast.learn.train import train  # noqa: E402
+from qdfast.learn.evaluation.evaluate import evaluate, predict_rows  # noqa: E402
+from qdfast.learn.export.export import export  # noqa: E402
+from qdfast.learn.models import networks  # noqa: E402
+from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 
 ARGUMENTS = {"model": "bitmap_cnn", "batch": 32, "epochs": 2}
@@ -79,7 +79,7 @@ def strokes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_bitmap_cnn_is_the_blogs_network():
-    net = models.build("bitmap_cnn", classes=5)
+    net = networks.build("bitmap_cnn", classes=5)
     L = keras.layers
     body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, L.Rescaling, L.Reshape))]
     assert [type(layer) for layer in body] == [
@@ -105,7 +105,7 @@ def test_bitmap_cnn_is_the_blogs_network():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_probabilities_are_float32_under_mixed_precision(run: Run, data: qdfast.Prepared, precision: str):
     net = run.load_model()
-    mixed = models.build("bitmap_cnn", classes=6, precision=precision)
+    mixed = networks.build("bitmap_cnn", classes=6, precision=precision)
     mixed.set_weights(net.get_weights())
     bitmaps = {"bitmaps": data.rows().bitmaps(np.arange(0, 720, 30))}
     got = mixed.predict_on_batch(bitmaps)
@@ -156,7 +156,9 @@ def test_it_knows_the_files_it_was_trained_on(run: Run, bitmap_files: Path):
 
 
 def test_a_killed_run_ends_as_an_undisturbed_one(data: qdfast.Prepared, run: Run, tmp_path: Path):
-    code = f"from qdfast.learn.train import train; train({str(data.path)!r}, {str(tmp_path)!r}, **{ARGUMENTS!r})"
+    code = (
+        f"from qdfast.learn.training.train import train; train({str(data.path)!r}, {str(tmp_path)!r}, **{ARGUMENTS!r})"
+    )
     path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", code]
     options = {"env": {**os.environ, "PYTHONPATH": path}, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast.simd import VARIABLE
+from qdfast._simd import VARIABLE
 
 try:
     import cairo_reference

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
 
-from qdfast.learn.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
-from qdfast.learn.evaluate import ask, predict_rows
-from qdfast.learn.metrics import cross_entropy, reliability
-from qdfast.learn.runs import best_epoch, load_run
+from qdfast.learn.evaluation.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
+from qdfast.learn.evaluation.evaluate import ask, predict_rows
+from qdfast.learn.evaluation.metrics import cross_entropy, reliability
+from qdfast.learn.training.runs import best_epoch, load_run
 
 pytest.importorskip("scipy")
 

@@ -10,13 +10,13 @@ import sys
 import pytest
 from conftest import ROOT
 
-from qdfast import cli
-from qdfast.learn.baselines import BASELINES
+from qdfast.cli.arguments import parser
+from qdfast.learn.models.baselines import BASELINES
 
 pytest.importorskip("keras")
 
-from qdfast.learn.catalogue import catalogue
-from qdfast.learn.models import MODELS, build
+from qdfast.learn.models.catalogue import catalogue
+from qdfast.learn.models.networks import MODELS, build
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def listed(text: str) -> dict[str, list[str]]:
 
 
 def default(option: str) -> str:
-    return str(getattr(cli.parser().parse_args(["train", "data", "--out", "run"]), option))
+    return str(getattr(parser().parse_args(["train", "data", "--out", "run"]), option))
 
 
 def test_all_models_are_listed_with_what_they_are():

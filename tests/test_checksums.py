@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from qdfast import checksums
+from qdfast.quickdraw import checksums
 
 DATA = np.random.default_rng(0).bytes(20_000)
 

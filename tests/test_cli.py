@@ -218,7 +218,7 @@ def test_interrupted(doodles: Path, tmp_path: Path):
 
 
 def test_interrupted_before_the_command_begins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "parser", interrupt)
+    monkeypatch.setattr("qdfast.cli.commands.parser", interrupt)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr() == ("", "qdfast: interrupted\n")
 

@@ -16,8 +16,9 @@ import tiny_model
 from scripted_server import LENGTHS, Awaited, Scripted, answer, drawings, expected, refuse, respond_with, status
 
 import qdfast
-from qdfast import client, wire
-from qdfast import tfs_pb2 as pb
+from qdfast import client
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 
 
 @pytest.fixture(params=[client.Client, Awaited], ids=["Client", "AsyncClient"])

@@ -18,9 +18,10 @@ import pytest
 from certificates import Certificates
 from scripted_server import Awaited, Scripted, answer, drawings, expected, refuse, status
 
-from qdfast import channel, client
+from qdfast import client
+from qdfast.client import channel
+from qdfast.client.remote import HEDGED_AT_ONCE
 from qdfast.errors import ServingError
-from qdfast.remote import HEDGED_AT_ONCE
 
 LOOPBACKS = ["127.0.0.1", "[::1]"]
 

@@ -9,7 +9,7 @@ import pytest
 
 import qdfast
 from qdfast._core import PADDING, Columns
-from qdfast.collect import Collector, take
+from qdfast.ndjson.column_builder import Collector, take
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from qdfast.learn.confusion import neighbours, worst_pairs
+from qdfast.learn.evaluation.confusion import neighbours, worst_pairs
 
 
 def families(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,12 +14,12 @@ from tiny_network import prepared  # noqa: F401
 
 from qdfast import from_strokes, ndjson, open_prepared
 from qdfast.bitmaps import Bitmaps, concat_any
-from qdfast.convert import CLASSES, FORMATS, LISTED, _functions, convert, read_converted
+from qdfast.dataset.convert import CLASSES, FORMATS, LISTED, _functions, convert, read_converted
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import Prepared
 from qdfast.drawings import NO_TIMESTAMP, Drawings, concat
 from qdfast.errors import DataError
-from qdfast.files import only_writer
-from qdfast.prepare import prepare
-from qdfast.shards import Prepared
+from qdfast.storage.files import only_writer
 
 NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "tfrecord": "tensorflow", "ndjson": "orjson"}
 
@@ -158,7 +158,7 @@ def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monk
             raise OSError(28, "No space left on device")
         return format_(drawings)
 
-    monkeypatch.setattr("qdfast.convert.format_ndjson", fail)
+    monkeypatch.setattr("qdfast.dataset.convert.format_ndjson", fail)
     with pytest.raises(OSError, match=r"No space left on device: .*/train-00002-of-00006\.ndjson"):
         convert(prepared.path, tmp_path, format="ndjson")
     assert tree(tmp_path) == before

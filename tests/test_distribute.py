@@ -18,15 +18,15 @@ from tiny_network import add_tiny, prepared  # noqa: F401
 from working import fail_second, write_config
 
 from qdfast.errors import DataError
-from qdfast.learn.runs import load_run
+from qdfast.learn.training.runs import load_run
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn import models  # noqa: E402
-from qdfast.learn.launch import _free_addresses, on_workers  # noqa: E402
-from qdfast.learn.layers import AttentionPooling, StepMask, ZeroPadding  # noqa: E402
-from qdfast.learn.train import train  # noqa: E402
-from qdfast.learn.workers import Cluster, WorkerError, Workers, cluster, join  # noqa: E402
+from qdfast.learn.models import networks  # noqa: E402
+from qdfast.learn.models.layers import AttentionPooling, StepMask, ZeroPadding  # noqa: E402
+from qdfast.learn.training.launch import _free_addresses, on_workers  # noqa: E402
+from qdfast.learn.training.train import train  # noqa: E402
+from qdfast.learn.training.workers import Cluster, WorkerError, Workers, cluster, join  # noqa: E402
 
 ARGUMENTS: dict[str, Any] = {"batch": 33, "max_len": 64, "buckets": (48,), "learning_rate": 1e-2}
 EPOCHS = {"certain": 2, "tiny": 4}
@@ -46,7 +46,7 @@ def certain(*, classes: int, recurrent_dropout: float, export: bool) -> Any:
 def train_all(data: str, out: str, names: list[str], distribute: str) -> None:
     """A run of each network below ``out``."""
     add_tiny()
-    models.MODELS.setdefault("certain", models.Network(certain, "for tests"))
+    networks.MODELS.setdefault("certain", networks.Network(certain, "for tests"))
     for name in names:
         train(data, Path(out) / name, model=name, epochs=EPOCHS[name], distribute=distribute, **ARGUMENTS)
 
@@ -190,7 +190,7 @@ class Second(Workers):
 )
 def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):  # noqa: F811
     add_tiny()
-    monkeypatch.setattr("qdfast.learn.workers.join", lambda distribute: Second(chiefs_seed))
+    monkeypatch.setattr("qdfast.learn.training.workers.join", lambda distribute: Second(chiefs_seed))
     with pytest.raises(DataError, match=said):
         train(prepared, tmp_path, model="tiny", **ARGUMENTS)
     assert not list(tmp_path.iterdir())
@@ -207,6 +207,6 @@ def test_a_host_starts_its_workers(tmp_path):
 
 
 def test_no_worker_is_left_when_one_was_killed(monkeypatch):
-    monkeypatch.setattr("qdfast.learn.launch._GRACE", 0.5)
+    monkeypatch.setattr("qdfast.learn.training.launch._GRACE", 0.5)
     with pytest.raises(WorkerError, match=r"of 2 workers there ended .*1 with status -9"):
         on_workers(fail_second, 2)

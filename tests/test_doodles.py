@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 import pytest
 
-from qdfast import doodles
-from qdfast.download import CLASSES as QUICKDRAW_CLASSES
 from qdfast.errors import DataError
+from qdfast.quickdraw import doodles
+from qdfast.quickdraw.download import CLASSES as QUICKDRAW_CLASSES
 
 LINE = re.compile(
     rb'\{"word":"[^"]+","countrycode":"[A-Z]{2}","timestamp":"2017-\d\d-\d\d \d\d:\d\d:\d\d\.\d{0,4}[1-9] UTC",'

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdfast import download as module
-from qdfast.checksums import crc32c
-from qdfast.download import CLASSES, DEFAULT_URL, download
 from qdfast.errors import DataError
-from qdfast.progress import Progress
+from qdfast.quickdraw import download as module
+from qdfast.quickdraw.checksums import crc32c
+from qdfast.quickdraw.download import CLASSES, DEFAULT_URL, download
+from qdfast.storage.progress import Progress
 
 DATA = {name: np.random.default_rng(i).bytes(300_000 + i) for i, name in enumerate(("cat", "dog", "smiley face"))}
 OTHER = np.random.default_rng(99).bytes(300_000)

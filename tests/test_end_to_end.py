@@ -17,10 +17,10 @@ from conftest import no_big_files
 import qdfast
 from qdfast import cli
 from qdfast.client import Client
-from qdfast.learn.batches import DeltaFeed
-from qdfast.learn.runs import load_run
-from qdfast.prepare import prepare
-from qdfast.sources import load_rows
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.sources import load_rows
+from qdfast.learn.training.batches import DeltaFeed
+from qdfast.learn.training.runs import load_run
 
 pytest.importorskip("tensorflow")
 

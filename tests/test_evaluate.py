@@ -10,9 +10,9 @@ from tiny_network import prepared, tiny_run  # noqa: F401
 
 from qdfast import DeltaStats, Rows, from_strokes
 from qdfast.errors import DataError
-from qdfast.learn.batches import DeltaFeed
-from qdfast.learn.evaluate import evaluate, label_as, predict_rows
-from qdfast.learn.table import format_table
+from qdfast.learn.evaluation.evaluate import evaluate, label_as, predict_rows
+from qdfast.learn.evaluation.table import format_table
+from qdfast.learn.training.batches import DeltaFeed
 
 
 def rows_of(classes: list[str], labels: list[int], lengths: list[int] | None = None) -> Rows:

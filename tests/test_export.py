@@ -14,13 +14,13 @@ import pytest
 from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
 
 from qdfast import from_strokes
+from qdfast.dataset.shards import Rows
 from qdfast.errors import DataError
-from qdfast.files import only_writer
-from qdfast.learn.evaluate import predict_rows
-from qdfast.learn.export import export
-from qdfast.learn.graph import DeltaInput
-from qdfast.learn.runs import Run, load_run
-from qdfast.shards import Rows
+from qdfast.learn.evaluation.evaluate import predict_rows
+from qdfast.learn.export.export import export
+from qdfast.learn.export.serving_graph import DeltaInput
+from qdfast.learn.training.runs import Run, load_run
+from qdfast.storage.files import only_writer
 
 tf = pytest.importorskip("tensorflow")
 
@@ -173,7 +173,7 @@ def written(monkeypatch):
         path.mkdir()
         (path / "saved_model.pb").touch()
 
-    monkeypatch.setattr("qdfast.learn.export._write", write)
+    monkeypatch.setattr("qdfast.learn.export.export._write", write)
 
 
 def names(directory: Path) -> list[str]:
@@ -195,7 +195,7 @@ def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):  # noq
         raise OSError("disk full")
 
     add_tiny()
-    monkeypatch.setattr("qdfast.learn.export._write_warmup", fail)
+    monkeypatch.setattr("qdfast.learn.export.export._write_warmup", fail)
     with pytest.raises(OSError, match="disk full"):
         export(tiny_run, tmp_path)
     assert names(tmp_path) == []
@@ -250,8 +250,8 @@ def test_a_network_trained_on_jax_answers_alike(prepared, rows, tmp_path):  # no
     code = f"""
 from tiny_network import add_tiny
 from qdfast.errors import DataError
-from qdfast.learn.export import export
-from qdfast.learn.train import train
+from qdfast.learn.export.export import export
+from qdfast.learn.training.train import train
 add_tiny()
 for epochs in (1, 2):
     train({str(prepared.path)!r}, "run", model="tiny", batch=32, max_len=96, epochs=epochs)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import qdfast
 from qdfast import DataError, Drawings, cli
-from qdfast.gallery import Sample, gallery
+from qdfast.dataset.gallery import Sample, gallery
+from qdfast.dataset.prepare import prepare
 from qdfast.pictures import Sheet, spread
-from qdfast.prepare import prepare
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,7 +12,7 @@ import tiny_model
 pytest.importorskip("tensorflow_serving")
 import hostile
 
-from qdfast.channel import PREDICT
+from qdfast.client.channel import PREDICT
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from test_prepare import tree
 from tiny_network import prepared, tiny_run  # noqa: F401
 
 from qdfast import cli
+from qdfast.dataset.prepare import prepare
 from qdfast.errors import DataError
-from qdfast.kinds import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, kind_of, output
-from qdfast.prepare import prepare
+from qdfast.storage.directories import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, kind_of, output
 
 MADE_OF = {
     PREPARED: "manifest.json",

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from scripted_server import TIMEOUT, eventually
 
-from qdfast import tfs_pb2 as pb
 from qdfast.errors import DataError
-from qdfast.wire import ModelVersion
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol.wire import ModelVersion
 
 pytest.importorskip("tensorflow_serving")
 from qdfast.serve import model

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qdfast.errors import DataError
-from qdfast.learn.metrics import (
+from qdfast.learn.evaluation.metrics import (
     Roc,
     accuracy,
     accuracy_by_name,
@@ -24,7 +24,7 @@ from qdfast.learn.metrics import (
     roc,
     score,
 )
-from qdfast.learn.table import format_table
+from qdfast.learn.evaluation.table import format_table
 
 
 def answers(n: int = 500, c: int = 7, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -11,8 +11,8 @@ from qdfast.errors import DataError
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn import models  # noqa: E402
-from qdfast.learn.layers import Conv1D  # noqa: E402
+from qdfast.learn.models import networks  # noqa: E402
+from qdfast.learn.models.layers import Conv1D  # noqa: E402
 
 CLASSES = 5
 
@@ -37,7 +37,7 @@ def pad(steps: np.ndarray, to: int, lengths: np.ndarray, fill: float = 0.0) -> n
 def trained(name: str) -> keras.Model:
     """With weights as after training: nothing is 0 or 1 by initialization."""
     keras.utils.set_random_seed(0)
-    net = models.build(name, classes=CLASSES)
+    net = networks.build(name, classes=CLASSES)
     rng = np.random.default_rng(0)
     for w in net.weights:
         positive = w.name in ("gamma", "moving_variance")
@@ -58,9 +58,9 @@ def predict(net: keras.Model, steps: np.ndarray, lengths: np.ndarray) -> np.ndar
 
 
 def test_stroke_lstm_is_the_notebooks_network():
-    net = models.build("stroke_lstm", classes=30, recurrent_dropout=0.3)
+    net = networks.build("stroke_lstm", classes=30, recurrent_dropout=0.3)
     L = keras.layers
-    ours = (models.StepMask, models.ZeroPadding, models.LastStep)
+    ours = (networks.StepMask, networks.ZeroPadding, networks.LastStep)
     body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, *ours))]
     block = [L.Conv1D, L.BatchNormalization, L.ReLU, L.Dropout]
     assert [type(layer) for layer in body] == [
@@ -107,7 +107,7 @@ def test_training_statistics_ignore_padding():
     remembered = []
     for to, fill in ((40, 0.0), (120, 9.0)):
         keras.utils.set_random_seed(0)
-        net = models.build("stroke_lstm", classes=CLASSES, export=True)
+        net = networks.build("stroke_lstm", classes=CLASSES, export=True)
         for layer in net.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
@@ -130,10 +130,10 @@ def test_no_mask_reaches_an_lstm(monkeypatch, name):
             masks.append(mask)
             return super().call(sequences, initial_state, mask, training)
 
-    monkeypatch.setattr(models.layers, "LSTM", Spy)
+    monkeypatch.setattr(networks.layers, "LSTM", Spy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Keras warns where a layer loses a mask by accident
-        net = models.build(name, classes=CLASSES)
+        net = networks.build(name, classes=CLASSES)
     steps, lengths = drawings(2, 5)
     net({"deltas": steps, "lengths": lengths})
     assert len(masks) >= 2
@@ -142,7 +142,7 @@ def test_no_mask_reaches_an_lstm(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
 def test_a_network_to_export_has_the_same_weights_and_answers(name):
-    net, exported = trained(name), models.build(name, classes=CLASSES, recurrent_dropout=0.3, export=True)
+    net, exported = trained(name), networks.build(name, classes=CLASSES, recurrent_dropout=0.3, export=True)
     assert [(w.path, w.shape) for w in exported.weights] == [(w.path, w.shape) for w in net.weights]
     exported.set_weights(net.get_weights())
     steps, lengths = drawings(8, 50)
@@ -152,7 +152,7 @@ def test_a_network_to_export_has_the_same_weights_and_answers(name):
 
 
 def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
-    net = models.build("stroke_bilstm", classes=CLASSES)
+    net = networks.build("stroke_bilstm", classes=CLASSES)
     lstms = [layer for layer in net.layers if isinstance(layer, keras.layers.LSTM)]
     assert len(lstms) == 2
     for layer in lstms:
@@ -160,14 +160,14 @@ def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
         assert (layer.use_cudnn, layer.dropout, layer.recurrent_dropout) == ("auto", 0.0, 0.0)
         assert (cell["activation"], cell["recurrent_activation"], cell["use_bias"]) == ("tanh", "sigmoid", True)
         assert (cell["unroll"], cell["go_backwards"], cell["stateful"]) == (False, False, False)
-    dropped = models.build("stroke_bilstm", classes=CLASSES, recurrent_dropout=0.3).layers
+    dropped = networks.build("stroke_bilstm", classes=CLASSES, recurrent_dropout=0.3).layers
     assert [layer.recurrent_dropout for layer in dropped if isinstance(layer, keras.layers.LSTM)] == [0.3, 0.3]
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_probabilities_are_float32_under_mixed_precision(net, precision):
     before = keras.config.dtype_policy()
-    mixed = models.build("stroke_lstm", classes=CLASSES, precision=precision)
+    mixed = networks.build("stroke_lstm", classes=CLASSES, precision=precision)
     assert keras.config.dtype_policy() == before
     mixed.set_weights(net.get_weights())
     steps, lengths = drawings(8, 50)
@@ -186,13 +186,13 @@ def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(DataError, match="no model named 'resnet'; there is stroke_lstm"):
-        models.build("resnet", classes=3)
+        networks.build("resnet", classes=3)
 
 
 @pytest.mark.parametrize("name", RAW)
 def test_networks_of_raw_steps_are_blind_to_padding(name):
     keras.utils.set_random_seed(0)
-    net = models.build(name, classes=CLASSES)
+    net = networks.build(name, classes=CLASSES)
     rng = np.random.default_rng(0)
     for w in net.weights:
         if w.name in ("gamma", "moving_variance"):
@@ -224,7 +224,7 @@ def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
 
 @pytest.mark.parametrize("name", RAW)
 def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
-    net = models.build(name, classes=CLASSES)
+    net = networks.build(name, classes=CLASSES)
     net.save(tmp_path / "net.keras")
     steps, lengths = drawings(4, 20)
     again = keras.saving.load_model(tmp_path / "net.keras")
@@ -249,7 +249,7 @@ def test_steps_are_reversed_within_their_lengths():
     expected = steps.copy()
     for row, n in zip(expected, lengths, strict=True):
         row[:n] = row[:n][::-1]
-    reverse = models.Reversed()
+    reverse = networks.Reversed()
     got = reverse(steps, lengths)
     np.testing.assert_array_equal(np.asarray(got), expected)
     np.testing.assert_array_equal(np.asarray(reverse(got, lengths)), steps)
@@ -259,7 +259,7 @@ def test_a_sketch_has_its_ink_where_the_drawing_is():
     """A line from the left to the right at the middle, and a pen that is lifted before the third point."""
     steps = np.zeros((1, 3, 3), np.float32)
     steps[0] = [[0, 128, 0], [255, 0, 1], [-255, 127, 1]]
-    ink = np.asarray(models.Sketch()(steps, np.array([3], np.int32)))[0]
+    ink = np.asarray(networks.Sketch()(steps, np.array([3], np.int32)))[0]
     assert ink.shape == (28, 28, 4)
     rows = ink[..., 0].sum(axis=1)
     assert rows[12:15].sum() == pytest.approx(rows.sum(), rel=1e-3)  # nothing of the jump to the third point

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast import simd
+from qdfast import _simd
 from qdfast._core import LEVELS, best_level
-from qdfast.blocks import FileBlocks, MemoryBlocks
 from qdfast.drawings import NO_TIMESTAMP
+from qdfast.ndjson.blocks import FileBlocks, MemoryBlocks
 
 LINE = (
     b'{"word":"cat","countrycode":"VE","timestamp":"2017-03-02 23:25:10.07453 UTC","recognized":true,'
@@ -46,7 +46,7 @@ def both_routes(data: bytes) -> qdfast.Drawings:
         scanned = []
         for level in LEVELS_HERE:
             with pytest.MonkeyPatch.context() as m:
-                m.setenv(simd.VARIABLE, level)
+                m.setenv(_simd.VARIABLE, level)
                 scanned.append(qdfast.parse_ndjson(data, recognized=recognized, threads=1))
         for d in (*scanned, one_block):
             assert d.report == judged.report
@@ -332,7 +332,7 @@ def test_corrupt_gzip_data(tmp_path: Path, unpacker: str):
 @pytest.mark.parametrize(("newline", "after"), [(b"", 0), (b"\n", 0), (b"\n", 1), (b"\n", 40)])
 def test_a_line_too_long_costs_itself_only(extra: int, newline: bytes, after: int, monkeypatch: pytest.MonkeyPatch):
     limit = 1 << 16
-    monkeypatch.setattr("qdfast.blocks.MAX_LINE", limit)
+    monkeypatch.setattr("qdfast.ndjson.blocks.MAX_LINE", limit)
     monkeypatch.setattr(
         FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "piece": None, "block": 1 << 10}
     )

@@ -35,8 +35,9 @@ def test_the_wheel_works_outside_the_source_tree(wheel: Path, tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    pages = ("learn/report.html", "learn/report.css", "learn/report.js", "play/page/index.html")
-    for needed in ("py.typed", "_core.pyi", "classes.txt", "learn/train.py", "serve/server.py", *pages):
+    report = [f"learn/evaluation/report.{kind}" for kind in ("html", "css", "js")]
+    data = ["py.typed", "_core.pyi", "quickdraw/classes.txt", "play/page/index.html", *report]
+    for needed in (*data, "learn/training/train.py", "serve/server.py"):
         assert f"qdfast/{needed}" in names
     assert not [n for n in names if n.startswith(("tests", "csrc", "benchmarks")) or n.endswith((".c", ".pyx"))]
     code = (
@@ -54,7 +55,8 @@ def test_the_sdist_has_what_a_build_needs(wheel: Path):
     (sdist,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {re.sub(r"^[^/]*/", "", n) for n in archive.getnames()}
-    assert {"csrc/qd.h", "csrc/scan.c", "qdfast/_core.pyx", "qdfast/_qd.pxd", "qdfast/tfs.proto", "LICENSE"} <= names
+    bindings = {"qdfast/_core.pyx", "qdfast/_qd.pxd", "qdfast/protocol/tfs.proto"}
+    assert {"csrc/qd.h", "csrc/scan.c", "LICENSE", *bindings} <= names
 
 
 def test_import_costs_numpy_orjson_xxhash_and_nothing_more():

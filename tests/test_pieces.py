@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast import blocks, digests
-from qdfast.blocks import FileBlocks
-from qdfast.digests import digest_of, digests_of, join_digests, pieces
-from qdfast.files import Directory
-from qdfast.parser import ParserPool
-from qdfast.pieces import Options, Part, strokes_of, write_pieces
-from qdfast.shards import read_shard
+from qdfast.dataset.shard_writer import Options, Part, strokes_of, write_pieces
+from qdfast.dataset.shards import read_shard
+from qdfast.ndjson import blocks
+from qdfast.ndjson.blocks import FileBlocks
+from qdfast.ndjson.parser import ParserPool
+from qdfast.storage import digests
+from qdfast.storage.digests import digest_of, digests_of, join_digests, pieces
+from qdfast.storage.files import Directory
 
 PIECE, BLOCK, MAX_LINE = 200, 64, 900  # bytes: so that a few lines are pieces, blocks and lines that are too long
 

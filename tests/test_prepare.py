@@ -21,10 +21,10 @@ from killing import prepare_killed
 
 import qdfast
 from qdfast import DataError
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import SHARDS, read_shard
 from qdfast.drawings import COLUMNS
-from qdfast.files import only_writer
-from qdfast.prepare import prepare
-from qdfast.shards import SHARDS, read_shard
+from qdfast.storage.files import only_writer
 
 
 def tree(path: Path) -> dict[str, str]:
@@ -167,7 +167,7 @@ def test_label_by_word(doodles: Path, tmp_path: Path, prepared: qdfast.Prepared)
 
 
 def test_more_shards_than_files_may_be_open(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.digests.PIECE", 2000)
+    monkeypatch.setattr("qdfast.storage.digests.PIECE", 2000)
     data = prepare(doodles, tmp_path)
     assert len(data.shard_paths) > 100
     code = "import sys, qdfast\nprint(len(qdfast.open_prepared(sys.argv[1]).rows()))"
@@ -181,7 +181,7 @@ def test_more_shards_than_files_may_be_open(doodles: Path, tmp_path: Path, monke
 
 
 def test_small_shards_and_threads_change_nothing(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.digests.PIECE", 20_000)
+    monkeypatch.setattr("qdfast.storage.digests.PIECE", 20_000)
     one = prepare(doodles, tmp_path / "one", threads=1)
     prepare(doodles, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
@@ -329,7 +329,7 @@ def test_memory_does_not_grow_with_the_input(doodles: Path, tmp_path: Path):
             for _ in range(megabytes * 10**6 // len(lines)):
                 file.write(lines)
         code = (
-            "import resource, sys\nfrom qdfast.prepare import prepare\n"
+            "import resource, sys\nfrom qdfast.dataset.prepare import prepare\n"
             "prepare(sys.argv[1], sys.argv[2])\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
         )

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdfast import query
+from qdfast.protocol import query
 
 
 @given(st.lists(st.one_of(st.integers(2, 400), st.integers(2, 10**6)), max_size=300), st.integers(1, 300))

@@ -14,12 +14,12 @@ from tiny_network import prepared  # noqa: F401
 
 import qdfast
 from qdfast.errors import DataError
-from qdfast.learn.recipes import RECIPES, recipe
-from qdfast.learn.runs import Run, load_run
+from qdfast.learn.training.recipes import RECIPES, recipe
+from qdfast.learn.training.runs import Run, load_run
 
 pytest.importorskip("keras")
 
-from qdfast.learn import augment
+from qdfast.learn.training import augment
 
 STRONG = RECIPES["strong"]
 
@@ -122,7 +122,7 @@ ARGUMENTS = {"model": "stroke_conv", "epochs": 3, "batch": 64, "max_len": 64, "b
 def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
     """A run of three epochs."""
     pytest.importorskip("keras")
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     out = tmp_path_factory.mktemp("strong") / "whole"
     train(prepared, out, **ARGUMENTS)
@@ -132,7 +132,7 @@ def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F
 def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: Path):  # noqa: F811
     import keras
 
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     for done in (1, 2, 3):
         assert train(prepared, tmp_path / "parts", **ARGUMENTS, max_minutes=1e-6).epochs == done
@@ -156,9 +156,9 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
 
 def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
     """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
-    from qdfast.learn import train as training
-    from qdfast.learn.epoch import Course
-    from qdfast.learn.runs import FIGURES
+    from qdfast.learn.training import train as training
+    from qdfast.learn.training.epoch import Course
+    from qdfast.learn.training.runs import FIGURES
 
     now = [0.0]
     planned = []
@@ -184,7 +184,7 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
 def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: str):  # noqa: F811
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     shutil.copytree(whole.path, tmp_path / "run")
     file = tmp_path / "run" / "checkpoint-0003.npz"
@@ -198,8 +198,8 @@ def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: 
 
 def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):  # noqa: F811
     tf = pytest.importorskip("tensorflow")
-    from qdfast.learn.evaluate import predict_rows
-    from qdfast.learn.export import export
+    from qdfast.learn.evaluation.evaluate import predict_rows
+    from qdfast.learn.export.export import export
 
     rows = prepared.rows("validation")
     expected = predict_rows(whole.load_model(), rows, whole.feed)
@@ -219,7 +219,7 @@ def averages(run: Run, keras) -> None:
 
 def test_it_has_no_patience(prepared, tmp_path: Path):  # noqa: F811
     pytest.importorskip("keras")
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     with pytest.raises(DataError, match="recipe strong trains all its epochs: it takes no patience"):
         train(prepared, tmp_path / "run", patience=3, log=silent)
@@ -227,7 +227,7 @@ def test_it_has_no_patience(prepared, tmp_path: Path):  # noqa: F811
 
 def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: Path):  # noqa: F811
     pytest.importorskip("keras")
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     with pytest.raises(DataError, match="recipe strong alters drawings by their raw steps, which stroke_lstm does not"):
         train(prepared, tmp_path / "run", model="stroke_lstm", recipe="strong", log=silent)

@@ -19,10 +19,10 @@ pytest.importorskip("matplotlib")
 
 import qdfast
 from qdfast import DataError, Rows, cli, from_strokes
-from qdfast.learn.calibration import calibrated
-from qdfast.learn.judge import Answers, judge, summary
-from qdfast.learn.report import NAMES, SUFFIXES, write_report
-from qdfast.learn.runs import Run, load_run
+from qdfast.learn.evaluation.calibration import calibrated
+from qdfast.learn.evaluation.report import NAMES, SUFFIXES, write_report
+from qdfast.learn.evaluation.summary import Answers, judge, summary
+from qdfast.learn.training.runs import Run, load_run
 
 HOSTILE = ("<script>alert(1)</script>", "a & \"b\" 'c'", "$x^{2$", "{{ 7 * 7 }}", "ねこ 🐈", "</script><b>", "\x00\x1b")
 
@@ -291,7 +291,7 @@ def test_several_runs_on_the_command_line(doodles: Path, tmp_path: Path, capsys:
 
 
 def test_runs_must_know_the_classes(tmp_path: Path):
-    from qdfast.learn.evaluate import evaluate
+    from qdfast.learn.evaluation.evaluate import evaluate
 
     run_of(tmp_path / "a", ANIMALS, baseline=True)
     run_of(tmp_path / "b", ("cat", "dog", "sun"), baseline=True)

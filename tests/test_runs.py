@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from qdfast.errors import DataError
-from qdfast.learn import runs
-from qdfast.learn.runs import best_epoch, checkpoint_path, commit, load_run, read_history, settle, start_run
+from qdfast.learn.training import runs
+from qdfast.learn.training.runs import best_epoch, checkpoint_path, commit, load_run, read_history, settle, start_run
 
 INFO = {
     "arguments": {"model": "stroke_lstm", "batch": 128, "seed": 42, "buckets": [64, 96]},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdfast import Rows, from_strokes, simplify
-from qdfast.learn.seen import SAMPLE, accuracy_by_seen, beginning
+from qdfast.learn.evaluation.partial_drawings import SAMPLE, accuracy_by_seen, beginning
 
 strokes = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=8)
 drawing = st.lists(strokes, min_size=1, max_size=4).filter(lambda d: sum(map(len, d)) >= 2)

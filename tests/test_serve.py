@@ -16,8 +16,9 @@ import pytest
 import tiny_model
 from scripted_server import TIMEOUT, arrived, busy, drawings, eventually, predict_call
 
-from qdfast import client, wire
+from qdfast import client
 from qdfast.errors import DataError, ServingError
+from qdfast.protocol import wire
 from qdfast.serve import serve
 
 pytest.importorskip("tensorflow_serving")

@@ -19,10 +19,11 @@ from certificates import write_certificates
 from scripted_server import TIMEOUT, arrived, busy, drawings, predict_call
 
 import qdfast
-from qdfast import client, wire
+from qdfast import client
 from qdfast.errors import DataError, ServingError
+from qdfast.protocol import wire
 from qdfast.serve import serve
-from qdfast.serve.parameters import DEFAULTS, read_parameters
+from qdfast.serve.batching_config import DEFAULTS, read_parameters
 
 SERVE = "import sys; from qdfast.serve import serve; serve(sys.argv[1], port=0, name='tiny', grace=20)"
 

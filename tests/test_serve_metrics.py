@@ -13,8 +13,9 @@ import pytest
 import tiny_model
 from scripted_server import TIMEOUT, drawings, predict_call
 
-from qdfast import client, wire
+from qdfast import client
 from qdfast.errors import ServingError
+from qdfast.protocol import wire
 
 pytest.importorskip("tensorflow_serving")
 parser = pytest.importorskip("prometheus_client.parser")

@@ -11,8 +11,8 @@ import tiny_model
 from certificates import Certificates
 from scripted_server import TIMEOUT, drawings, predict_call
 
-from qdfast import wire
 from qdfast.errors import DataError
+from qdfast.protocol import wire
 
 pytest.importorskip("tensorflow_serving")
 from qdfast.serve.server import Server

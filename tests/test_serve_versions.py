@@ -14,9 +14,10 @@ import pytest
 import tiny_model
 from scripted_server import ask, drawings, eventually
 
-from qdfast import client, wire
-from qdfast import tfs_pb2 as pb
+from qdfast import client
 from qdfast.errors import DataError
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 from qdfast.serve.versions import find_versions, newest_version
 
 pytest.importorskip("tensorflow_serving")

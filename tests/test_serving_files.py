@@ -25,7 +25,7 @@ from conftest import ROOT
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from scripted_server import TIMEOUT, drawings
 
-from qdfast import cli
+from qdfast.cli.arguments import parser
 from qdfast.client import Client
 
 yaml = pytest.importorskip("yaml")
@@ -33,7 +33,7 @@ pytest.importorskip("tensorflow_serving")
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
 
-from qdfast.serve.parameters import read_parameters  # noqa: E402
+from qdfast.serve.batching_config import read_parameters  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 
 SERVING = ROOT / "serving"
@@ -196,7 +196,7 @@ def test_the_images_are_built_from_what_is_there() -> None:
 def test_the_embedded_server_takes_the_flags_of_the_image(embedded: dict[str, dict[str, Any]]) -> None:
     program, *arguments = entrypoints()["embedded"] + container(embedded)["args"]
     assert program == "qdfast"
-    options = cli.parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     assert (options.command, options.model_dir, options.host) == ("serve", Path(f"/models/{MODEL}"), "0.0.0.0")
     assert (options.port, options.metrics_port) == (GRPC_PORT, HTTP_PORT)
     assert preparation(container(embedded)) + options.grace < pod(embedded)["terminationGracePeriodSeconds"]
@@ -369,4 +369,4 @@ def test_the_readme_names_files_and_flags_that_there_are() -> None:
     assert table
     assert all((SERVING / name).exists() for name in table)
     for line in re.findall(r"^qdfast (?:serve|predict|export) .*$", text, re.MULTILINE):
-        cli.parser().parse_args(shlex.split(line, comments=True)[1:])
+        parser().parse_args(shlex.split(line, comments=True)[1:])

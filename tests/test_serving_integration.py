@@ -10,7 +10,8 @@ import pytest
 import tiny_model
 from scripted_server import TIMEOUT, drawings
 
-from qdfast import client, wire
+from qdfast import client
+from qdfast.protocol import wire
 
 pytest.importorskip("tensorflow_serving")
 import tensorflow as tf

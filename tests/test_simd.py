@@ -5,31 +5,31 @@ from __future__ import annotations
 import pytest
 
 import qdfast
-from qdfast import cli, simd
+from qdfast import _simd, cli
 from qdfast._core import LEVELS, Columns, best_level
 
 
 def test_the_best_is_the_default(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(simd.VARIABLE, raising=False)
-    assert simd.level() == best_level()
-    monkeypatch.setenv(simd.VARIABLE, "")
-    assert simd.level() == best_level()
+    monkeypatch.delenv(_simd.VARIABLE, raising=False)
+    assert _simd.level() == best_level()
+    monkeypatch.setenv(_simd.VARIABLE, "")
+    assert _simd.level() == best_level()
 
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_the_variable_forces_one(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setenv(simd.VARIABLE, name)
+    monkeypatch.setenv(_simd.VARIABLE, name)
     if LEVELS.index(name) <= best_level():
-        assert LEVELS[simd.level()] == name
+        assert LEVELS[_simd.level()] == name
         assert cli.main(["info"]) == 0
         assert f"scanner     {name}" in capsys.readouterr().out
     else:
         with pytest.raises(qdfast.DataError, match=f"'{name}': the best that this CPU and build have is"):
-            simd.level()
+            _simd.level()
 
 
 def test_an_unknown_one_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setenv(simd.VARIABLE, "sse9")
+    monkeypatch.setenv(_simd.VARIABLE, "sse9")
     with pytest.raises(qdfast.DataError, match="'sse9': it must be one of portable, avx2, avx512"):
         qdfast.parse_ndjson(b"")
     assert cli.main(["info"]) == 1

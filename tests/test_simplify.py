@@ -18,9 +18,9 @@ from test_prepare import tree
 
 import qdfast
 from qdfast import DataError
-from qdfast.parser import ParserPool
-from qdfast.prepare import prepare
-from qdfast.sources import batches_of, load_rows
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.sources import batches_of, load_rows
+from qdfast.ndjson.parser import ParserPool
 from qdfast.strokes import simplify_columns
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.sources import load_rows
 from qdfast.errors import DataError
-from qdfast.prepare import prepare
-from qdfast.sources import load_rows
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

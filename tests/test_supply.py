@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tiny_network import prepared  # noqa: F401
 
 import qdfast
-from qdfast.shards import Rows
+from qdfast.dataset.shards import Rows
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn.batches import BitmapFeed, DeltaFeed, Feed, Group  # noqa: E402
-from qdfast.learn.supply import ahead, supply  # noqa: E402
+from qdfast.learn.training.batches import BitmapFeed, DeltaFeed, Feed, Group  # noqa: E402
+from qdfast.learn.training.supply import ahead, supply  # noqa: E402
 
 
 def rows_of(drawings: Any) -> Rows:
@@ -59,7 +59,7 @@ def test_any_drawings_at_any_length(data):
 
 @pytest.mark.parametrize("standardized", [False, True])
 def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("qdfast.learn.supply._MANY", 100)
+    monkeypatch.setattr("qdfast.learn.training.supply._MANY", 100)
     rows = prepared.rows("train")
     feed = DeltaFeed(prepared.stats("train") if standardized else None, 128)
     order = np.random.default_rng(0).permutation(len(rows))

@@ -14,6 +14,7 @@ from scripted_server import Scripted, drawings, expected
 
 import qdfast
 from qdfast import cli
+from qdfast.cli.arguments import parser
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 def test_how_many_labels_is_k_as_in_python() -> None:
     for k in (["-k", "2"], ["-k2"], ["--k", "2"], ["--k=2"]):
-        a = cli.parser().parse_args(["predict", "some.ndjson", *k])
+        a = parser().parse_args(["predict", "some.ndjson", *k])
         assert (a.k, a.key) == (2, None)
 
 

@@ -21,18 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
 
-from qdfast.doodles import write_doodles
+from qdfast.dataset.prepare import prepare
 from qdfast.errors import DataError
-from qdfast.files import only_writer
-from qdfast.learn.runs import FIGURES, Run, checkpoint_path, load_run
-from qdfast.prepare import prepare
+from qdfast.learn.training.runs import FIGURES, Run, checkpoint_path, load_run
+from qdfast.quickdraw.doodles import write_doodles
+from qdfast.storage.files import only_writer
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn.epoch import Course, TrainingError  # noqa: E402
-from qdfast.learn.evaluate import evaluate  # noqa: E402
-from qdfast.learn.recipes import schedule  # noqa: E402
-from qdfast.learn.train import train  # noqa: E402
+from qdfast.learn.evaluation.evaluate import evaluate  # noqa: E402
+from qdfast.learn.training.epoch import Course, TrainingError  # noqa: E402
+from qdfast.learn.training.recipes import schedule  # noqa: E402
+from qdfast.learn.training.train import train  # noqa: E402
 
 ARGUMENTS: dict[str, Any] = {"model": "tiny", "batch": 32, "max_len": 96, "learning_rate": 3e-3}
 
@@ -171,7 +171,7 @@ def start(data: Path, out: Path) -> subprocess.Popen[str]:
     """Train in another process."""
     here = Path(__file__).parent
     code = (
-        "from tiny_network import add_tiny; from qdfast.learn.train import train; add_tiny(); "
+        "from tiny_network import add_tiny; from qdfast.learn.training.train import train; add_tiny(); "
         f"train({str(data)!r}, {str(out)!r}, epochs=4, **{ARGUMENTS!r})"
     )
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
@@ -269,10 +269,10 @@ def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fa
 
 
 def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):  # noqa: F811
-    import qdfast.learn.recipes
+    import qdfast.learn.training.recipes
 
-    smooth = qdfast.learn.recipes.RECIPES["notebook"]._replace(label_smoothing=0.9)
-    monkeypatch.setitem(qdfast.learn.recipes.RECIPES, "smooth", smooth)
+    smooth = qdfast.learn.training.recipes.RECIPES["notebook"]._replace(label_smoothing=0.9)
+    monkeypatch.setitem(qdfast.learn.training.recipes.RECIPES, "smooth", smooth)
     shown = train(prepared, tmp_path, **ARGUMENTS, recipe="smooth", epochs=4, log=silent).figures
     assert shown["loss"] == pytest.approx(shown["val_loss"], rel=0.2)
 
@@ -338,9 +338,9 @@ def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said)
 
 def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):  # noqa: F811
     import qdfast.learn.device
-    import qdfast.learn.epoch
+    import qdfast.learn.training.epoch
 
-    for module in (qdfast.learn.device, qdfast.learn.epoch):
+    for module in (qdfast.learn.device, qdfast.learn.training.epoch):
         monkeypatch.setattr(module, "on_gpu", lambda: True)
     shapes: list[set[tuple[int, int]]] = []
     epoch = Course.epoch

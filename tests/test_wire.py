@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from qdfast import tfs_pb2 as pb
-from qdfast import wire
 from qdfast.errors import DataError
+from qdfast.protocol import tfs_pb2 as pb
+from qdfast.protocol import wire
 
 NUMBERS = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16"]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -303,15 +303,15 @@ def test_messages_are_those_of_tensorflow_serving() -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        ("qdfast.tfs_pb2", "tensorflow_serving.apis.predict_pb2"),
-        ("tensorflow_serving.apis.predict_pb2", "qdfast.tfs_pb2"),
+        ("qdfast.protocol.tfs_pb2", "tensorflow_serving.apis.predict_pb2"),
+        ("tensorflow_serving.apis.predict_pb2", "qdfast.protocol.tfs_pb2"),
     ],
 )
 def test_both_families_of_messages_in_one_process(order: tuple[str, str]) -> None:
     pytest.importorskip("tensorflow_serving")
     code = f"""
 import {order[0]}, {order[1]}
-ours = qdfast.tfs_pb2.PredictRequest(model_spec=qdfast.tfs_pb2.ModelSpec(name="m", version_label="x"))
+ours = qdfast.protocol.tfs_pb2.PredictRequest(model_spec=qdfast.protocol.tfs_pb2.ModelSpec(name="m", version_label="x"))
 theirs = tensorflow_serving.apis.predict_pb2.PredictRequest.FromString(ours.SerializeToString())
 assert theirs.model_spec.version_label == "x" and theirs.model_spec.name == "m"
 """

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qdfast.learn.runs import Run, load_run
-from qdfast.prepare import prepare
-from qdfast.shards import Prepared
+from qdfast.dataset.prepare import prepare
+from qdfast.dataset.shards import Prepared
+from qdfast.learn.training.runs import Run, load_run
 
 
 def add_tiny() -> None:
@@ -16,20 +16,20 @@ def add_tiny() -> None:
     import keras
     from keras import layers
 
-    from qdfast.learn import models
+    from qdfast.learn.models import networks
 
     def tiny(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")
-        mask = models.StepMask(name="mask")(deltas, lengths)
-        x = models.ZeroPadding(name="zero0")(deltas, mask)
+        mask = networks.StepMask(name="mask")(deltas, lengths)
+        x = networks.ZeroPadding(name="zero0")(deltas, mask)
         x = layers.Conv1D(8, 5, padding="same", name="conv")(x)
         x = layers.BatchNormalization(momentum=0.9, name="norm")(x, mask=mask)
         x = layers.Dropout(0.2, name="drop")(layers.ReLU(name="relu")(x))
-        x = models.ZeroPadding(name="zero1")(x, mask)
+        x = networks.ZeroPadding(name="zero1")(x, mask)
         dropout = {"dropout": 0.0 if export else 0.3, "recurrent_dropout": 0.0 if export else recurrent_dropout}
         x = layers.LSTM(8, return_sequences=True, use_cudnn=False if export else "auto", name="lstm", **dropout)(x)
-        x = models.LastStep(name="last")(x, lengths)
+        x = networks.LastStep(name="last")(x, lengths)
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny")
 
@@ -37,17 +37,17 @@ def add_tiny() -> None:
         """What the strong recipe can train: of raw steps."""
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")
-        mask = models.StepMask(dtype="float32", name="mask")(deltas, lengths)
-        x = models.ZeroPadding(dtype="float32", name="zero0")(deltas, mask)
-        x = models.ZeroPadding(name="zero1")(models.StepFeatures(dtype="float32", name="features")(x), mask)
+        mask = networks.StepMask(dtype="float32", name="mask")(deltas, lengths)
+        x = networks.ZeroPadding(dtype="float32", name="zero0")(deltas, mask)
+        x = networks.ZeroPadding(name="zero1")(networks.StepFeatures(dtype="float32", name="features")(x), mask)
         x = layers.Conv1D(16, 5, padding="same", activation="relu", name="conv")(x)
         x = layers.SpatialDropout1D(0.1, name="drop")(x)
-        x = models.AttentionPooling(2, dtype="float32", name="attention")(x, mask)
+        x = networks.AttentionPooling(2, dtype="float32", name="attention")(x, mask)
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny_raw")
 
-    models.MODELS.setdefault("tiny", models.Network(tiny, "for tests"))
-    models.MODELS.setdefault("tiny_raw", models.Network(tiny_raw, "for tests", recipe="strong", standardized=False))
+    networks.MODELS.setdefault("tiny", networks.Network(tiny, "for tests"))
+    networks.MODELS.setdefault("tiny_raw", networks.Network(tiny_raw, "for tests", recipe="strong", standardized=False))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def prepared(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepare
 def tiny_run(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of two epochs."""
     pytest.importorskip("keras")
-    from qdfast.learn.train import train
+    from qdfast.learn.training.train import train
 
     add_tiny()
     out = tmp_path_factory.mktemp("learn") / "run"

@@ -1,5 +1,5 @@
 """Training, evaluation and export of doodle classifiers; Keras is imported by the modules that need it."""
 
-from ..quiet import lower_log_level
+from .._quiet import lower_log_level
 
 lower_log_level()

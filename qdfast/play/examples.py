@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from ..blocks import Source, has_bitmaps, label_of
 from ..client import Client
-from ..doodles import CLASSES, Drawing, doodle
+from ..dataset.shards import Prepared, Rows
+from ..dataset.sources import resolve, source_name
 from ..drawings import Drawings
 from ..errors import DataError
 from ..ndjson import iter_ndjson
+from ..ndjson.blocks import Source, has_bitmaps, label_of
+from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
-from ..shards import Prepared, Rows
-from ..sources import resolve, source_name
 from ..strokes import from_strokes
 
 EXPORTED = "assets.extra/qdfast.json"  # in a version's directory

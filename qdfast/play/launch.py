@@ -13,9 +13,9 @@ from types import FrameType
 
 import uvicorn
 
+from .._quiet import import_tensorflow
 from ..client import Client
 from ..errors import DataError, ServingError
-from ..quiet import import_tensorflow
 from ..serve.address import address, require_free
 from ..serve.versions import newest_version
 from .app import application

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .parameters import BatchingParameters
-from .rows import PIECE, Arrays, as_rows, joined, merge, pieces, rows, split
+from .batch_ops import PIECE, Arrays, as_rows, joined, merge, pieces, rows, split
+from .batching_config import BatchingParameters
 from .servable import RequestError, Signature
 
 WORTH_A_PLACE = 4

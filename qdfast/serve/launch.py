@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from .._quiet import import_tensorflow
 from ..errors import DataError, ServingError
-from ..quiet import import_tensorflow
 from .address import address, require_free
-from .binary import BINARY, POLL_SECONDS, File, Tls, run_binary, say_ready
+from .tf_serving_process import BINARY, POLL_SECONDS, File, Tls, run_binary, say_ready
 from .versions import newest_version
 
 
@@ -121,8 +121,8 @@ def run_embedded(
     Args:
         models: a model directory, whose model is ``name``; or, if that is None, a file that lists models.
     """
+    from .batching_config import DEFAULTS, read_parameters
     from .config import ModelsFile
-    from .parameters import DEFAULTS, read_parameters
     from .tls import server_credentials
 
     require_free(host, port)  # this and the files are looked at before the seconds that TensorFlow takes to import

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..asking import BlockingAsker
 from ..errors import DataError
-from ..query import Asked, Query
+from ..protocol.asking import BlockingAsker
+from ..protocol.query import Asked, Query
 from .predict import answer
 from .servable import RequestError, Servable
 from .versions import find_versions, newest_version

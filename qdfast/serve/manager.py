@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..wire import ModelVersion
+from ..protocol.wire import ModelVersion
 from .config import ModelConfig
 from .model import Model
 from .servable import RequestError, Servable

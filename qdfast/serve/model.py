@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DataError
-from ..wire import ModelVersion
+from ..protocol.wire import ModelVersion
 from .config import ModelConfig
 from .predict import warm_up
 from .servable import Servable

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from .. import wire
 from ..errors import DataError
+from ..protocol import wire
+from .batch_ops import Arrays
 from .batching import always, run_alone
-from .rows import Arrays
 from .servable import RequestError, Servable, Signature
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"

@@ -13,15 +13,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2  # noqa: F401 - reflection looks them up
 
-from ..channel import MODEL_SERVICE, PREDICTION_SERVICE
+from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import ServingError
 from .address import address, require_free
 from .batching import Batcher, run_alone
+from .batching_config import DEFAULTS, BatchingParameters
 from .config import ModelConfig, ModelsFile, one_model
 from .manager import Manager
 from .metrics import Metrics
-from .parameters import DEFAULTS, BatchingParameters
-from .parsing import Parsing
+from .parse_interceptor import Parsing
 from .service import Service
 from .watch import Watcher
 

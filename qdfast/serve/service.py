@@ -18,15 +18,15 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from ..channel import MODEL_SERVICE, PREDICTION_SERVICE
+from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import DataError
+from .batch_ops import Arrays
 from .batching import run_alone
 from .config import model_configs
 from .manager import Manager
 from .predict import answer
-from .refusals import CLASSIFY, REGRESS, refuse, refuse_task
-from .rows import Arrays
 from .servable import RequestError
+from .unsupported_methods import CLASSIFY, REGRESS, refuse, refuse_task
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import sys
 import atheris
 
 import qdfast
-from qdfast import simd
+from qdfast import _simd
 from qdfast._core import LEVELS, best_level
 
 NAMES = LEVELS[: best_level() + 1]
@@ -25,7 +25,7 @@ def one_input(data: bytes) -> None:
     judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson")
     accepted = set()
     for name in NAMES:
-        os.environ[simd.VARIABLE] = name
+        os.environ[_simd.VARIABLE] = name
         d = qdfast.parse_ndjson(data, recognized=recognized, threads=1)
         if not (d.equals(judged) and d.words == judged.words and d.report == judged.report):
             raise AssertionError(f"{name}: {d!r} {d.report} by the scanner, {judged!r} {judged.report} by orjson")

@@ -1,0 +1,277 @@
+"""The command line: `qdfast COMMAND …`. Each command is imported when it runs.
+
+Results go to stdout, all else to stderr. Exit status: 0 success, 1 an error (one line says which), 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import IO, Any
+
+from .._quiet import import_quietly, import_tensorflow
+from ..errors import DataError, Error
+from ..storage.progress import counted
+from .arguments import parser
+from .target import open_model
+
+EXTRAS = {
+    "tensorflow": "train",
+    "keras": "train",
+    "jax": "jax",
+    "matplotlib": "train",
+    "pyarrow": "convert",
+    "sklearn": "train",
+    "scipy": "train",
+    "jinja2": "train",
+    "markupsafe": "train",
+    "grpc": "client",
+    "google": "client",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "prometheus_client": "serve",
+    "tensorflow_serving": "serve",
+    "apache_beam": "beam",
+    "starlette": "play",
+    "uvicorn": "play",
+}
+
+
+def say(line: str) -> None:
+    """One line to stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---- commands ----
+
+
+def _download(a: argparse.Namespace) -> None:
+    from ..quickdraw.download import DEFAULT_URL, download
+
+    if not a.classes and not a.all:
+        raise DataError("name the classes to download, or give --all")
+    if a.classes and a.all:
+        raise DataError("either some classes are named or all are fetched (--all), not both")
+    base_url = a.base_url or DEFAULT_URL
+    for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
+        print(path)
+
+
+def _doodles(a: argparse.Namespace) -> None:
+    from ..quickdraw.doodles import write_doodles
+
+    for path in write_doodles(a.out, classes=a.classes or None, per_class=a.per_class, seed=a.seed):
+        print(path)
+
+
+def _prepare(a: argparse.Namespace) -> None:
+    from ..dataset.shards import SPLITS
+
+    options = {name: getattr(a, name) for name in ("recognized", "label", "validation", "raw")}
+    if a.runner == "beam":
+        import_quietly("apache_beam")
+        from ..dataset import beam
+
+        if a.threads:
+            raise DataError("--threads is for the local runner: Beam's own options say how many workers there are")
+        manifest = beam.prepare(a.sources, a.out, **options, beam_args=a.beam_arg, log=say)
+    else:
+        from ..dataset.prepare import prepare
+
+        if a.beam_arg:
+            raise DataError("--beam-arg is for --runner beam")
+        manifest = prepare(a.sources, a.out, **options, threads=a.threads, log=say).manifest
+    classes = manifest["classes"].values()
+    train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
+    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
+
+
+def _convert(a: argparse.Namespace) -> None:
+    from ..dataset.convert import convert
+
+    if a.format == "tfrecord":
+        import_tensorflow()
+    convert(a.data, a.out, format=a.format, log=print)
+
+
+def _import_keras() -> None:
+    from ..learn.training.train import BACKENDS
+
+    if (backend := os.environ.get("KERAS_BACKEND", BACKENDS[0])) not in BACKENDS:
+        raise DataError(f"KERAS_BACKEND is {backend!r}: it must be {' or '.join(BACKENDS)}")
+    import_quietly("keras")
+
+
+def _models(a: argparse.Namespace) -> None:
+    _import_keras()
+    from ..learn.models.catalogue import catalogue
+
+    print(catalogue(a.classes))
+
+
+def _train(a: argparse.Namespace) -> None:
+    from ..learn.models.baselines import BASELINES
+    from ..learn.training.train import train
+
+    if a.model not in BASELINES:
+        _import_keras()
+        from ..learn.training.launch import on_workers, processes_wanted
+
+        if count := processes_wanted(a.distribute):
+            a.distribute = "multiworker"
+            return on_workers(partial(_status, a), count)
+
+    options = {name: value for name, value in vars(a).items() if name not in ("command", "data", "out")}
+    train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    from ..dataset.sources import load_rows
+    from ..learn.evaluation.evaluate import evaluate
+    from ..learn.evaluation.table import format_table
+    from ..learn.training.runs import RUN, load_run
+    from ..storage.directories import REPORT, output
+
+    output(a.out, REPORT)  # before the long work
+    more = [path for path in a.sources if (path / RUN).exists()]
+    sources = [path for path in a.sources if path not in more]
+    runs = [load_run(path) for path in (a.run_dir, *more)]
+    if not sources:
+        are = "is a run" if len(more) == 1 else "are runs"
+        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} {are}, too")
+    if not all(run.baseline for run in runs):
+        _import_keras()
+    rows = load_rows(
+        sources,
+        recognized=a.recognized,
+        label=a.label,
+        raw=a.raw,
+        split=a.split,
+        trained_on=[run.info["data"] for run in runs],
+        log=say,
+    )
+    print(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
+    say(f"{a.out / 'report.html'}: the same and more, to look at")
+
+
+def _export(a: argparse.Namespace) -> None:
+    import_tensorflow()
+    from ..learn.export.export import export
+
+    print(export(a.run_dir, a.out, top_k=a.top_k))
+
+
+def _serve(a: argparse.Namespace) -> None:
+    from ..serve.launch import serve
+
+    serve(**{name: value for name, value in vars(a).items() if name != "command"})
+
+
+def _predict(a: argparse.Namespace) -> None:
+    from ..dataset.sources import resolve
+    from ..parse_report import explain
+    from .predict import predict
+
+    sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
+    resolve(sources)  # a missing file is said before a model is loaded, or a server waited for
+    with open_model(a) as model:
+        report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
+    say(explain(report))
+    if not report.kept:
+        raise DataError("no drawings to predict")
+
+
+def _play(a: argparse.Namespace) -> None:
+    from ..play import play
+
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port, log=say)
+
+
+def _info(a: argparse.Namespace) -> None:
+    from .info import describe, installation
+
+    if a.gallery:
+        from ..dataset.gallery import gallery
+
+        if not a.paths:
+            raise DataError("--gallery draws what is in a PATH: none is given")
+        shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
+        say(f"{a.gallery}: {shown:,} of {counted(of, 'drawing')}")
+    if not a.paths:
+        print(installation())
+    for i, path in enumerate(a.paths):
+        print("\n" * bool(i) + describe(path, raw=a.raw), flush=True)
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise DataError("standard input is closed")
+    return sys.stdin.buffer
+
+
+COMMANDS = {
+    "download": _download,
+    "doodles": _doodles,
+    "prepare": _prepare,
+    "convert": _convert,
+    "models": _models,
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+    "serve": _serve,
+    "predict": _predict,
+    "play": _play,
+    "info": _info,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started us, for good
+    try:
+        a = parser().parse_args(arguments)
+        if sys.stdout is None:
+            say(f"qdfast {a.command}: error: standard output is closed")
+            return 1
+        return _status(a)
+    except KeyboardInterrupt:  # before the command began
+        say("qdfast: interrupted")
+        return 130
+
+
+def _status(a: argparse.Namespace) -> int:
+    """Run the command of parsed arguments; its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # rather an odd name than none
+    try:
+        COMMANDS[a.command](a)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        say(f"qdfast {a.command}: interrupted")
+        return 130
+    except ModuleNotFoundError as e:
+        extra = EXTRAS.get((e.name or "").split(".")[0])
+        if extra is None:
+            raise
+        say(f"qdfast {a.command}: error: {e.name} is not installed: pip install 'qdfast[{extra}]'")
+        return 1
+    except (Error, OSError) as e:
+        say(f"qdfast {a.command}: error: {_one_line(e)}")
+        return 1
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())

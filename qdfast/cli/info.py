@@ -1,0 +1,183 @@
+"""What a path is, in words: drawings, a prepared directory, a run, a model directory, a report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from .. import _simd
+from .._core import LEVELS, SIDE, best_level
+from ..bitmaps import read_bitmaps
+from ..dataset.shards import Prepared
+from ..drawings import NOT_GIVEN
+from ..errors import DataError
+from ..ndjson import read_ndjson
+from ..ndjson.blocks import BITMAPS, expand, has_bitmaps
+from ..parse_report import explain
+from ..stats import DeltaStats
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
+from ..storage.progress import counted
+
+PACKAGES = (
+    *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
+    *("grpcio", "protobuf", "tensorflow-serving-api"),
+)
+
+
+def installation() -> str:
+    """What is installed, and what parsing runs on.
+
+    Raises:
+        DataError: ``$QDFAST_SIMD`` asks for what there is not.
+    """
+    here = ", ".join(LEVELS[: best_level() + 1])
+    out = {
+        "qdfast": version("qdfast"),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}, {os.cpu_count()} cores",
+        "scanner": f"{LEVELS[_simd.level()]} (this CPU has {here}; ${_simd.VARIABLE} chooses)",
+    }
+    for name in PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            out[name] = "not installed"
+    return "\n".join(f"{name:<11} {value}" for name, value in out.items())
+
+
+def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
+    """Some lines about what is at ``path``.
+
+    Args:
+        raw: ndjson files are raw, and are simplified, as in ``read_ndjson``.
+
+    Raises:
+        DataError: nothing that qdfast writes or reads.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    try:
+        return _describe(path, raw)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise DataError(f"{path}: damaged, or of another version: {type(e).__name__}: {e}") from e
+
+
+def _describe(path: Path, raw: bool) -> str:
+    kind = kind_of(path)
+    if kind == PREPARED:
+        return _prepared(Prepared(path))
+    if kind == RUN:
+        return _run(path)
+    if kind == REPORT:
+        return (path / "report.txt").read_text()
+    if kind == MODEL:
+        return _model(path)
+    if kind == VERSION:
+        return f"{path}: {VERSION}\n{_about(path)}".rstrip()
+    if not path.exists():
+        raise DataError(f"{path}: no such file or directory")
+    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):
+        raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
+    files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
+    return _bitmaps(path, files) if files else _drawings(path, raw)
+
+
+def _drawings(path: Path, raw: bool) -> str:
+    drawings = read_ndjson(path, recognized="any", raw=raw)
+    if not len(drawings) and drawings.report:
+        raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
+    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    lengths = sorted(drawings.lengths.tolist())
+    quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
+    out.append("points a drawing: least {}, median {}, 90 % {}, 99 % {}, most {}".format(*quantiles))
+    given = {"true": 1, "false": 0, "not given": NOT_GIVEN}
+    counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in given.items()]
+    out.append(f"recognized: {', '.join(counts)}")
+    out.append(_stats(drawings.delta_stats()))
+    return "\n".join(out)
+
+
+def _bitmaps(path: Path, files: list[Path]) -> str:
+    found = [read_bitmaps(file) for file in files]
+    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+    n = sum(counts.values())
+    ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
+    width = max(len("class"), *map(len, counts))
+    lines = [
+        f"{path}: bitmaps of {SIDE} x {SIDE} pixels, {counted(n, 'drawing')} in {counted(len(counts), 'class')}",
+        f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
+        f"{'class':{width}}  {'drawings':>10}",
+    ]
+    return "\n".join([*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())])
+
+
+def _stats(stats: DeltaStats) -> str:
+    (mx, my), (sx, sy) = stats.mean, stats.std
+    return (
+        f"steps: {stats.n:,}; dx {mx:.3f} ± {sx:.3f}, dy {my:.3f} ± {sy:.3f} (mean ± standard deviation, pixels of 256)"
+    )
+
+
+def _prepared(data: Prepared) -> str:
+    counts = {split: data.counts(split) for split in ("train", "validation")}
+    width = max(map(len, data.classes))
+    lines = [
+        f"{data.path}: prepared data, {counted(data.manifest['drawings'], 'drawing')} in "
+        f"{counted(len(data.classes), 'class')}, from {counted(len(data.manifest['sources']), 'source')}",
+        f"kind: {data.kind}",
+        f"options: {data.manifest['options']}",
+        f"digest: {data.digest}",
+        *([f"training {_stats(data.stats('train'))}"] if data.kind == "strokes" else []),
+        f"{'class':{width}}  {'train':>10}  {'validation':>10}",
+    ]
+    lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]
+    return "\n".join(lines)
+
+
+def _run(path: Path) -> str:
+    info = orjson.loads((path / "run.json").read_bytes())
+    lines = [f"{path}: a training run"]
+    lines += [f"{name}: {_short(value)}" for name, value in info.items()]
+    log = path / "log.csv"
+    if not log.exists():
+        lines.append("no epoch is finished")
+    else:
+        rows = log.read_text().splitlines()
+        lines += ["", *rows[:1], *rows[1:][-10:]]
+    return "\n".join(lines)
+
+
+def _versions(path: Path) -> list[int]:
+    names = [e.parent.name for e in path.glob("*/saved_model.pb")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def _model(path: Path) -> str:
+    versions = _versions(path)
+    lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
+    return "\n".join([*lines, _about(path / str(versions[-1]))]).rstrip()
+
+
+def _about(version: Path) -> str:
+    about = version / "assets.extra" / "qdfast.json"
+    if not about.exists():
+        return ""
+    return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 20:
+        return ", ".join(map(str, value[:20])) + f", … ({len(value)})"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_short(v)}" for k, v in value.items()) + "}"
+    return str(value)

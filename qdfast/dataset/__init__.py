@@ -1,0 +1,1 @@
+"""Prepared directories: made from sources, mapped back, converted, shown."""

@@ -1,0 +1,188 @@
+"""Prepared drawings in the formats that others read, and these in one another.
+
+A directory of files ``SPLIT-NUMBER-of-COUNT.SUFFIX``, one a shard and split, as Hugging Face's ``load_dataset`` and
+TensorFlow's users expect them, and ``classes.json``: the classes, sorted, as a list. That is written last.
+``converted.json`` says which files these are, by name and size, so that the next call replaces them and no others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from ..bitmaps import AnyDrawings, Bitmaps
+from ..errors import DataError
+from ..ndjson import format_ndjson, read_ndjson
+from ..storage.directories import CONVERTED, output
+from ..storage.files import Directory, only_writer, replacing
+from ..storage.progress import Progress
+from .shards import MANIFEST, SPLITS, open_prepared, read_shard
+
+CLASSES = "classes.json"
+LISTED = "converted.json"
+FORMAT = 1
+FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
+_NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(FORMATS)})")
+
+
+class Part(NamedTuple):
+    """The drawings of a split that a shard has: the shard's number, and how many shards there are."""
+
+    split: str
+    number: int
+    of: int
+    drawings: AnyDrawings
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    format: str,
+    log: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Write the drawings of ``source`` to ``out`` in another format.
+
+    Args:
+        source: a prepared directory, or one that this function has written.
+        out: directory, created if missing; files of an earlier call are replaced when all of the new ones are
+            complete, so that there must be space for both.
+        format: "parquet" or "arrow" (see ``arrow``), "tfrecord" (see ``tfrecord``), or "ndjson", as Google's lines:
+            ``prepare`` takes these back with ``label="word"``.
+        log: called with one line at the end.
+
+    Returns:
+        The files with drawings.
+
+    Raises:
+        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; ``out`` is of another kind (see ``kinds``), or
+            has files that look like a conversion but are not of an earlier call; another process converting to it.
+        OSError: what cannot be read or written. A file is there whole or not at all.
+    """
+    if format not in FORMATS:
+        raise DataError(f"format is {format!r}: it must be one of {', '.join(FORMATS)}")
+    source, out = Path(source), output(out, CONVERTED)
+    if source.resolve() == out.resolve():
+        raise DataError(f"{out}: cannot be both what is converted and what becomes of it")
+    classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
+    write, _ = _functions(format)
+    paths = []
+    sizes = {CLASSES: len(about := orjson.dumps(classes))}
+    with only_writer(out, "converting to"), Progress("convert", total) as progress:
+        there = Directory(out)
+        earlier = _earlier(there)
+        there.clean()
+        with ExitStack() as complete:
+            for part in parts:
+                path = out / f"{part.split}-{part.number:05d}-of-{part.of:05d}.{format}"
+                temporary = complete.enter_context(replacing(path))
+                write(temporary, part.drawings, classes)
+                sizes[path.name] = temporary.stat().st_size
+                paths.append(path)
+                progress.update(len(part.drawings))
+            there.remove(earlier)
+            there.write(LISTED, orjson.dumps({"format": FORMAT, "files": sizes}))
+        there.write(CLASSES, about)
+    log(f"{out}: {progress.done:,.0f} drawings in {len(paths)} files")
+    return paths
+
+
+def _earlier(out: Directory) -> list[str]:
+    """The files of an earlier call. DataError: there are others that look like them, or that were changed since."""
+    found = [(name, size) for name, size in out.sizes().items() if name == CLASSES or _NAME.fullmatch(name)]
+    ours = _listed(out)
+    for name, size in found:
+        if ours.get(name) != size:
+            raise DataError(f"{out.path / name}: not of an earlier conversion, or changed since: it is not replaced")
+    return [name for name, _ in found]
+
+
+def _listed(out: Directory) -> Mapping[str, int]:
+    """What an earlier call has written: bytes by name."""
+    try:
+        about = orjson.loads(out.read(LISTED))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+        return dict(about["files"])
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{out.path / LISTED}: not a file of qdfast, or damaged: {e}") from e
+
+
+def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
+    """The drawings of one file that ``convert`` has written.
+
+    Raises:
+        DataError: not such a file, or a damaged one.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    format = path.suffix[1:]
+    if format not in FORMATS:
+        raise DataError(f"{path}: its name ends in none of {', '.join(f'.{name}' for name in FORMATS)}")
+    _, read = _functions(format)
+    try:
+        return read(path)
+    except ValueError as e:  # DataError, and pyarrow's own
+        raise DataError(f"{path}: {e}") from e
+
+
+def _functions(format: str) -> tuple[Callable[[Path, AnyDrawings, Sequence[str]], None], Callable[[Path], AnyDrawings]]:
+    """What writes, and what reads; imports what they need."""
+    if format == "ndjson":
+        return _write_ndjson, lambda path: read_ndjson(path, recognized="any")
+    if format == "tfrecord":
+        from ..formats import tfrecord
+
+        return tfrecord.write_tfrecord, tfrecord.read_tfrecord
+    from ..formats import arrow
+
+    if format == "arrow":
+        return arrow.write_arrow, arrow.read_arrow
+    return arrow.write_parquet, arrow.read_parquet
+
+
+def _write_ndjson(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
+    if isinstance(drawings, Bitmaps):
+        raise DataError("there are bitmaps, and no strokes to be written as ndjson")
+    path.write_bytes(format_ndjson(drawings))
+
+
+def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[Part]]:
+    """The classes, the number of drawings, and these."""
+    data = open_prepared(source)
+
+    def parts() -> Iterator[Part]:
+        paths = data.shard_paths
+        for number, path in enumerate(paths):
+            drawings, split = read_shard(path)
+            for code, name in enumerate(SPLITS):
+                yield Part(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+
+    return data.classes, data.manifest["drawings"], parts()
+
+
+def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[Part]]:
+    if not (source / CLASSES).exists():
+        what = f"neither prepared ({MANIFEST}) nor converted ({CLASSES})" if source.exists() else "no such directory"
+        raise DataError(f"{source}: {what}")
+    try:
+        classes = orjson.loads((source / CLASSES).read_bytes())
+    except orjson.JSONDecodeError as e:
+        raise DataError(f"{source / CLASSES}: damaged: {e}") from e
+    found = (_NAME.fullmatch(path.name) for path in source.iterdir())
+    names = sorted((name for name in found if name), key=lambda name: int(name[2]))
+
+    def parts() -> Iterator[Part]:
+        for name in names:
+            yield Part(name[1], int(name[2]), int(name[3]), read_converted(source / name[0]))
+
+    return classes, None, parts()

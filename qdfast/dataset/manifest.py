@@ -1,0 +1,141 @@
+"""What a prepared directory knows of its sources: a record each, written when its shards are complete; the manifest.
+
+A source's files carry a key in their names that is made of its digest and all else that they depend on. So a run that
+was killed goes on where it stopped, a source that changed is done again and no other, and the old manifest stays valid
+until the new one replaces it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import reduce
+from typing import Any
+
+import orjson
+
+from ..errors import DataError
+from ..parse_report import add_counts, explain
+from ..stats import DeltaStats
+from ..storage.digests import PIECE
+from ..storage.files import Directory
+from .shard_writer import BITMAPS_PER_PIECE, Classes, Options, Part, Record, add_classes
+from .shards import FORMAT, MANIFEST, Kind
+
+_OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
+
+
+def key_of(xxh3: str, label: str, options: Options) -> str:
+    """16 hex digits that stand for the bytes of a source, the class its name stands for, and the options."""
+    of_file = label if options.label == "file" else ""
+    made_of = [FORMAT, PIECE, BITMAPS_PER_PIECE, xxh3, of_file, options.to_dict()]
+    return hashlib.sha256(orjson.dumps(made_of, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _stem(label: str, key: str) -> str:
+    """How the files of a source are named."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80] + "-" + key
+
+
+def read_records(shards: Directory) -> list[Record]:
+    """The sources finished by earlier runs whose record and shards are whole; a power failure may have cut them."""
+    records = []
+    sizes = shards.sizes()
+    for name in sizes:
+        if _OURS.fullmatch(name) and name.endswith(".json"):
+            with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+                record = orjson.loads(shards.read(name))
+                if all(sizes[s["file"]] == s["bytes"] for s in record["shards"]):
+                    records.append(record)
+    return records
+
+
+def candidates(records: Iterable[Record], size: int, options: Options) -> list[Record]:
+    """The records that may be of a source of ``size`` bytes; its key, for which it must be read, decides."""
+    return [r for r in records if r["size"] == size and r["options"] == options.to_dict()]
+
+
+def commit(part: Part, source: str, size: int, label: str, options: Options, shards: Directory) -> Record:
+    """Give the shards of a whole source their names, and write the record that says they are complete.
+
+    It may be done again, after a failure in the middle of it.
+
+    Raises:
+        DataError: the source, named ``source``, has no drawings.
+    """
+    report = part.report
+    if not report.kept:
+        raise DataError(f"{source}: no drawings: {explain(report)}")
+    key = key_of(part.xxh3, label, options)
+    stem = _stem(label, key)
+    pieces = [piece for piece in part.in_order() if piece.shard]
+    names = [f"{stem}-{piece.number:05d}.safetensors" for piece in pieces]
+    record = {
+        "label": label,
+        "size": size,
+        "xxh3": part.xxh3,
+        "key": key,
+        "options": options.to_dict(),
+        "shards": [{"file": name, **piece.about} for name, piece in zip(names, pieces, strict=True)],
+        "lines": report.to_dict(),
+        "classes": _classes_to_dict(part.classes),
+    }
+    for name, piece in zip(names, pieces, strict=True):
+        try:
+            shards.rename(piece.shard, name)
+        except OSError:
+            if shards.sizes().get(name) != piece.about["bytes"]:
+                raise
+    shards.write(f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
+    return record
+
+
+def _classes_to_dict(classes: Classes) -> dict[str, Any]:
+    return {
+        name: {side: {"drawings": n, "deltas": deltas.to_dict()} for side, (n, deltas) in sides.items()}
+        for name, sides in sorted(classes.items())
+    }
+
+
+def _classes_from_dict(classes: dict[str, Any]) -> Classes:
+    return {
+        name: {side: (of["drawings"], DeltaStats.from_dict(of["deltas"])) for side, of in sides.items()}
+        for name, sides in classes.items()
+    }
+
+
+def finish(out: Directory, shards: Directory, records: Iterable[Record], options: Options, kind: Kind) -> Record:
+    """Write the manifest of ``records`` as ``add`` has them, and remove the files of other sources and options."""
+    records = list(records)
+    classes: Classes = reduce(add_classes, (_classes_from_dict(r["classes"]) for r in records))
+    manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "options": options.to_dict(),
+        "drawings": sum(n for sides in classes.values() for n, _ in sides.values()),
+        "rejected": add_counts(*(r["lines"]["rejected"] for r in records)),
+        "classes": _classes_to_dict(classes),
+        "sources": [{k: v for k, v in r.items() if k not in ("classes", "options")} for r in records],
+    }
+    out.write(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    mine = {s["file"] for r in records for s in r["shards"]}
+    mine |= {f"{_stem(r['label'], r['key'])}.json" for r in records}
+    shards.remove(name for name in shards.sizes() if name not in mine and _OURS.fullmatch(name))
+    return manifest
+
+
+def add(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:
+    """Add the record of a source to those of a call, by key, unless it is there; ``said``: what the log says of it."""
+    key = record["key"]
+    if key in records:
+        log(f"{source}: left out: the same as {records[key]['source']}")
+    else:
+        records[key] = {"source": source, **record}
+        log(f"{source}: {said}")
+
+
+def as_before(record: Record) -> str:
+    """What the log says of a source that an earlier run prepared."""
+    return f"{record['lines']['kept']:,} drawings, as prepared before"

@@ -1,0 +1,116 @@
+"""Files to a prepared directory, by the threads of this machine: shards, statistics, a split, and a manifest.
+
+The result is a function of the sources' bytes and the options: see ``pieces`` for the shards, ``records`` for what
+happens when it is run again, ``beam`` for more than one machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from ..ndjson import Recognized
+from ..ndjson.blocks import FileBlocks, expand, has_bitmaps, label_of
+from ..ndjson.parser import ParserPool
+from ..parse_report import explain
+from ..storage.digests import digest_of, digests_of
+from ..storage.directories import PREPARED, output
+from ..storage.files import Directory, only_writer, remove_temporaries
+from ..storage.progress import Progress
+from .labels import Label
+from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
+from .shard_writer import Options, Part, Record, bitmaps_of, strokes_of, write_pieces
+from .shards import SHARDS, Prepared
+
+
+def prepare(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    recognized: Recognized = "only",
+    label: Label = "file",
+    validation: float = 0.1,
+    raw: bool = False,
+    threads: int | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Prepared:
+    """Prepare files for training. See the module for what happens when it is run again.
+
+    Args:
+        sources: paths of .ndjson or .ndjson.gz files, or directories of them; or of Google's bitmaps, .npy files of
+            uint8 (n, 784), which have no strokes, for networks that take bitmaps.
+        out: the directory to write; it becomes what this call says, and files of earlier calls that are not part
+            of that are removed.
+        recognized: as in ``read_ndjson``.
+        label: the class of a drawing is the "file"'s name, or the line's "word".
+        validation: the share of drawings in the validation split. Which ones: a hash of the strokes (or pixels), so
+            equal drawings are on the same side whatever else is added.
+        raw: the ndjson sources are raw, and are simplified, as in ``read_ndjson``.
+        threads: parsing threads; default: one per core.
+        log: called with one line per source.
+
+    Raises:
+        DataError: no sources, a source without drawings or that is no regular file, strokes and bitmaps together, an
+            argument out of range, ``out`` of another kind (see ``kinds``), another process preparing it.
+        OSError: what cannot be read or written. No half-written file is left under a final name.
+    """
+    options = Options(recognized, label, validation, raw)
+    paths = regular_files(sources)
+    out = output(out, PREPARED)
+    with only_writer(out, "preparing"):
+        shards = Directory(out / SHARDS)
+        shards.make()
+        remove_temporaries(out)
+        shards.clean()
+        known = read_records(shards)
+        records: dict[str, Record] = {}
+        size = sum(p.stat().st_size for p in paths)
+        with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
+            for path in paths:
+                record = _known(path, options, known)
+                if record:
+                    progress.update(record["size"])
+                    said = as_before(record)
+                else:
+                    record, said = _prepare(path, options, shards, pool, progress)
+                    known.append(record)
+                add(records, str(path), record, said, log)
+        finish(Directory(out), shards, records.values(), options, "bitmaps" if has_bitmaps(paths[0]) else "strokes")
+    return Prepared(out)
+
+
+def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that ``sources`` name, in order; arguments and errors as of ``prepare``."""
+    paths = [Path(p) for p in expand(sources, bitmaps=True)]  # type: ignore[arg-type]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
+        if has_bitmaps(path) != has_bitmaps(paths[0]):
+            raise DataError(f"{path} and {paths[0]}: bitmaps and strokes cannot be prepared together")
+    return paths
+
+
+def _known(path: Path, options: Options, records: list[Record]) -> Record | None:
+    """The record of exactly this source, if it was prepared before."""
+    found = candidates(records, path.stat().st_size, options)
+    key = key_of(digest_of(path), label_of(path), options) if found else None
+    return next((record for record in found if record["key"] == key), None)
+
+
+def _prepare(
+    path: Path, options: Options, shards: Directory, pool: ParserPool, progress: Progress
+) -> tuple[Record, str]:
+    """The record of a source, and what the log says of it."""
+    label = label_of(path)
+    if has_bitmaps(path):
+        part = write_pieces(bitmaps_of(path, options), options, shards, pool)
+        size, digests = path.stat().st_size, digests_of(path)
+        progress.update(size)
+    else:
+        blocks = FileBlocks(path, digest=True, seen=progress.update)
+        part = write_pieces(strokes_of(blocks, label, options, pool), options, shards, pool)
+        size, digests = blocks.size, blocks.digests
+    part += Part(digests=digests)
+    return commit(part, str(path), size, label, options, shards), explain(part.report)

@@ -1,0 +1,187 @@
+"""Sources to shards, piece by piece: what preparing is, wherever it runs.
+
+A line belongs to the piece of its source that it begins in, and the drawings of a piece are one shard. So a shard is a
+function of some bytes of the source and the options, whoever reads them and in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bitmaps import AnyDrawings, concat_any
+from ..drawings import Drawings
+from ..errors import DataError
+from ..ndjson import Recognized, read_blocks
+from ..ndjson.blocks import FileBlocks
+from ..ndjson.parser import ParserPool
+from ..parse_report import ParseReport, merge
+from ..stats import DeltaStats
+from ..storage.digests import join_digests
+from ..storage.files import Directory, temporary_name
+from .labels import LABELS, Label, labelled, labelled_bitmaps
+from .shards import SPLITS, write_shard
+
+BITMAPS_PER_PIECE = 1 << 16
+
+Record: TypeAlias = dict[str, Any]
+Classes: TypeAlias = Mapping[str, Mapping[str, tuple[int, DeltaStats]]]
+"""Drawings and sums of deltas by class and split."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the shards depend on beside the sources."""
+
+    recognized: Recognized = "only"
+    label: Label = "file"
+    validation: float = 0.1
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise DataError(f"label is {self.label!r}: it must be one of {', '.join(map(repr, LABELS))}")
+        if not 0 <= self.validation < 1:
+            raise DataError(f"validation is {self.validation}: it must be a fraction, at least 0 and below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def split(self, drawings: AnyDrawings) -> NDArray[np.uint8]:
+        """uint8 (N,): the split each belongs to, an index into ``SPLITS``; a function of strokes or pixels alone."""
+        return (drawings.hashes() < np.uint64(int(self.validation * 2**64))).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What became of a piece of a source.
+
+    Attributes:
+        number: which one.
+        lines: how many it has, blank ones too; 0 of bitmaps.
+        report: of them, counted from its first.
+        shard: the name of the file with its drawings, still a temporary one; "" if it has none.
+        about: what the manifest says of that file.
+    """
+
+    number: int
+    lines: int
+    report: ParseReport
+    shard: str = ""
+    about: Record = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pieces of a source, prepared. Parts of one source add up: in any order, without rounding."""
+
+    pieces: tuple[Piece, ...] = ()
+    classes: Classes = field(default_factory=dict)
+    digests: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __add__(self, other: Part) -> Part:
+        return Part(
+            (*self.pieces, *other.pieces), add_classes(self.classes, other.classes), {**self.digests, **other.digests}
+        )
+
+    def in_order(self) -> list[Piece]:
+        """The pieces in the order of the source."""
+        return sorted(self.pieces, key=lambda piece: piece.number)
+
+    @property
+    def xxh3(self) -> str:
+        """The digest of the source, of which these are all pieces."""
+        return join_digests(self.digests)
+
+    @property
+    def report(self) -> ParseReport:
+        """Of all lines of the source, of which these are all pieces."""
+        reports, lines = [], 0
+        for piece in self.in_order():
+            reports.append(piece.report.after(lines))
+            lines += piece.lines
+        return merge(reports)
+
+
+def add_classes(some: Classes, others: Classes) -> Classes:
+    """The sums of both."""
+    out = dict(some)
+    for name, sides in others.items():
+        mine = out.get(name)
+        out[name] = {s: (n + mine[s][0], deltas + mine[s][1]) for s, (n, deltas) in sides.items()} if mine else sides
+    return out
+
+
+Numbered: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
+"""A batch of drawings: its piece, the number of its first line and how many it has, the drawings, their report."""
+
+
+def strokes_of(blocks: FileBlocks, label: str, options: Options, pool: ParserPool) -> Iterator[Numbered]:
+    """The drawings in the lines of a source; ``label`` is what its name stands for."""
+    parts = read_blocks(blocks, pool, options.recognized, "count", "auto", options.raw)
+    for piece, line, lines, drawings, report in parts:
+        assert drawings is not None
+        drawings.report = report
+        yield piece, line, lines, *labelled(drawings, options.label, label)
+
+
+def bitmaps_of(path: Path, options: Options) -> Iterator[Numbered]:
+    """The drawings of a file of bitmaps. DataError: it is not such a file, or ``options`` ask for their words."""
+    whole = labelled_bitmaps(path, options.label)
+    for number, start in enumerate(range(0, len(whole), BITMAPS_PER_PIECE)):
+        batch = whole[start : start + BITMAPS_PER_PIECE]
+        yield number, 1, 0, batch, ParseReport(kept=len(batch))
+
+
+def write_pieces(batches: Iterable[Numbered], options: Options, shards: Directory, pool: ParserPool) -> Part:
+    """Write the drawings of each piece as a shard, under a temporary name; on an error, leave none."""
+    writing: deque[Future[Part]] = deque()
+    names: list[str] = []
+    part = Part()
+    try:
+        for number, found in groupby(batches, key=lambda batch: batch[0]):
+            _, first, counts, drawings, reports = zip(*found, strict=True)
+            piece = Piece(number, sum(counts), merge(reports).after(1 - first[0]))
+            if not piece.report.kept:
+                part += Part((piece,))
+                continue
+            names.append(temporary_name())
+            piece = replace(piece, shard=names[-1])
+            writing.append(pool.submit(_write, piece, drawings, options, shards))
+            if len(writing) > pool.threads:
+                part += writing.popleft().result()
+        while writing:
+            part += writing.popleft().result()
+    except BaseException:
+        wait(writing)
+        shards.remove(names)
+        raise
+    return part
+
+
+def _write(piece: Piece, batches: Sequence[AnyDrawings], options: Options, shards: Directory) -> Part:
+    shard = concat_any(batches)
+    split = options.split(shard)
+    group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
+    groups = len(shard.words) * len(SPLITS)
+    counts = np.bincount(group, minlength=groups).tolist()
+    about: Record = {"drawings": len(shard)}
+    if isinstance(shard, Drawings):
+        about["points"] = len(shard.x)
+        stats = shard._group_stats(group, groups)
+    else:
+        stats = [DeltaStats()] * groups
+    with shards.create(piece.shard) as file:
+        about["bytes"] = write_shard(file, shard, split)
+    classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
+    for g, sums in enumerate(zip(counts, stats, strict=True)):
+        classes.setdefault(shard.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
+    return Part((replace(piece, about=about),), classes)

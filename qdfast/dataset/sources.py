@@ -1,0 +1,134 @@
+"""What ``evaluate`` and ``predict`` take: ndjson files, .npy files of bitmaps and prepared directories alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from ..bitmaps import AnyDrawings, read_bitmaps
+from ..errors import DataError
+from ..ndjson import Recognized, iter_ndjson, read_ndjson
+from ..ndjson.blocks import Source, expand, has_bitmaps, label_of, name_of
+from ..ndjson.parser import ParserPool
+from ..parse_report import ParseReport, explain
+from ..storage.digests import digest_of
+from ..storage.progress import counted
+from .labels import Label, labelled, labelled_bitmaps
+from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
+
+Path_ = str | os.PathLike[str]
+
+_BATCH = 8192  # drawings that a mapped file is read by
+
+
+def _is_prepared(source: Path_) -> bool:
+    return (Path(source) / MANIFEST).exists()
+
+
+def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
+    """Prepared directories opened, other directories as the ndjson or .npy files in them, in order.
+
+    Raises:
+        DataError, OSError: a source that is not there, or a directory without any.
+    """
+    found: list[Prepared | Source] = []
+    for source in sources:
+        if isinstance(source, str | os.PathLike) and _is_prepared(source):
+            found.append(open_prepared(source))
+        else:
+            found += expand(source, bitmaps=True)
+    return found
+
+
+def source_name(source: Prepared | Source) -> str:
+    """What to call a source in messages."""
+    return str(source.path) if isinstance(source, Prepared) else name_of(source)
+
+
+def load_rows(
+    sources: Sequence[Path_],
+    *,
+    recognized: Recognized = "only",
+    label: Label = "file",
+    raw: bool = False,
+    split: Split | Literal["auto"] = "auto",
+    trained_on: Sequence[Mapping[str, Any]] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> Rows:
+    """Labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
+
+    Args:
+        recognized, label, raw: as in ``prepare``; to a prepared directory this was done when it was prepared.
+        split: of prepared directories. "auto": "validation" of those that networks were trained on, also if more was
+            prepared there since (a drawing stays on its side), else "all".
+        trained_on: ``path`` and ``digest`` of the prepared directory of each network that is to be judged; the log says
+            where drawings were trained on.
+        log: called with one line per source.
+
+    Raises:
+        DataError: a source without drawings, or that is not what it should be, or has no such split.
+        OSError: a source that cannot be read.
+    """
+    parts = []
+    resolved = resolve(sources)
+    for source in resolved:
+        if split not in ("auto", "all") and not isinstance(source, Prepared):
+            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+    for source in resolved:
+        if isinstance(source, Prepared):
+            known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
+            chosen = split if split != "auto" else "validation" if known else "all"
+            rows = source.rows(chosen)
+            of = "all splits" if chosen == "all" else f"{chosen} split"
+            log(f"{source.path}: {counted(len(rows), 'drawing')} ({of})")
+            if known and chosen != "validation":
+                log(f"{source.path}: the network was trained on some of these")
+            parts.append(rows)
+            continue
+        drawings, report = _read(source, recognized, label, raw)
+        if not len(drawings):
+            raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
+        log(f"{source_name(source)}: {explain(report)}")
+        for data in dict.fromkeys(t["path"] for t in trained_on):
+            if _was_trained_on(source, data):
+                log(f"{source_name(source)}: the network was trained on most of these; {data} knows on which")
+        parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
+    return Rows.merge(parts)
+
+
+def _read(source: Source, recognized: Recognized, label: Label, raw: bool) -> tuple[AnyDrawings, ParseReport]:
+    if not has_bitmaps(source):
+        return labelled(read_ndjson(source, recognized=recognized, raw=raw), label, label_of(source))
+    bitmaps = labelled_bitmaps(source, label)
+    return bitmaps, ParseReport(kept=len(bitmaps))
+
+
+def _was_trained_on(path: Source, data: str) -> bool:
+    """Whether the file is a source of the prepared directory ``data``, as far as that is still there."""
+    if not isinstance(path, Path) or not _is_prepared(data):
+        return False
+    sources = open_prepared(data).manifest["sources"]
+    if path.stat().st_size not in [s["size"] for s in sources]:
+        return False
+    return digest_of(path) in [s["xxh3"] for s in sources]
+
+
+def batches_of(
+    source: Prepared | Source, recognized: Recognized, pool: ParserPool, *, raw: bool = False
+) -> Iterator[AnyDrawings]:
+    """All drawings of a source that ``resolve`` has found, in order, in batches of some thousand; constant memory.
+
+    Each batch of ndjson carries its report. A prepared directory gives all of its splits.
+    """
+    if isinstance(source, Prepared):
+        wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)
+    elif has_bitmaps(source):
+        wholes = [read_bitmaps(source)]
+    else:
+        yield from iter_ndjson(source, recognized=recognized, raw=raw, pool=pool)
+        return
+    for whole in wholes:
+        for start in range(0, len(whole), _BATCH):
+            yield whole[start : start + _BATCH]

@@ -1,0 +1,1 @@
+"""Other forms of the same drawings: Arrow and Parquet, TFRecord."""

@@ -1,0 +1,120 @@
+"""Drawings as Arrow tables, for whatever reads Arrow or Parquet, and back.
+
+==============  ==================================================================================================
+``drawing``     list of strokes, each a struct of ``x`` and ``y``: lists of uint8, as in Google's simplified files
+``bitmap``      in place of that where there are only bitmaps: 784 uint8, rows from the top, 0 paper to 255 ink
+``word``        string: the class
+``label``       int32: the class as an index into all classes, sorted; -1 where it is none of them
+``key_id``      uint64, null where not given; this and what follows only with ``drawing``
+``recognized``  bool, null where not given
+``countrycode`` string, null where not given
+``timestamp``   timestamp in µs, UTC, null where not given
+==============  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from .._core import SIDE
+from ..bitmaps import AnyDrawings, Bitmaps
+from ..drawings import COLUMNS, NO_TIMESTAMP, NOT_GIVEN, Drawings
+from ..errors import DataError
+
+
+def to_arrow(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
+    """The table of the module's text; coordinates are not copied."""
+    codes = {name: code for code, name in enumerate(classes)}
+    labels = np.array([codes.get(word, -1) for word in drawings.words], np.int32)[drawings.word_codes]
+    classed = {"word": pa.array(drawings.words).take(pa.array(drawings.word_codes)), "label": pa.array(labels)}
+    if isinstance(drawings, Bitmaps):
+        pixels = pa.array(drawings.pixels.reshape(-1))
+        return pa.table({"bitmap": pa.FixedSizeListArray.from_arrays(pixels, SIDE * SIDE), **classed})
+    points = pa.array(drawings.stroke_offsets.astype(np.int32))
+    x, y = (pa.ListArray.from_arrays(points, pa.array(values)) for values in (drawings.x, drawings.y))
+    strokes = pa.StructArray.from_arrays([x, y], ["x", "y"])
+    recognized, country, time = drawings.recognized, drawings.countrycode, drawings.timestamp
+    return pa.table(
+        {
+            "drawing": pa.ListArray.from_arrays(pa.array(drawings.drawing_offsets.astype(np.int32)), strokes),
+            **classed,
+            "key_id": pa.array(drawings.key_id, mask=drawings.key_id == 0),
+            "recognized": pa.array(recognized == 1, mask=recognized == NOT_GIVEN),
+            "countrycode": pa.array(country, pa.binary(), mask=country == b"").cast(pa.string()),
+            "timestamp": pa.array(time, pa.timestamp("us", "UTC"), mask=time == NO_TIMESTAMP),
+        }
+    )
+
+
+def from_arrow(table: pa.Table) -> AnyDrawings:
+    """What ``to_arrow`` was given.
+
+    Raises:
+        DataError: a column is missing, or not what it should be.
+    """
+    try:
+        columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+        words = pa.chunked_array([columns["word"]]).dictionary_encode().combine_chunks()
+        names = {"words": words.dictionary.to_pylist() or ("",), "word_codes": words.indices.to_numpy()}
+        if "bitmap" in columns:
+            return Bitmaps(columns["bitmap"].flatten().to_numpy().reshape(-1, SIDE, SIDE), **names)
+        drawing_offsets, strokes = _list(columns["drawing"])
+        stroke_offsets, x = _list(strokes.field("x"))
+        y_offsets, y = _list(strokes.field("y"))
+        if not np.array_equal(y_offsets, stroke_offsets):
+            raise DataError("strokes have other numbers of x than of y")
+        return Drawings(
+            x.to_numpy(),
+            y.to_numpy(),
+            stroke_offsets,
+            drawing_offsets,
+            key_id=_filled(columns["key_id"], "key_id"),
+            recognized=_filled(columns["recognized"].cast(pa.uint8()), "recognized"),
+            countrycode=_filled(columns["countrycode"].cast(pa.binary()), "countrycode"),
+            timestamp=_filled(columns["timestamp"].cast(pa.int64()), "timestamp"),
+            **names,
+        )
+    except (pa.ArrowException, KeyError, AttributeError) as e:
+        raise DataError(f"not a table of drawings: {e}") from e
+
+
+def _list(array: pa.ListArray) -> tuple[NDArray[np.int64], Any]:
+    """Offsets from 0, and the values between them."""
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], array.values.slice(offsets[0], offsets[-1] - offsets[0])
+
+
+def _filled(array: pa.Array, name: str) -> NDArray[Any]:
+    dtype, missing = COLUMNS[name]
+    return np.asarray(array.fill_null(missing).to_numpy(zero_copy_only=False), dtype)
+
+
+def write_parquet(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
+    """One file, compressed by zstd."""
+    pa.parquet.write_table(to_arrow(drawings, classes), path, compression="zstd")
+
+
+def read_parquet(path: Path) -> AnyDrawings:
+    """As ``from_arrow``."""
+    return from_arrow(pa.parquet.ParquetFile(path).read())
+
+
+def write_arrow(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
+    """One Arrow IPC file, uncompressed, so that it can be mapped."""
+    table = to_arrow(drawings, classes)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_arrow(path: Path) -> AnyDrawings:
+    """As ``from_arrow``; the file is mapped."""
+    with pa.memory_map(str(path)) as file:
+        return from_arrow(pa.ipc.open_file(file).read_all())

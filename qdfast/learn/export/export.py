@@ -1,0 +1,188 @@
+"""A trained network as a SavedModel that holds everything its answers depend on, for TensorFlow Serving.
+
+Its inputs are raw integer deltas and lengths, or bitmaps: cutting, standardization and class names are inside, so no
+client can get them wrong. Wrong shapes and lengths are refused in the graph (see ``graph``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..._quiet import import_tensorflow
+from ...errors import DataError
+from ...storage.directories import MODEL, output
+from ...storage.files import TEMPORARY, only_writer
+from ..training.batches import DeltaFeed
+from ..training.runs import Run, first_line, load_run
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from .serving_graph import ServedInput
+
+OUTPUTS = {
+    "serving_default": "probabilities float32 (B, C), ordered as classes",
+    "top_k": "labels string, scores float32 (B, k), likeliest first",
+}
+"""The signatures and what they answer."""
+
+LARGEST = 2**63 - 1  # version that a server takes
+
+
+def export(
+    run: Run | str | os.PathLike[str],
+    model_dir: str | os.PathLike[str],
+    *,
+    top_k: int = 10,
+    version: int | None = None,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Publish the best network of a run as ``model_dir/<version>``; a server that watches ``model_dir`` takes it up.
+
+    The directory is complete when it gets its name. Whatever backend and precision the network was trained with, it is
+    exported as float32 and through TensorFlow, without cuDNN, and so runs with and without a GPU.
+
+    Args:
+        model_dir: created if missing; its name is what the model is usually served as.
+        top_k: answers per drawing of the signature ``top_k``; never more than there are classes.
+        version: a positive number; default: one more than the largest there.
+        log: called with a line about what was left out, if anything.
+
+    Returns:
+        The directory of the new version.
+
+    Raises:
+        DataError: the run has no finished epoch, or is not of a network; ``model_dir`` is of another kind (see
+            ``kinds``), the version exists, another process is exporting there, or this process runs Keras on another
+            backend.
+        OSError: it cannot be written.
+    """
+    if top_k < 1:
+        raise DataError(f"top_k is {top_k}: it must be at least 1")
+    if version is not None and not 1 <= version <= LARGEST:
+        raise DataError(f"version is {version}: it must be 1 to {LARGEST}")
+    run = run if isinstance(run, Run) else load_run(run)
+    if run.baseline:
+        raise DataError(
+            f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
+            "served; networks can, among them bitmap_cnn, which takes bitmaps too"
+        )
+    model_dir = output(model_dir, MODEL)
+    _use_tensorflow()
+    with only_writer(model_dir, "exporting to"):
+        for stale in model_dir.iterdir():
+            if re.fullmatch(re.escape(TEMPORARY) + r"\d+-\d+", stale.name) and stale.is_dir():
+                shutil.rmtree(stale)
+        names = [d.name for d in model_dir.iterdir() if d.is_dir() and d.name.isascii() and d.name.isdigit()]
+        there = [int(name) for name in names if int(name) < LARGEST]
+        version = max(there, default=0) + 1 if version is None else version
+        if version in there:
+            raise DataError(f"{model_dir / str(version)}: this version exists")
+        # Not a number: a server that watches the directory passes it over.
+        temporary = model_dir / f"{TEMPORARY}{os.getpid()}-{version}"
+        try:
+            _write(run, temporary, top_k, log)
+            temporary.rename(model_dir / str(version))
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return model_dir / str(version)
+
+
+def _use_tensorflow() -> None:
+    import_tensorflow()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise DataError(
+            f"this process runs Keras on {keras.backend.backend()}: export in one with KERAS_BACKEND=tensorflow"
+        )
+
+
+def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None:
+    import keras
+    import tensorflow as tf
+
+    served = _served_input(run)
+    module = _module(run, served, top_k)
+    try:
+        tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in OUTPUTS})
+    except tf.errors.OpError as e:  # a full disk comes as ResourceExhaustedError
+        reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
+    extra = path / "assets.extra"
+    extra.mkdir()
+    about = {
+        "run": run.name,
+        "model": run.arguments["model"],
+        "classes": run.classes,
+        "signatures": {name: f"{served.signature} -> {outputs}" for name, outputs in OUTPUTS.items()},
+        **served.about(),
+        "temperature": run.temperature,
+        "top_k": min(top_k, len(run.classes)),
+        "data": {key: value for key, value in run.info["data"].items() if key != "path"},
+        "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    (extra / "qdfast.json").write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    try:
+        _write_warmup(extra / "tf_serving_warmup_requests", served)
+    except ImportError as e:
+        log(f"no warm-up requests in the SavedModel: tensorflow-serving-api cannot be imported ({first_line(e)})")
+
+
+def _served_input(run: Run) -> ServedInput:
+    from .serving_graph import BitmapInput, DeltaInput
+
+    feed = run.feed
+    return DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
+
+
+def _module(run: Run, served: ServedInput, top_k: int) -> Any:
+    """The network between what is served and named classes, as a ``tf.Module`` with a function for each signature."""
+    import tensorflow as tf
+
+    net = run.load_model(export=True)
+    k = min(top_k, len(run.classes))
+
+    class Classifier(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            # The weights, not the network: as an attribute, it would have every weight saved under two names, and
+            # TensorFlow's C++ loader would restore the one the functions do not use.
+            self.weights = [w.value for w in net.weights]
+            self.served = served
+
+        @tf.function(input_signature=served.specs)  # type: ignore[untyped-decorator]
+        def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"probabilities": net(self.served(*inputs), training=False)}
+
+        @tf.function(input_signature=served.specs)  # type: ignore[untyped-decorator]
+        def top_k(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            scores, index = tf.math.top_k(net(self.served(*inputs), training=False), k)
+            return {"labels": tf.gather(tf.constant(run.classes), index), "scores": scores}
+
+    return Classifier()
+
+
+def _write_warmup(path: Path, served: ServedInput) -> None:
+    """Requests that TensorFlow Serving sends itself before it takes up a version, so that no client's is the first."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature in OUTPUTS:
+            for inputs in served.examples():
+                request = predict_pb2.PredictRequest()
+                request.model_spec.signature_name = signature
+                for name, array in inputs.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+                log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+                writer.write(log.SerializeToString())

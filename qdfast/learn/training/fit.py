@@ -1,0 +1,123 @@
+"""Fit one of scikit-learn's classifiers to prepared drawings, as a run like that of a network.
+
+There is nothing between its beginning and its end to continue from: it is one epoch, and a run that was killed begins
+again. Of the figures of an epoch it has those of the validation split and the time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ...dataset.shards import Prepared, Rows, open_prepared
+from ...errors import DataError
+from ...storage.files import only_writer
+from ...storage.progress import Progress, duration
+from ..evaluation.evaluate import predict_rows
+from ..evaluation.metrics import score
+from ..models.baselines import BASELINES, Baseline
+from .batches import check_rows, without_drawings
+from .runs import (
+    FITTED,
+    Epoch,
+    Run,
+    Trained,
+    installed,
+    read_history,
+    run_info,
+    start_run,
+    write_history,
+    write_log,
+)
+
+SEEDS = 2**31  # from 0, as of networks
+
+
+def fit(
+    data: Prepared | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str,
+    seed: int = 42,
+    of_networks: Mapping[str, object] | None = None,
+    log: Callable[[str], None] = print,
+) -> Trained:
+    """Fit to the training split, and judge by the validation split, which decides nothing.
+
+    Called again, it leaves a finished run as it is.
+
+    Args:
+        data: a prepared directory; strokes are drawn as bitmaps.
+        out: the run directory, created if missing.
+        model: a name in ``baselines.BASELINES``.
+        seed: of all that is left to chance.
+        of_networks: options that only networks have, by name; all must be None.
+        log: called with one line at the beginning and at the end.
+
+    Raises:
+        DataError: arguments, data or ``out`` unfit for it, too many drawings for the memory of this machine; ``out`` is
+            the run of other arguments or data, or another process is training in it.
+    """
+    kind = BASELINES[model]
+    if given := [name for name, value in (of_networks or {}).items() if value is not None]:
+        raise DataError(f"{model} is not a network: it has no {', '.join(given)}")
+    if not 0 <= seed < SEEDS:
+        raise DataError(f"seed is {seed}: it must be 0 to {SEEDS - 1}")
+    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    training, validation, classes = prepared.rows("train"), prepared.rows("validation"), len(prepared.classes)
+    check_rows("bitmaps", prepared, training, validation, model)
+    if reason := kind.obstacle(len(training), classes):
+        raise DataError(f"{prepared.path}: {model}: {reason}")
+    about = run_info(
+        {"model": model, **kind.options, "seed": seed},
+        prepared,
+        training,
+        validation,
+        parameters=kind.parameters(classes),
+        backend="scikit-learn",
+        packages=("scikit-learn",),
+    )
+    baseline = kind(classes, seed=seed, **kind.options)
+    with only_writer(Path(out), "training in"):
+        run = start_run(Path(out), about)
+        history = read_history(run.path)
+        log(
+            f"{run.path}: {model} of scikit-learn {installed('scikit-learn')}, {classes} classes, "
+            f"{len(training):,} drawings to train on, {len(validation):,} to validate"
+            + ("; it is finished" if history else "")
+        )
+        if few := without_drawings(validation):
+            log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
+        if not history:
+            history = [_epoch(baseline, training, validation, run, log)]
+            write_history(run.path, history, run.path / FITTED)
+        write_log(run.path, history)
+
+    best = history[0]
+    log(
+        f"{run.path}: finished in {duration(best['seconds'])}; validation top-1 {best['val_top1']:.2%}, "
+        f"top-3 {best['val_top3']:.2%}, loss {best['val_loss']:.4f}"
+    )
+    return Trained(run.path, 1, 1, best, "finished")
+
+
+def _epoch(baseline: Baseline, training: Rows, validation: Rows, run: Run, log: Callable[[str], None]) -> Epoch:
+    """Fit, validate and save; the figures are ``runs.JUDGED``."""
+    begun = time.monotonic()
+    if said := baseline.fit(training.bitmaps(np.arange(len(training))), training.labels):
+        log(f"{run.path}: scikit-learn says: {said}")
+    with Progress("validation", len(validation)) as progress:
+        probabilities = predict_rows(baseline, validation, run.feed, progress=progress)
+    judged = score(probabilities, validation.labels, training.classes)
+    baseline.save(run.path / FITTED)
+    return {
+        "epoch": 1,
+        "val_loss": judged["loss"],
+        "val_top1": judged["top1"],
+        "val_top3": judged["top3"],
+        "seconds": round(time.monotonic() - begun, 3),
+    }

@@ -1,0 +1,54 @@
+"""Prepared drawings as a ``tf.data.Dataset``, for who trains a network of his own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import tensorflow as tf
+
+from ..._core import SIDE
+from ...dataset.shards import Prepared, Split
+from .batches import BitmapFeed, DeltaFeed, Feed, bucket_lengths, check_range, row_order, training_order
+
+
+def as_tf_dataset(
+    data: Prepared,
+    split: Split,
+    *,
+    batch: int,
+    max_len: int,
+    buckets: Sequence[int],
+    standardized: bool,
+    seed: int | None,
+) -> Any:
+    """As ``Prepared.as_tf_dataset``."""
+    check_range("batch", batch, 1)
+    bucket_lengths(max_len, buckets)
+    if seed is not None:
+        check_range("seed", seed, 0)
+    rows = data.rows(split)
+    feed: Feed
+    if data.kind == "bitmaps":
+        feed = BitmapFeed()
+        inputs = {"bitmaps": tf.TensorSpec((None, SIDE, SIDE), tf.uint8)}
+    else:
+        feed = DeltaFeed(data.stats("train") if standardized else None, max_len, buckets)
+        deltas = tf.TensorSpec((None, None if feed.buckets else max_len, 3), tf.float32)
+        inputs = {"deltas": deltas, "lengths": tf.TensorSpec((None,), tf.int32)}
+    epochs = count(1)
+
+    def batches() -> Iterator[tuple[dict[str, Any], Any]]:
+        options: dict[str, Any] = {"batch": batch, "max_len": feed.max_len, "buckets": feed.buckets}
+        lengths = feed.lengths(rows)
+        order = (
+            row_order(lengths, **options)
+            if seed is None
+            else training_order(lengths, **options, seed=seed, epoch=next(epochs))
+        )
+        for group in order:
+            yield feed.inputs(rows, group), rows.labels[group.rows]
+
+    signature = inputs, tf.TensorSpec((None,), tf.int32)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)

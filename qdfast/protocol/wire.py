@@ -1,0 +1,373 @@
+"""NumPy arrays <-> TensorFlow's tensor messages, and TensorFlow Serving's requests and responses made of them.
+
+Only messages and arrays: no transport, no TensorFlow. The functions take this package's messages (``tfs_pb2``) as well
+as the official ones of ``tensorflow`` and ``tensorflow-serving-api``, whose fields are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from . import tfs_pb2 as pb
+
+MAX_FILL = 1 << 24
+"""Elements that a tensor may have whose message holds fewer values, the last one standing for the rest. A message
+of 30 bytes could otherwise ask its reader for any amount of memory."""
+
+MAX_RANK = 32
+
+SIGNATURE_DEF = "signature_def"
+"""The one field of a model's metadata that there is."""
+
+# DataType -> (dtype of tensor_content, the repeated field that holds values one by one)
+_NUMBERS: dict[int, tuple[np.dtype[Any], str]] = {
+    pb.DT_FLOAT: (np.dtype("<f4"), "float_val"),
+    pb.DT_DOUBLE: (np.dtype("<f8"), "double_val"),
+    pb.DT_HALF: (np.dtype("<f2"), "half_val"),
+    pb.DT_COMPLEX64: (np.dtype("<c8"), "scomplex_val"),
+    pb.DT_COMPLEX128: (np.dtype("<c16"), "dcomplex_val"),
+    pb.DT_INT8: (np.dtype("i1"), "int_val"),
+    pb.DT_INT16: (np.dtype("<i2"), "int_val"),
+    pb.DT_INT32: (np.dtype("<i4"), "int_val"),
+    pb.DT_INT64: (np.dtype("<i8"), "int64_val"),
+    pb.DT_UINT8: (np.dtype("u1"), "int_val"),
+    pb.DT_UINT16: (np.dtype("<u2"), "int_val"),
+    pb.DT_UINT32: (np.dtype("<u4"), "uint32_val"),
+    pb.DT_UINT64: (np.dtype("<u8"), "uint64_val"),
+    pb.DT_BOOL: (np.dtype("?"), "bool_val"),
+}
+_DATA_TYPE = {dtype: data_type for data_type, (dtype, _) in _NUMBERS.items()}
+_STATE = {number: name for name, number in pb.ModelVersionStatus.State.items()}
+
+# How a number is stored in its repeated field, where that is not the number itself.
+_PARTS = {"half_val": (np.int32, 1), "scomplex_val": (np.float32, 2), "dcomplex_val": (np.float64, 2)}
+
+
+# ---- tensors ----
+
+
+def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = False) -> Any:
+    """The tensor message of ``array``.
+
+    Numbers of any byte order and memory layout become little-endian, C-ordered ``tensor_content``; bytes, str (as
+    UTF-8) and object arrays of these become ``string_val``.
+
+    Args:
+        array: any shape; bool, integer, float (16, 32, 64 bits), complex, bytes, str, or object (of bytes and str).
+        proto: an empty TensorProto to fill; default: a new ``tfs_pb2.TensorProto``.
+        fields: numbers go one by one into ``float_val`` and its like, as TensorFlow Serving answers.
+
+    Raises:
+        DataError: a dtype or object that TensorFlow has no type for.
+    """
+    array = np.asarray(array, order="C")
+    if proto is None:
+        proto = pb.TensorProto()
+    shape = proto.tensor_shape
+    shape.SetInParent()  # a scalar has a shape too: the empty one
+    for size in array.shape:
+        shape.dim.add().size = size
+    if array.dtype.kind in "OSU":
+        proto.dtype = pb.DT_STRING
+        proto.string_val.extend(map(_as_bytes, array.ravel().tolist()))
+        return proto
+    data_type = _DATA_TYPE.get(array.dtype) or _DATA_TYPE.get(array.dtype.newbyteorder("<"))
+    if data_type is None:
+        raise DataError(f"an array of {array.dtype} cannot be a tensor")
+    proto.dtype = data_type
+    dtype, field = _NUMBERS[data_type]
+    array = array.astype(dtype, copy=False)
+    if fields:
+        _extend(proto, field, array)
+    else:
+        proto.tensor_content = array.tobytes()
+    return proto
+
+
+def decode_tensor(proto: Any) -> NDArray[Any]:
+    """The array of a tensor message, in native byte order; strings as an object array of bytes.
+
+    Reads ``tensor_content`` and, where that is empty, the repeated field of the dtype: fewer values than elements mean
+    that the last one (no value: zero, b"") fills the rest, as TensorFlow reads it. The array may be a read-only view
+    of the message.
+
+    Raises:
+        DataError: no such dtype or shape, content of another size, more values than elements, a value out of its
+            dtype's range, or more than ``MAX_FILL`` elements to fill.
+    """
+    shape = _shape(proto.tensor_shape)
+    n = math.prod(shape)
+    if proto.dtype == pb.DT_STRING:
+        if proto.tensor_content:
+            strings = _split_strings(proto.tensor_content, n)
+        else:
+            strings = np.empty(len(proto.string_val), dtype=object)
+            strings[:] = list(proto.string_val)
+        return _fill(strings, n, shape, b"").reshape(shape)
+    if proto.dtype not in _NUMBERS:
+        raise DataError(f"a tensor of data type {proto.dtype} cannot be an array")
+    dtype, field = _NUMBERS[proto.dtype]
+    content = proto.tensor_content
+    if content:
+        if len(content) != n * dtype.itemsize:
+            raise DataError(
+                f"tensor of shape {list(shape)} and type {dtype.name} has {len(content)} bytes of content, "
+                f"not {n * dtype.itemsize}"
+            )
+        # Bytes other than 0 and 1 would make a bool array that compares wrongly.
+        values = np.frombuffer(content, "u1") != 0 if dtype.kind == "b" else np.frombuffer(content, dtype)
+    else:
+        values = _fill(_field_values(getattr(proto, field), dtype, field), n, shape, 0)
+    return values.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    if proto.unknown_rank:
+        raise DataError("tensor without a shape")
+    shape = tuple(dim.size for dim in proto.dim)
+    # The product of the sizes, a zero counted as one, bounds the strides NumPy has to represent.
+    if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(s or 1 for s in shape) >= 1 << 59:
+        raise DataError(f"tensor of impossible shape {list(shape)[:MAX_RANK]}")
+    return shape
+
+
+def _as_bytes(value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise DataError(f"an object of type {type(value).__name__} cannot be an element of a tensor")
+
+
+def _extend(proto: Any, field: str, array: NDArray[Any]) -> None:
+    """Append the numbers of ``array`` to ``proto.<field>``."""
+    array = array.ravel()
+    if field in _PARTS:
+        stored, _ = _PARTS[field]
+        array = array.view(np.uint16).astype(stored) if field == "half_val" else array.view(stored)
+    if array.dtype.kind != "f":
+        getattr(proto, field).extend(array.tolist())
+    elif array.size:
+        # Floats lie in a packed field as they do in memory; extend() takes 80 times as long.
+        tag = pb.TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | 2
+        raw = array.tobytes()
+        proto.MergeFromString(bytes([tag]) + _varint(len(raw)) + raw)
+
+
+def _field_values(values: Any, dtype: np.dtype[Any], field: str) -> NDArray[Any]:
+    """The numbers of a repeated field, 1-d of ``dtype``."""
+    if field in _PARTS:
+        stored, parts = _PARTS[field]
+        array = np.array(values, dtype=stored)
+        if len(array) % parts:
+            raise DataError(f"{field} ends in half a number")
+        if field != "half_val":
+            return array.view(dtype.newbyteorder("="))
+        bits = array.astype(np.uint16)
+        if not np.array_equal(bits, array):
+            raise DataError("half_val holds a value of more than 16 bits")
+        return bits.view(np.float16)
+    if field != "int_val":
+        return np.array(values, dtype=dtype.newbyteorder("="))
+    array = np.array(values, dtype=np.int32)
+    narrow = array.astype(dtype.newbyteorder("="))
+    if not np.array_equal(narrow, array):
+        raise DataError(f"int_val holds a value that is not {dtype.name}")
+    return narrow
+
+
+def _fill(values: NDArray[Any], n: int, shape: Sequence[int], empty: object) -> NDArray[Any]:
+    """``values`` made ``n`` long by repeating the last (``empty`` where there is none)."""
+    if len(values) == n:
+        return values
+    if len(values) > n:
+        raise DataError(f"tensor of shape {list(shape)} holds {len(values)} values")
+    if n > MAX_FILL:
+        raise DataError(f"tensor of shape {list(shape)} holds only {len(values)} values")
+    filled = np.full(n, values[-1] if len(values) else empty, dtype=values.dtype)
+    filled[: len(values)] = values
+    return filled
+
+
+def _varint(n: int) -> bytes:
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n)
+    return bytes(out)
+
+
+def _split_strings(content: bytes, n: int) -> NDArray[Any]:
+    """Strings from ``tensor_content``: n lengths as varints, then the bytes of all of them."""
+    if n > len(content):
+        raise DataError(f"{n} strings in {len(content)} bytes of content")
+    sizes, at = [], 0
+    for _ in range(n):
+        size = shift = 0
+        while True:
+            if at == len(content) or shift > 63:
+                raise DataError("content of a string tensor ends within its lengths")
+            byte = content[at]
+            at += 1
+            size |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        sizes.append(size)
+    if at + sum(sizes) != len(content):
+        raise DataError(f"{n} strings of {sum(sizes)} bytes in {len(content) - at} bytes of content")
+    strings = np.empty(n, dtype=object)
+    for i, size in enumerate(sizes):
+        strings[i] = content[at : at + size]
+        at += size
+    return strings
+
+
+# ---- requests and responses ----
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """What a server says of one version of a model; ``error`` is "" unless loading it failed."""
+
+    version: int
+    state: str  # START, LOADING, AVAILABLE, UNLOADING or END
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a signature takes or gives: ``shape`` has None where any size will do, and is None where any rank will."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} of any shape"
+        return f"{self.dtype} [{', '.join('?' if size is None else str(size) for size in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function of a model: its inputs and outputs by name."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def __str__(self) -> str:
+        inputs, outputs = (
+            ", ".join(f"{name} {spec}" for name, spec in specs.items()) for specs in (self.inputs, self.outputs)
+        )
+        return f"{inputs} -> {outputs}"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """The signatures of one version of a model, by name."""
+
+    version: int
+    signatures: dict[str, Signature]
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"version {self.version}", *(f"{name}: {s}" for name, s in self.signatures.items())])
+
+
+def predict_request(
+    model: str,
+    version: int | str | None,
+    signature: str,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Iterable[str] = (),
+) -> pb.PredictRequest:
+    """A request to ``signature`` of a version of ``model``: a number, a label, or None for the newest.
+
+    Only ``outputs`` are asked for; all, if there are none.
+    """
+    request = pb.PredictRequest(output_filter=outputs)
+    _set_model(request.model_spec, model, version)
+    request.model_spec.signature_name = signature
+    for name, array in inputs.items():
+        encode_tensor(array, request.inputs[name])
+    return request
+
+
+def status_request(model: str, version: int | str | None = None) -> pb.GetModelStatusRequest:
+    """A request for the state of one version of ``model``, or (None) of all."""
+    request = pb.GetModelStatusRequest()
+    _set_model(request.model_spec, model, version)
+    return request
+
+
+def metadata_request(model: str, version: int | str | None = None) -> pb.GetModelMetadataRequest:
+    """A request for the signatures of a version of ``model``, None for the newest."""
+    request = pb.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
+    _set_model(request.model_spec, model, version)
+    return request
+
+
+def _set_model(spec: pb.ModelSpec, model: str, version: int | str | None) -> None:
+    spec.name = model
+    if isinstance(version, str):
+        spec.version_label = version
+    elif version is not None:
+        spec.version.value = version
+
+
+def predict_outputs(response: Any) -> dict[str, NDArray[Any]]:
+    """The arrays of a PredictResponse by name. DataError: one of them is malformed."""
+    outputs = {}
+    for name, proto in response.outputs.items():
+        try:
+            outputs[name] = decode_tensor(proto)
+        except DataError as e:
+            raise DataError(f"output {name}: {e}") from e
+    return outputs
+
+
+def model_versions(response: Any) -> list[ModelVersion]:
+    """The versions of a GetModelStatusResponse, newest first."""
+    versions = [
+        ModelVersion(v.version, _STATE.get(v.state, "UNKNOWN"), v.status.error_message)
+        for v in response.model_version_status
+    ]
+    return sorted(versions, key=lambda v: v.version, reverse=True)
+
+
+def model_metadata(response: Any) -> ModelMetadata:
+    """The version and signatures of a GetModelMetadataResponse. DataError: it has none, or malformed ones."""
+    if SIGNATURE_DEF not in response.metadata:
+        raise DataError("metadata without signatures")
+    try:
+        found = pb.SignatureDefMap.FromString(response.metadata[SIGNATURE_DEF].value).signature_def
+    except DecodeError as e:
+        raise DataError("malformed signatures") from e
+    signatures = {
+        name: Signature(_specs(found[name].inputs), _specs(found[name].outputs))
+        for name in sorted(found)
+        if not name.startswith("__saved_model_")  # how it is restored, nothing to be asked for
+    }
+    return ModelMetadata(response.model_spec.version.value, signatures)
+
+
+def _specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: TensorSpec(_dtype_name(t.dtype), _sizes(t.tensor_shape)) for name, t in sorted(tensors.items())}
+
+
+def _dtype_name(data_type: int) -> str:
+    if data_type in _NUMBERS:
+        return _NUMBERS[data_type][0].name
+    return "string" if data_type == pb.DT_STRING else f"data type {data_type}"
+
+
+def _sizes(proto: Any) -> tuple[int | None, ...] | None:
+    return None if proto.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)

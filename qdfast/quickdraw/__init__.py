@@ -1,0 +1,1 @@
+"""Google's files, and procedural drawings in their stead."""

@@ -1,0 +1,1 @@
+"""Files and directories: safe writing, digests, what a directory holds, progress."""

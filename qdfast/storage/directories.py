@@ -1,0 +1,60 @@
+"""What a directory is, told by what is in it, so that no command writes between the files of another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..dataset.shards import MANIFEST
+from ..errors import DataError
+from ..ndjson.blocks import BITMAPS, SUFFIXES
+from .files import TEMPORARY, local_path
+
+PREPARED = "prepared data"
+RUN = "a training run"
+REPORT = "a report"
+CONVERTED = "converted data"
+VERSION = "a version of a model"
+MODEL = "a model"
+DRAWINGS = "drawings"
+
+_MARKS = {
+    MANIFEST: PREPARED,
+    "run.json": RUN,
+    "metrics.json": REPORT,
+    "converted.json": CONVERTED,
+    "saved_model.pb": VERSION,
+}
+
+
+def kind_of(path: Path) -> str | None:
+    """Which of these the directory ``path`` is; None of any other, and where there is none."""
+    for name, kind in _MARKS.items():
+        if (path / name).exists():
+            return kind
+    if not path.is_dir():
+        return None
+    versions = (file.parent.name for file in path.glob("*/saved_model.pb"))
+    if any(name.isascii() and name.isdigit() for name in versions):
+        return MODEL
+    names = (file.name for file in path.iterdir() if not file.name.startswith(TEMPORARY))
+    return DRAWINGS if any(name.endswith((*SUFFIXES, BITMAPS)) for name in names) else None
+
+
+def output(out: str | os.PathLike[str], kind: str) -> Path:
+    """``out`` as the directory that a command writes ``kind`` to; nothing is created yet.
+
+    Raises:
+        DataError: a URL, a directory of another kind, no directory, or one that cannot be written to.
+    """
+    path = local_path(out)
+    if (found := kind_of(path)) not in (None, kind):
+        raise DataError(f"{path}: holds {found}: {kind} needs a directory of its own")
+    there = path
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise DataError(f"{there}: not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DataError(f"{there}: cannot be written to")
+    return path
