@@ -254,19 +254,19 @@ def step_alone(bench: Bench, batch: int) -> None:
     """One compiled step of the default model in mixed_bfloat16, again and again on other drawings."""
     import jax
 
-    course, steps = new_course(bench.data, "stroke_conv", "mixed_bfloat16", batch, augmented=True), 128
-    s, rng = course.steps, np.random.default_rng(0)
+    trainer, steps = new_trainer(bench.data, "stroke_conv", "mixed_bfloat16", batch, augmented=True), 128
+    s, rng = trainer.steps, np.random.default_rng(0)
     s.begin()
 
     def rows() -> dict[str, Any]:
-        return {"rows": rng.integers(0, len(course.training), batch).astype(np.int32)}
+        return {"rows": rng.integers(0, len(trainer.training), batch).astype(np.int32)}
 
     rate, horizon = np.float32(1e-3), np.float32(100)
     begun = time.perf_counter()
-    lowered = s._train.lower(s._state, s.training.held, rows(), steps, rate, horizon)
+    lowered = s._compiled_train.lower(s._state, s.training.device_arrays, rows(), steps, rate, horizon)
     compiled = lowered.compile()
     start = time.perf_counter() - begun
-    state, held, batches, n = s._state, s.training.held, [rows() for _ in range(8)], bench.options.steps
+    state, held, batches, n = s._state, s.training.device_arrays, [rows() for _ in range(8)], bench.options.steps
 
     def run(n: int) -> None:
         nonlocal state
@@ -340,14 +340,14 @@ def grid(bench: Bench) -> None:
 # ---- loss and gradients ----
 
 
-def new_course(data: Any, model: str, precision: str, batch: int, *, augmented: bool) -> Any:
-    """What ``train`` steps with, without altered drawings unless ``augmented``."""
+def new_trainer(data: Any, model: str, precision: str, batch: int, *, augmented: bool) -> Any:
+    """What ``train`` steps with, without augmentation unless ``augmented``."""
     from qdfast.learn.models.networks import network
-    from qdfast.learn.training.averaging import Averaging
+    from qdfast.learn.training.averaging import WeightAverage
     from qdfast.learn.training.batches import DeltaFeed
-    from qdfast.learn.training.epoch import Course
     from qdfast.learn.training.recipes import recipe
-    from qdfast.learn.training.train import _new_network
+    from qdfast.learn.training.train import new_network
+    from qdfast.learn.training.trainer import Trainer
     from qdfast.learn.training.workers import Workers
 
     known = network(model)
@@ -355,11 +355,11 @@ def new_course(data: Any, model: str, precision: str, batch: int, *, augmented: 
     if not augmented:
         how = how._replace(augmented=False, averaging=0.0)
     arguments = {"model": model, "recipe": known.recipe, "seed": 1, "recurrent_dropout": 0.0, "precision": precision}
-    net = _new_network({**arguments, "learning_rate": how.learning_rate}, len(data.classes))
+    net = new_network({**arguments, "learning_rate": how.learning_rate}, len(data.classes))
     feed = DeltaFeed(data.stats("train") if known.standardized else None, known.max_len, ())
     rows = data.rows("train"), data.rows("validation")
-    averaging = Averaging(net, how.averaging > 0)
-    return Course(net, how, averaging, *rows, feed, batch=batch, seed=1, resident=True, workers=Workers())
+    average = WeightAverage(net, how.averaging > 0)
+    return Trainer(net, how, average, *rows, feed, batch=batch, seed=1, resident=True, workers=Workers())
 
 
 CHECKS = (
@@ -376,15 +376,15 @@ def loss_and_gradients(data: Any, model: str, precision: str, products: str | No
     import jax
     import keras
 
-    course = new_course(data, model, precision, 512, augmented=False)
-    s, net = course.steps, course.net
+    trainer = new_trainer(data, model, precision, 512, augmented=False)
+    s, net = trainer.steps, trainer.net
     s.begin()
     own, others, _ = s._state
-    rows = {"rows": np.linspace(0, len(course.training) - 1, 512).astype(np.int32)}
+    rows = {"rows": np.linspace(0, len(trainer.training) - 1, 512).astype(np.int32)}
 
     def loss(weights: Any, others: Any) -> Any:
-        inputs, labels = s.training.made(s.training.held, rows, 64)
-        known = [*zip(net.trainable_variables, weights, strict=True), *zip(s.step.others, others, strict=True)]
+        inputs, labels = s.training.inputs(s.training.device_arrays, rows, 64)
+        known = [*zip(net.trainable_variables, weights, strict=True), *zip(s.step.other_variables, others, strict=True)]
         with keras.StatelessScope(state_mapping=known):
             return s.step.loss(inputs, labels)
 

@@ -30,8 +30,8 @@ from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import label_as
 from qdfast.learn.evaluation.metrics import score
 from qdfast.learn.evaluation.summary import METRICS
-from qdfast.learn.training.recipes import schedule
 from qdfast.learn.training.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
+from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
 from qdfast.storage.files import only_writer, replacing, write_bytes
 
@@ -143,7 +143,7 @@ def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
     if history:
         net = keras.saving.load_model(checkpoint_path(out, len(history)))
     for epoch in range(len(history) + 1, epochs + 1):
-        plan = schedule([e["val_loss"] for e in history], learning_rate=LEARNING_RATE, patience=PATIENCE)
+        plan = plateau([e["val_loss"] for e in history], learning_rate=LEARNING_RATE, patience=PATIENCE)
         if plan.stop:
             break
         keras.utils.set_random_seed(1000 * seed + epoch)

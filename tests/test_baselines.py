@@ -299,7 +299,7 @@ def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
     options = set(inspect.signature(train).parameters) - {"data", "out", "model", "seed", "log"}
     assert {"epochs", "batch", "max_minutes", *values} < options
     for option in options:
-        with pytest.raises(DataError, match=f"^knn is not a network: it has no {option}$"):
+        with pytest.raises(DataError, match=f"^knn is not a network: it takes no {option}$"):
             train(data, tmp_path / "run", model="knn", **{option: values.get(option, 2)}, log=silent)
     assert not (tmp_path / "run").exists()
 
@@ -307,7 +307,7 @@ def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
 def test_and_on_the_command_line(data: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["train", str(data.path), "--out", str(tmp_path / "run"), "--model", "random_forest"]
     assert cli.main([*command, "--epochs", "3", "--max-minutes", "5", "--recipe", "strong"]) == 1
-    said = "qdfast train: error: random_forest is not a network: it has no recipe, epochs, max_minutes\n"
+    said = "qdfast train: error: random_forest is not a network: it takes no recipe, epochs, max_minutes\n"
     assert capsys.readouterr().err == said
     assert cli.main([*command, "--seed", "-1"]) == 1
     assert capsys.readouterr().err == "qdfast train: error: seed is -1: it must be 0 to 2147483647\n"

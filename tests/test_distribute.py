@@ -24,7 +24,7 @@ keras = pytest.importorskip("keras")
 
 from qdfast.learn.models import networks  # noqa: E402
 from qdfast.learn.models.layers import AttentionPooling, StepMask, ZeroPadding  # noqa: E402
-from qdfast.learn.training.launch import _free_addresses, on_workers  # noqa: E402
+from qdfast.learn.training.local_workers import _free_addresses, on_workers  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.learn.training.workers import Cluster, WorkerError, Workers, cluster, join  # noqa: E402
 
@@ -166,18 +166,18 @@ def test_ways_that_are_not_there_are_refused(monkeypatch):
     }.items():
         with pytest.raises(DataError, match=said):
             join(distribute)
-    assert join("auto").count == 1
+    assert join("auto").world_size == 1
 
 
 class Second(Workers):
     """A worker whose chief says what it is told here."""
 
-    index, count, devices = 1, 2, 2
+    rank, world_size, devices = 1, 2, 2
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         return {**value, "seed": self.seed} if value else "there is another run here"
 
 
@@ -207,6 +207,6 @@ def test_a_host_starts_its_workers(tmp_path):
 
 
 def test_no_worker_is_left_when_one_was_killed(monkeypatch):
-    monkeypatch.setattr("qdfast.learn.training.launch._GRACE", 0.5)
+    monkeypatch.setattr("qdfast.learn.training.local_workers._GRACE", 0.5)
     with pytest.raises(WorkerError, match=r"of 2 workers there ended .*1 with status -9"):
         on_workers(fail_second, 2)

@@ -63,7 +63,7 @@ strokes = st.lists(
 
 
 def altered(deltas: np.ndarray, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    layer = augment.Alteration()
+    layer = augment.RandomStrokeAugment()
     layer.generator.state.assign([seed, 0])
     steps, lengths = layer(deltas, lengths)
     return np.asarray(steps), np.asarray(lengths)
@@ -157,20 +157,20 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
 def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
     """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
     from qdfast.learn.training import train as training
-    from qdfast.learn.training.epoch import Course
     from qdfast.learn.training.runs import FIGURES
+    from qdfast.learn.training.trainer import Trainer
 
     now = [0.0]
     planned = []
 
-    def epoch(course: Course, number: int, epochs: int, learning_rate: float) -> dict[str, float]:
+    def epoch(trainer: Trainer, number: int, epochs: int, learning_rate: float) -> dict[str, float]:
         planned.append(epochs)
         seconds = 10.0 if number == 1 else 2.0 if number < 5 else 4.5
         now[0] += seconds
-        course.averaging.begin()
+        trainer.average.swap_in()
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "seconds": seconds}
 
-    monkeypatch.setattr(Course, "epoch", epoch)
+    monkeypatch.setattr(Trainer, "epoch", epoch)
     monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
     arguments = {**ARGUMENTS, "epochs": None, "max_minutes": 29 / 60}
     got = training.train(prepared, tmp_path / "run", **arguments)
@@ -229,5 +229,5 @@ def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: P
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 
-    with pytest.raises(DataError, match="recipe strong alters drawings by their raw steps, which stroke_lstm does not"):
+    with pytest.raises(DataError, match="recipe strong augments raw steps, which stroke_lstm does not"):
         train(prepared, tmp_path / "run", model="stroke_lstm", recipe="strong", log=silent)

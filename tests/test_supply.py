@@ -19,7 +19,7 @@ from qdfast.dataset.shards import Rows
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.training.batches import BitmapFeed, DeltaFeed, Feed, Group  # noqa: E402
-from qdfast.learn.training.supply import ahead, supply  # noqa: E402
+from qdfast.learn.training.inputs import batch_source, prefetch  # noqa: E402
 
 
 def rows_of(drawings: Any) -> Rows:
@@ -27,8 +27,8 @@ def rows_of(drawings: Any) -> Rows:
 
 
 def given_by(rows: Rows, feed: Feed, group: Group, resident: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    source = supply(rows, feed, resident=resident)
-    inputs, labels = source.made(source.held, source.batch(group), group.steps)
+    source = batch_source(rows, feed, resident=resident)
+    inputs, labels = source.inputs(source.device_arrays, source.batch(group), group.steps)
     return {name: np.asarray(array) for name, array in inputs.items()}, np.asarray(labels)
 
 
@@ -59,7 +59,7 @@ def test_any_drawings_at_any_length(data):
 
 @pytest.mark.parametrize("standardized", [False, True])
 def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("qdfast.learn.training.supply._MANY", 100)
+    monkeypatch.setattr("qdfast.learn.training.inputs._PACKED_AT_ONCE", 100)
     rows = prepared.rows("train")
     feed = DeltaFeed(prepared.stats("train") if standardized else None, 128)
     order = np.random.default_rng(0).permutation(len(rows))
@@ -76,13 +76,13 @@ def test_bitmaps(prepared, bitmap_files: Path):  # noqa: F811
 
 def test_what_is_resident_is_small(prepared):  # noqa: F811
     rows = prepared.rows("train")
-    held = supply(rows, DeltaFeed(None, 196), resident=True).held
+    arrays = batch_source(rows, DeltaFeed(None, 196), resident=True).device_arrays
     points = int(np.minimum(rows.lengths, 196).sum())
-    assert held["blocks"].shape[1] == 17
-    assert held["blocks"].shape[0] <= points / 8 + len(rows)
+    assert arrays["blocks"].shape[1] == 17
+    assert arrays["blocks"].shape[0] <= points / 8 + len(rows)
 
 
-# ---- ahead ----
+# ---- prefetch ----
 
 
 def test_results_come_in_order_and_ahead():
@@ -92,7 +92,7 @@ def test_results_come_in_order_and_ahead():
         done.append(i)
         return i * i
 
-    with ahead(make, range(50), depth=4) as results:
+    with prefetch(make, range(50), depth=4) as results:
         assert next(results) == 0
         end = time.monotonic() + 10
         while len(done) < 5 and time.monotonic() < end:
@@ -107,7 +107,7 @@ def test_an_error_comes_where_its_result_would():
             raise OSError("a shard is gone")
         return i
 
-    with ahead(make, range(9)) as results:
+    with prefetch(make, range(9)) as results:
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(OSError, match="a shard is gone"):
             next(results)
@@ -115,6 +115,6 @@ def test_an_error_comes_where_its_result_would():
 
 def test_the_thread_ends_with_the_context():
     before = threading.active_count()
-    with ahead(lambda i: i, range(10**9)) as results:
+    with prefetch(lambda i: i, range(10**9)) as results:
         assert next(results) == 0
     assert threading.active_count() == before

@@ -30,9 +30,9 @@ from qdfast.storage.files import only_writer
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.evaluation.evaluate import evaluate  # noqa: E402
-from qdfast.learn.training.epoch import Course, TrainingError  # noqa: E402
-from qdfast.learn.training.recipes import schedule  # noqa: E402
+from qdfast.learn.training.schedule import plateau  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
+from qdfast.learn.training.trainer import Trainer, TrainingError  # noqa: E402
 
 ARGUMENTS: dict[str, Any] = {"model": "tiny", "batch": 32, "max_len": 96, "learning_rate": 3e-3}
 
@@ -80,7 +80,7 @@ def test_the_schedule_is_that_of_keras_callbacks(losses, patience):
         c.set_model(model)
         c.on_train_begin()
     for n in range(len(losses) + 1):
-        plan = schedule(losses[:n], learning_rate=1e-3, patience=patience)
+        plan = plateau(losses[:n], learning_rate=1e-3, patience=patience)
         assert plan.learning_rate == pytest.approx(model.optimizer.learning_rate, rel=1e-4)
         assert plan.stop == model.stop_training
         if plan.stop or n == len(losses):
@@ -90,8 +90,8 @@ def test_the_schedule_is_that_of_keras_callbacks(losses, patience):
 
 
 def test_the_learning_rate_falls_to_its_floor_and_never_rises():
-    assert schedule([1.0] * 100, learning_rate=1e-3, patience=1000).learning_rate == 1e-6
-    assert schedule([1.0] * 100, learning_rate=1e-7, patience=1000).learning_rate == 1e-7
+    assert plateau([1.0] * 100, learning_rate=1e-3, patience=1000).learning_rate == 1e-6
+    assert plateau([1.0] * 100, learning_rate=1e-7, patience=1000).learning_rate == 1e-7
 
 
 # ---- a run ----
@@ -233,11 +233,11 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
     losses = itertools.chain([0.9, 0.5, 0.4], itertools.repeat(0.45))
     rates = []
 
-    def epoch(_course, number, _epochs, learning_rate):
+    def epoch(_trainer, number, _epochs, learning_rate):
         rates.append(learning_rate)
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "val_loss": next(losses)}
 
-    monkeypatch.setattr(Course, "epoch", epoch)
+    monkeypatch.setattr(Trainer, "epoch", epoch)
     got = train(prepared, tmp_path, **ARGUMENTS, patience=7, log=silent)
     assert (got.epochs, got.best_epoch) == (10, 3)
     assert got.stopped == "stopped, no lower validation loss for 7 epochs"
@@ -246,7 +246,7 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):  # noqa: F811
-    with pytest.raises(TrainingError, match=r"epoch 1/100: the loss is nan after .* a lower learning rate may help"):
+    with pytest.raises(TrainingError, match=r"epoch 1/100: the loss is nan after .* try a lower learning rate"):
         train(prepared, tmp_path, **{**ARGUMENTS, "learning_rate": 3e38}, log=silent)
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
 
@@ -263,7 +263,7 @@ def no_memory() -> None:
 
 @pytest.mark.parametrize("fail", [out_of_memory, no_memory])
 def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):  # noqa: F811
-    monkeypatch.setattr(Course, "epoch", lambda *_: fail())
+    monkeypatch.setattr(Trainer, "epoch", lambda *_: fail())
     with pytest.raises(TrainingError, match=r"out of memory \(\w+\): a smaller --batch"):
         train(prepared, tmp_path, **ARGUMENTS, log=silent)
 
@@ -284,7 +284,9 @@ def test_classes_that_nothing_can_be_known_of_are_named(tmp_path):
     assert data.counts("validation")["house"] == 0
     lines: list[str] = []
     train(data, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append)
-    assert [line for line in lines if "no drawings in the validation split of house:" in line]
+    assert [
+        line for line in lines if "these classes have no validation drawings, so no validation metrics: house" in line
+    ]
 
 
 # ---- what cannot be trained on ----
@@ -338,18 +340,18 @@ def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said)
 
 def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):  # noqa: F811
     import qdfast.learn.device
-    import qdfast.learn.training.epoch
+    import qdfast.learn.training.trainer
 
-    for module in (qdfast.learn.device, qdfast.learn.training.epoch):
+    for module in (qdfast.learn.device, qdfast.learn.training.trainer):
         monkeypatch.setattr(module, "on_gpu", lambda: True)
     shapes: list[set[tuple[int, int]]] = []
-    epoch = Course.epoch
+    epoch = Trainer.epoch
 
-    def seen(course, *arguments):
-        shapes.append({(group.steps, len(group.rows)) for group in course._groups(1)})
-        return epoch(course, *arguments)
+    def seen(trainer, *arguments):
+        shapes.append({(group.steps, len(group.rows)) for group in trainer.groups(1)})
+        return epoch(trainer, *arguments)
 
-    monkeypatch.setattr(Course, "epoch", seen)
+    monkeypatch.setattr(Trainer, "epoch", seen)
     lines: list[str] = []
     run = load_run(train(prepared, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append).path)
     assert shapes == [{(96, 32)}]

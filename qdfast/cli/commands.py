@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import IO, Any
 
@@ -116,18 +117,19 @@ def _models(a: argparse.Namespace) -> None:
 
 def _train(a: argparse.Namespace) -> None:
     from ..learn.models.baselines import BASELINES
+    from ..learn.training.config import TrainConfig
     from ..learn.training.train import train
 
     if a.model not in BASELINES:
         _import_keras()
-        from ..learn.training.launch import on_workers, processes_wanted
+        from ..learn.training.local_workers import on_workers, processes_wanted
 
         if count := processes_wanted(a.distribute):
             a.distribute = "multiworker"
             return on_workers(partial(_status, a), count)
 
-    options = {name: value for name, value in vars(a).items() if name not in ("command", "data", "out")}
-    train(a.data, a.out, **options, log=lambda line: print(line, flush=True))
+    config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
+    train(a.data, a.out, config, log=lambda line: print(line, flush=True))
 
 
 def _evaluate(a: argparse.Namespace) -> None:

@@ -24,14 +24,14 @@ BEND = 5.0  # in units of the drawing
 SHAKE = 1.5  # of the amount, which is a drawing's own
 
 
-class Alteration(layers.Layer):  # type: ignore[misc]
+class RandomStrokeAugment(layers.Layer):  # type: ignore[misc]
     """Raw steps float32 (B, T, 3) and lengths int32 (B,) of drawings to those of variants, which are not longer.
 
     What is drawn by chance depends on the layer's one variable, the state of its generator.
     """
 
     def __init__(self) -> None:
-        super().__init__(dtype="float32", name="alteration")
+        super().__init__(dtype="float32", name="augment")
         self.generator = keras.random.SeedGenerator(0)
 
     def call(self, deltas: Any, lengths: Any) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights is judged and kept; training goes on with the weights themselves."""
+"""The exponential moving average of a network's weights, which is validated and kept."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from ...storage.files import replacing
 from .runs import UNREADABLE
 
 
-class Averaging:
-    """Exchanges a network's weights for their exponential moving average, and back.
+class WeightAverage:
+    """Keeps the average, and swaps it with the network's weights and back.
 
-    In its first steps, the average forgets faster: it is not to be that of what the network began with.
+    Unlike Keras' ``use_ema``, its horizon is a share of all steps, and it forgets faster in its first steps, so that
+    short trainings and first epochs are not dominated by the initial weights.
 
     Attributes:
-        variables: all that ``update`` changes, besides the network's.
+        variables: the variables that ``update`` changes.
 
     Args:
-        averaged: if not, there is no average, and nothing is exchanged.
+        enabled: if false, there is no average, and nothing is swapped.
     """
 
-    def __init__(self, net: keras.Model, averaged: bool) -> None:
-        self.net, self.averaged = net, averaged
+    def __init__(self, net: keras.Model, enabled: bool) -> None:
+        self.net, self.enabled = net, enabled
         self._weights: list[NDArray[Any]] | None = None  # while the network has the average
         self._step = keras.Variable(0, dtype="int32", trainable=False, name="averaging_step")
         self._average = (
             [keras.Variable(v, dtype=v.dtype, trainable=False, name="average") for v in net.trainable_variables]
-            if averaged
+            if enabled
             else []
         )
         self.variables = [self._step, *self._average]
 
     def update(self, horizon: Any) -> None:
-        """After a step of training, so that the average looks back on ``horizon`` steps; made of ``keras.ops``."""
-        if not self.averaged:
+        """After a training step: let the average look back on ``horizon`` steps; by ``keras.ops``."""
+        if not self.enabled:
             return
         step = ops.cast(self._step, "float32")
         kept = ops.minimum(1 - 1 / ops.maximum(horizon, 1.0), (1 + step) / (10 + step))
@@ -48,20 +49,20 @@ class Averaging:
             average.assign(average + (1 - kept) * (variable - average))
         self._step.assign(self._step + 1)
 
-    def begin(self) -> None:
-        """The average into the network."""
-        if self.averaged:
+    def swap_in(self) -> None:
+        """Put the average into the network."""
+        if self.enabled:
             self._weights = _values(self.net.trainable_variables)
             _assign(self.net.trainable_variables, _values(self._average))
 
-    def end(self) -> None:
-        """The weights back."""
+    def swap_out(self) -> None:
+        """Put the weights back into the network."""
         if self._weights is not None:
             _assign(self.net.trainable_variables, self._weights)
             self._weights = None
 
     def save(self, path: Path) -> None:
-        """Write the weights, while the network has the average."""
+        """Write the weights, while the average is swapped in."""
         if self._weights is not None:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, *self._weights, step=int(self._step))
@@ -70,9 +71,9 @@ class Averaging:
         """Read what ``save`` wrote, for a network that has the average.
 
         Raises:
-            DataError: it is not there, or not the weights of this network.
+            DataError: the file is missing or damaged, or has the weights of another network.
         """
-        if not self.averaged:
+        if not self.enabled:
             return
         try:
             with np.load(path, allow_pickle=False) as saved:

@@ -1,14 +1,13 @@
-"""Fit one of scikit-learn's classifiers to prepared drawings, as a run like that of a network.
+"""Fit one of scikit-learn's classifiers to prepared drawings; the result is a run like that of a network.
 
-There is nothing between its beginning and its end to continue from: it is one epoch, and a run that was killed begins
-again. Of the figures of an epoch it has those of the validation split and the time.
+The run has one epoch, with the figures of the validation split and the time. A run that was killed starts again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..evaluation.evaluate import predict_rows
 from ..evaluation.metrics import score
 from ..models.baselines import BASELINES, Baseline
 from .batches import check_rows, without_drawings
+from .config import TrainConfig
 from .runs import (
     FITTED,
     Epoch,
@@ -40,31 +40,31 @@ SEEDS = 2**31  # from 0, as of networks
 def fit(
     data: Prepared | str | os.PathLike[str],
     out: str | os.PathLike[str],
+    config: TrainConfig,
     *,
-    model: str,
-    seed: int = 42,
-    of_networks: Mapping[str, object] | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
-    """Fit to the training split, and judge by the validation split, which decides nothing.
+    """Fit to the training split and score on the validation split, which influences nothing.
 
     Called again, it leaves a finished run as it is.
 
     Args:
         data: a prepared directory; strokes are drawn as bitmaps.
         out: the run directory, created if missing.
-        model: a name in ``baselines.BASELINES``.
-        seed: of all that is left to chance.
-        of_networks: options that only networks have, by name; all must be None.
+        config: a model in ``baselines.BASELINES`` and a seed; other options are for networks.
         log: called with one line at the beginning and at the end.
 
     Raises:
         DataError: arguments, data or ``out`` unfit for it, too many drawings for the memory of this machine; ``out`` is
             the run of other arguments or data, or another process is training in it.
     """
+    model, seed = config.model, config.seed
     kind = BASELINES[model]
-    if given := [name for name, value in (of_networks or {}).items() if value is not None]:
-        raise DataError(f"{model} is not a network: it has no {', '.join(given)}")
+    given = [name for name in config.changed() if name not in ("model", "seed")]
+    if config.distribute == "none":
+        given.remove("distribute")
+    if given:
+        raise DataError(f"{model} is not a network: it takes no {', '.join(given)}")
     if not 0 <= seed < SEEDS:
         raise DataError(f"seed is {seed}: it must be 0 to {SEEDS - 1}")
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
@@ -91,7 +91,7 @@ def fit(
             + ("; it is finished" if history else "")
         )
         if few := without_drawings(validation):
-            log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
+            log(f"{run.path}: these classes have no validation drawings, so no validation metrics: {', '.join(few)}")
         if not history:
             history = [_epoch(baseline, training, validation, run, log)]
             write_history(run.path, history, run.path / FITTED)

@@ -1,14 +1,12 @@
-"""How networks are trained: optimizers, schedules and what goes with them, by name.
+"""Recipes, by name: optimizer, learning rate, label smoothing, augmentation, averaging.
 
-``notebook`` is what the notebook does with its network. ``strong`` is what suits larger networks: drawings are shown
-altered (see ``augment``), so that none is seen twice; the learning rate rises for an epoch and falls along a cosine to
-nothing; and what is judged and kept is the exponential moving average of the weights.
+``notebook`` is the Kaggle notebook's: Adam, and a learning rate that falls on plateaus. ``strong`` suits larger
+networks: augmented drawings (see ``augment``), AdamW, a learning rate that rises for an epoch and falls along a cosine,
+and the exponential moving average of the weights, which is validated and kept.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,14 +19,15 @@ if TYPE_CHECKING:
 
 
 class Recipe(NamedTuple):
-    """Defaults of ``train``, and what is not to be chosen one by one.
+    """Defaults of ``TrainConfig``, and settings that go together.
 
     Attributes:
-        patience: epochs without a lower validation loss after which to stop; the learning rate falls on plateaus. None:
-            it rises for ``warm_up`` epochs, at most a quarter of all, then falls along a cosine; all are trained.
-        label_smoothing: share of the target spread over all classes.
-        averaging: the share of all steps that the moving average of the weights looks back on; 0: no average.
-        augmented: whether drawings are altered.
+        epochs, batch, learning_rate: see ``TrainConfig``.
+        patience: epochs without a lower validation loss after which training stops; the learning rate then falls on
+            plateaus. None: it rises for ``warm_up`` epochs, at most a quarter of all, and falls along a cosine.
+        label_smoothing: share of the target that is spread over all classes.
+        averaging: horizon of the weights' moving average, as a share of all steps; 0: no average.
+        augmented: whether drawings are augmented.
     """
 
     epochs: int
@@ -42,7 +41,7 @@ class Recipe(NamedTuple):
     augmented: bool = False
 
     def optimizer(self, learning_rate: float) -> keras.Optimizer:
-        """Adam, or with weight decay AdamW, which decays no biases and no scales of normalization."""
+        """Adam; with weight decay AdamW, except for biases and the scales of normalization layers."""
         import keras
 
         if not self.weight_decay:
@@ -58,17 +57,17 @@ class Recipe(NamedTuple):
         return optimizer
 
     def targets(self, labels: Any, classes: int) -> Any:
-        """Labels int32 (m,) to float32 (m, classes): what the network shall answer; made of ``keras.ops``."""
+        """Labels int32 (m,) to smoothed one-hot targets float32 (m, classes), by ``keras.ops``."""
         from keras import ops
 
         return ops.one_hot(labels, classes) * (1 - self.label_smoothing) + self.label_smoothing / classes
 
     def rates(self, steps: int, epoch: int, epochs: int, learning_rate: float) -> NDArray[np.float64]:
-        """float64 (steps,): the learning rate of each step of an epoch (from 1), ``learning_rate`` the highest."""
+        """float64 (steps,): the learning rate of each step of an epoch (from 1); ``learning_rate`` is the highest."""
         if self.patience is not None:
             return np.full(steps, learning_rate)
         step, all_ = (epoch - 1) * steps + np.arange(steps), epochs * steps
-        warm = min(self.warm_up * steps, all_ / 4)  # in a short training it must fall, too
+        warm = min(self.warm_up * steps, all_ / 4)  # a short training must have time to let it fall
         falling = 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, all_ - warm)))
         return learning_rate * np.where(step < warm, (step + 1) / max(1, warm), falling)
 
@@ -84,42 +83,3 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise DataError(f"no recipe named {name!r}; there is {', '.join(RECIPES)}")
     return RECIPES[name]
-
-
-class Plan(NamedTuple):
-    """What the figures so far mean for the next epoch."""
-
-    learning_rate: float
-    stop: bool
-
-
-def schedule(
-    losses: Sequence[float],
-    *,
-    learning_rate: float,
-    patience: int,
-    flat: int = 5,
-    factor: float = 0.2,
-    lowest: float = 1e-6,
-    margin: float = 1e-4,
-) -> Plan:
-    """The next epoch's learning rate, and whether there is to be one.
-
-    After every ``flat`` epochs without a loss lower by ``margin`` than before the rate is multiplied by ``factor``,
-    down to ``lowest``; after ``patience`` epochs without a lower loss at all, training stops.
-
-    Args:
-        losses: validation losses of the epochs so far.
-    """
-    lowest_loss = level = math.inf
-    since_lowest = since_level = 0
-    for loss in losses:
-        since_lowest = 0 if loss < lowest_loss else since_lowest + 1
-        lowest_loss = min(loss, lowest_loss)
-        if loss < level - margin:
-            level, since_level = loss, 0
-        else:
-            since_level += 1
-        if since_level >= flat:
-            learning_rate, since_level = max(learning_rate * factor, min(lowest, learning_rate)), 0
-    return Plan(learning_rate, since_lowest >= patience)

@@ -1,17 +1,16 @@
 """Train a network on prepared drawings; the same call continues a run that was interrupted.
 
-The loop is its own instead of ``Model.fit`` with callbacks, so that nothing that decides the course of a run lives in
-memory alone: what comes next is a function of the arguments and of the figures of the epochs so far, and both are in
-the run directory (see ``runs``).
+A run's course depends on its configuration and on the figures of its finished epochs. Both are in the run directory
+(see ``runs``), so a run that was killed ends as an undisturbed one does. That is why the loop is here instead of in
+``Model.fit`` with callbacks, which keep such state in memory.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,10 @@ from ...errors import DataError
 from ...storage.files import local_path, only_writer, replacing
 from ...storage.progress import counted, duration
 from ..models.baselines import BASELINES
-from .batches import bucket_lengths, check_range, check_rows, without_drawings
+from .batches import check_rows, without_drawings
+from .config import SettledConfig, TrainConfig
 from .fit import fit
-from .recipes import Plan, Recipe, recipe, schedule
+from .recipes import recipe
 from .runs import (
     Epoch,
     Run,
@@ -33,214 +33,137 @@ from .runs import (
     commit,
     differences,
     first_line,
-    planned_epochs,
     read_history,
     run_info,
     settle,
     start_run,
     weights_path,
 )
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     import keras
 
-    from ..models.networks import Network
+    from .averaging import WeightAverage
+    from .workers import Workers
 
 BACKENDS = ("tensorflow", "jax")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 def train(
     data: Prepared | str | os.PathLike[str],
     out: str | os.PathLike[str],
+    config: TrainConfig | None = None,
     *,
-    model: str = "stroke_conv",
-    recipe: str | None = None,
-    epochs: int | None = None,
-    batch: int | None = None,
-    learning_rate: float | None = None,
-    max_len: int | None = None,
-    precision: str = "float32",
-    recurrent_dropout: float = 0.0,
-    patience: int | None = None,
-    seed: int = 42,
-    max_minutes: float | None = None,
-    buckets: Sequence[int] | None = None,
-    resident: bool | None = None,
-    distribute: str = "auto",
+    on_epoch: Callable[[Epoch], object] | None = None,
     log: Callable[[str], None] = print,
+    **options: Any,
 ) -> Trained:
     """Train on the training split, and keep the weights with the lowest loss on the validation split.
 
-    Called again, it continues an unfinished run after its last finished epoch, with the result it would have had
-    undisturbed, and leaves a finished one as it is. ``max_minutes`` may be different, and ``epochs`` larger, unless the
-    recipe's learning rate depends on it. Where it does and ``epochs`` is not given, ``max_minutes`` sets their number
-    instead, at most the recipe's: as many as the first two let expect to fit, so that the rate has fallen at the end.
+    Called again, it continues an unfinished run after its last finished epoch, with the result that it would have had
+    undisturbed, and leaves a finished run as it is. ``max_minutes`` may differ then, and ``epochs`` may be larger,
+    unless the recipe's learning rate depends on it. If it does and ``epochs`` is not given, ``max_minutes`` sets the
+    number of epochs, judged by the speed of the first two, so that the learning rate has fallen at the end.
 
     Args:
-        data: a prepared directory; of strokes for any network, of bitmaps for one that takes these.
+        data: a prepared directory; of strokes for any network, of bitmaps for one that takes bitmaps.
         out: the run directory, created if missing.
-        model: a name in ``models.MODELS``, or in ``baselines.BASELINES``; for these see ``fit``.
-        recipe: a name in ``recipes.RECIPES``; default: the model's.
-        epochs: at most so many. This, ``batch``, ``learning_rate``, ``patience``: default, the recipe's.
-        batch: drawings a step.
-        learning_rate: the first, or the highest; see ``recipes`` for what becomes of it.
-        max_len: drawings are cut to so many points, for a network of strokes; default: the model's.
-        precision: "float32", "mixed_float16" or "mixed_bfloat16".
-        recurrent_dropout: as in the notebook's LSTMs if 0.3; above 0, cuDNN cannot be used.
-        patience: epochs without a lower validation loss after which to stop; only for a recipe that has one.
-        seed: of weights, dropout and order.
-        max_minutes: begin no epoch that would not be finished after so long (but one in any case).
-        buckets: lengths below ``max_len`` to pad to; default: the model's, on a GPU none.
-        resident: keep the drawings on the device, and gather and pad them there; default: if it is a GPU and they take
-            no more than 8 GiB there.
-        distribute: who trains together, as in ``workers.join``. Every worker makes the same call, ``batch`` is that of
-            all, and only the chief, the first in TF_CONFIG, reads and writes ``out``.
-        log: called with one line at the beginning, after each epoch and at the end; by workers that are not the chief
-            with one that says so.
+        config: how to train. Default: ``TrainConfig(**options)``.
+        on_epoch: called after each epoch with its figures, a dict with the keys of ``runs.FIGURES``; the place to log
+            to MLflow or Weights & Biases. With several workers, the chief's is called.
+        log: called with a line at the beginning, after each epoch and at the end.
+        options: the fields of ``TrainConfig``, where ``config`` is not given.
+
+    Returns:
+        The run's path, its number of epochs, the best epoch and its figures, and why training stopped.
 
     Raises:
-        DataError: arguments, data or ``out`` unfit for training; ``out`` is the run of other arguments or data, or
-            another process is training in it; a worker was called otherwise than the chief.
-        TrainingError: the loss is no longer a finite number, or there is no memory left.
-        WorkerError: another worker is gone. The same call, by all of them, goes on after the last finished epoch.
+        DataError: the configuration, data or ``out`` cannot be trained with; ``out`` is a run of another configuration
+            or other data, or another process trains in it; a worker was called with other arguments than the chief.
+        TrainingError: the loss is no longer a finite number, or memory ran out.
+        WorkerError: another worker has ended. The same call, by all of them, continues after the last finished epoch.
+
+    Example:
+        >>> from qdfast.learn.training.train import train
+        >>> trained = train("data", "runs/first", model="stroke_conv", max_minutes=10)  # doctest: +SKIP
+        >>> trained.figures["val_top1"]  # doctest: +SKIP
+        0.93
     """
+    config = config or TrainConfig(**options)
     out = local_path(out)
-    if model in BASELINES:
-        of_networks = {
-            "recipe": recipe,
-            "epochs": epochs,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            "max_len": max_len,
-            "precision": precision if precision != "float32" else None,
-            "recurrent_dropout": recurrent_dropout or None,
-            "patience": patience,
-            "max_minutes": max_minutes,
-            "buckets": buckets,
-            "resident": resident,
-            "distribute": distribute if distribute not in ("auto", "none") else None,
-        }
-        return fit(data, out, model=model, seed=seed, of_networks=of_networks, log=log)
-    how, known, name = _looked_up(model, recipe)
-    if patience is not None and how.patience is None:
-        raise DataError(f"recipe {name} trains all its epochs: it takes no patience")
-    if recurrent_dropout and not known.recurrent:
-        raise DataError(f"{model} has no LSTM: it takes no recurrent_dropout")
-    if known.takes == "bitmaps" and (max_len is not None or buckets is not None):
-        raise DataError(f"{model} takes bitmaps: max_len and buckets are for strokes")
-    fitted = max_minutes is not None and epochs is None and how.patience is None
-    epochs = how.epochs if epochs is None else epochs
-    arguments: dict[str, Any] = {
-        "model": model,
-        "recipe": name,
-        "batch": how.batch if batch is None else batch,
-        "learning_rate": how.learning_rate if learning_rate is None else learning_rate,
-        "max_len": known.max_len if max_len is None else max_len,
-        "precision": precision,
-        "recurrent_dropout": recurrent_dropout,
-        "seed": seed,
-        "buckets": list(known.buckets if buckets is None else buckets),
-        **(
-            {"epochs": epochs} if how.patience is None else {"patience": how.patience if patience is None else patience}
-        ),
-    }
-    _check_arguments(arguments, epochs)
+    if config.model in BASELINES:
+        return fit(data, out, config, log=log)
+
+    # ---- the configuration and the data ----
+    settled = config.settle()
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     training, validation = prepared.rows("train"), prepared.rows("validation")
-    check_rows(known.takes, prepared, training, validation, model)
+    check_rows(settled.network.takes, prepared, training, validation, config.model)
 
     from ..device import cache_compiled, on_gpu
-    from .averaging import Averaging
-    from .epoch import Course, enough_memory
-    from .supply import RESIDENT, resident_size
+    from .averaging import WeightAverage
+    from .trainer import Trainer, memory_errors
     from .workers import join
 
-    until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    started = time.monotonic()
     _check_backend()
-    workers = join(distribute)  # before anything asks for a GPU: JAX would no longer join
+    workers = join(config.distribute)  # before anything asks for a GPU: JAX cannot join afterwards
     cache_compiled()
-    if buckets is None and on_gpu():
-        arguments["buckets"] = []  # another shape to compile would cost more than the padding
-    with workers.watched(), enough_memory(), ExitStack() as held:
-        net = _new_network(arguments, len(prepared.classes))
-        info = _info(arguments, prepared, training, validation, net)
-        asked = {**arguments, "epochs": epochs, "max_minutes": max_minutes, "data": prepared.digest}
-        if changed := differences(workers.agreed(asked), asked):
-            raise DataError(f"worker {workers.index}: the chief was called with {changed}")
-        with workers.led():
-            if workers.chief:
-                held.enter_context(only_writer(out, "training in"))
-                run, history = start_run(out, info), read_history(out)
-            else:
-                run, history = Run(out, info), []
+    if on_gpu():
+        settled = settled.with_one_length()  # compiling another shape would cost more than the padding
+    arguments = settled.arguments
+
+    with workers.lost_workers(), memory_errors(), ExitStack() as lock:
+        # ---- build, or resume ----
+        net = new_network(arguments, len(prepared.classes))
+        _check_same_call(workers, settled, prepared)
+        with workers.chief_errors():
+            run, history = Run(out, _info(arguments, prepared, training, validation, net)), []
+            if workers.is_chief:
+                lock.enter_context(only_writer(out, "training in"))
+                run = start_run(out, run.info)
+                history = read_history(out)
             if history:
                 _restore(net, checkpoint_path(run.path, len(history)))
-            averaging = Averaging(net, how.averaging > 0)
+            average = WeightAverage(net, settled.recipe.averaging > 0)  # starts from the network's weights
             if history:
-                averaging.load(weights_path(run.path, len(history)))
-        feed, history = run.feed, workers.agreed(history)
-        if workers.chief:
+                average.load(weights_path(run.path, len(history)))
+        history = workers.broadcast_object(history)
+        if workers.is_chief:
             settle(run.path, history)
         else:
-            log(f"{run.path}: worker {workers.index} of {workers.count}; the chief says how it goes")
+            log(f"{run.path}: worker {workers.rank} of {workers.world_size}; the chief says how it goes")
             log = _silent
-        log(
-            f"{run.path}: {model}, {net.count_params():,} parameters, {len(prepared.classes)} classes, "
-            f"{len(training):,} drawings to train on, {len(validation):,} to validate"
-            + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
-        )
+        log(_headline(run, net, training, validation, history))
         if few := without_drawings(validation):
-            log(f"{run.path}: no drawings in the validation split of {', '.join(few)}: nothing is known of these")
-        course = None
-        slowest = 0.0  # of this call's epochs, seconds
-        while True:
-            plan = _plan(arguments, history)
-            planned = planned_epochs(history, epochs) if how.patience is None else epochs
-            if plan.stop:
-                stopped = f"stopped, no lower validation loss for {counted(arguments['patience'], 'epoch')}"
-                break
-            if len(history) >= planned:
-                stopped = f"finished, {counted(len(history), 'epoch')}"
-                if planned < epochs:
-                    stopped += f" of {epochs}, for want of time"
-                if fitted and planned == 1 < epochs:
-                    stopped += " (so the learning rate never fell)"
-                break
-            if workers.agreed(not fitted and slowest > max(0.0, until - time.monotonic())):
-                stopped = f"stopped, another epoch would not fit into {max_minutes:g} minutes"
-                break
-            if course is None:
-                if resident is None:
-                    size = resident_size(training, feed) + resident_size(validation, feed)
-                    resident = on_gpu() and size <= RESIDENT
-                course = Course(
+            log(f"{run.path}: these classes have no validation drawings, so no validation metrics: {', '.join(few)}")
+
+        # ---- train, validate, commit ----
+        schedule = Schedule(settled, workers, started)
+        trainer = None
+        while not (stopped := schedule.reason_to_stop(history)):
+            if trainer is None:
+                trainer = Trainer(
                     net,
-                    how,
-                    averaging,
+                    settled.recipe,
+                    average,
                     training,
                     validation,
-                    feed,
+                    run.feed,
                     batch=arguments["batch"],
-                    seed=seed,
-                    resident=resident,
+                    seed=config.seed,
+                    resident=_resident(config, training, validation, run),
                     workers=workers,
                 )
-                log(f"{run.path}: {course.about()}")
-            number = len(history) + 1
-            figures = course.epoch(number, planned, plan.learning_rate)
-            slowest = max(slowest, figures["seconds"])
-            if fitted:
-                left = until - time.monotonic()
-                figures["epochs"] = _fitted(number, planned, epochs, left / figures["seconds"])
-            history = [*history, workers.agreed(figures)]
-            planned = planned_epochs(history, planned)
-            if workers.chief:
-                averaging.save(weights_path(run.path, number))
-                with replacing(checkpoint_path(run.path, len(history))) as temporary:
-                    net.save(temporary)
-                commit(run.path, history)
-            log(_line(figures, planned) + ("  *" if best_epoch(history) == len(history) else ""))
+                log(f"{run.path}: {trainer.describe()}")
+            figures = trainer.epoch(len(history) + 1, schedule.planned(history), schedule.learning_rate(history))
+            history = [*history, workers.broadcast_object(schedule.fit_epochs(figures, history))]
+            if workers.is_chief:
+                _commit(net, average, run.path, history)
+                if on_epoch:
+                    on_epoch(dict(history[-1]))
+            log(_epoch_line(history, schedule.planned(history)))
 
     best = history[best_epoch(history) - 1]
     log(
@@ -255,51 +178,6 @@ def _silent(line: str) -> None:
     pass
 
 
-def _looked_up(model: str, name: str | None) -> tuple[Recipe, Network, str]:
-    """The recipe, which is the model's unless named, the network, and the recipe's name."""
-    from ..models.networks import network
-
-    known = network(model)
-    name = known.recipe if name is None else name
-    how = recipe(name)
-    if how.augmented and (known.takes == "bitmaps" or known.standardized):
-        raise DataError(f"recipe {name} alters drawings by their raw steps, which {model} does not take")
-    return how, known, name
-
-
-def _fitted(number: int, planned: int, epochs: int, left: float) -> int:
-    """How many epochs there are to be after epoch ``number``, where ``left`` more would fit into the time.
-
-    The first epoch is slower than the others, so that the second may still raise the number; later it only falls.
-    """
-    if number <= 2:
-        return max(number, min(epochs, number + int(0.95 * left)))
-    return max(number, min(planned, number + int(left)))
-
-
-def _plan(arguments: dict[str, Any], history: list[Epoch]) -> Plan:
-    if "patience" not in arguments:
-        return Plan(arguments["learning_rate"], False)
-    losses = [e["val_loss"] for e in history]
-    return schedule(losses, learning_rate=arguments["learning_rate"], patience=arguments["patience"])
-
-
-def _check_arguments(arguments: dict[str, Any], epochs: int) -> None:
-    """Raises DataError for a number that is out of range."""
-    for name, low in (("batch", 2), ("patience", 1), ("seed", 0)):
-        if name in arguments:
-            check_range(name, arguments[name], low)
-    bucket_lengths(arguments["max_len"], arguments["buckets"])
-    if epochs < 1:
-        raise DataError(f"epochs is {epochs}: it must be at least 1")
-    if not 0 < arguments["learning_rate"] < math.inf:
-        raise DataError(f"learning_rate is {arguments['learning_rate']}: it must be positive")
-    if not 0 <= arguments["recurrent_dropout"] < 1:
-        raise DataError(f"recurrent_dropout is {arguments['recurrent_dropout']}: it must be at least 0 and below 1")
-    if arguments["precision"] not in PRECISIONS:
-        raise DataError(f"precision is {arguments['precision']!r}: it must be one of {', '.join(PRECISIONS)}")
-
-
 def _check_backend() -> None:
     import keras
 
@@ -307,7 +185,27 @@ def _check_backend() -> None:
         raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
 
 
-def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
+def _check_same_call(workers: Workers, settled: SettledConfig, prepared: Prepared) -> None:
+    call = {**settled.arguments, "epochs": settled.epochs, "max_minutes": settled.config.max_minutes}
+    call["data"] = prepared.digest
+    if changed := differences(workers.broadcast_object(call), call):
+        raise DataError(f"worker {workers.rank}: the chief was called with {changed}")
+
+
+def _resident(config: TrainConfig, training: Rows, validation: Rows, run: Run) -> bool:
+    from ..device import on_gpu
+    from .inputs import RESIDENT, resident_size
+
+    if config.resident is not None:
+        return config.resident
+    return on_gpu() and resident_size(training, run.feed) + resident_size(validation, run.feed) <= RESIDENT
+
+
+# ---- the network and its checkpoints ----
+
+
+def new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
+    """A network with fresh weights and its optimizer; ``arguments`` as of ``SettledConfig``."""
     import keras
 
     from ..models.networks import build
@@ -329,18 +227,29 @@ def _new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
 
 
 def _restore(net: keras.Model, path: Path) -> None:
-    """A checkpoint's weights and optimizer state into a new network, which knows what a file does not."""
+    """Load a checkpoint's weights and optimizer state into a new network."""
     import keras
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras warns where it leaves an optimizer's state out
+            warnings.simplefilter("error", UserWarning)  # Keras warns if it leaves out an optimizer's state
             saved = keras.saving.load_model(path)
         for ours, theirs in ((net, saved), (net.optimizer, saved.optimizer)):
             for variable, value in zip(ours.variables, theirs.variables, strict=True):
                 variable.assign(value)
-    except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
+    except Exception as e:  # Keras lets through whatever zipfile, h5py and its own code raise
         raise DataError(f"{path}: not a checkpoint, or damaged: {first_line(e)}") from e
+
+
+def _commit(net: keras.Model, average: WeightAverage, path: Path, history: list[Epoch]) -> None:
+    """Write an epoch's files; it counts once ``history.json`` names it."""
+    average.save(weights_path(path, len(history)))
+    with replacing(checkpoint_path(path, len(history))) as temporary:
+        net.save(temporary)
+    commit(path, history)
+
+
+# ---- what is said ----
 
 
 def _info(
@@ -353,10 +262,19 @@ def _info(
     return run_info(arguments, prepared, training, validation, parameters=size, backend=backend, packages=packages)
 
 
-def _line(figures: Epoch, epochs: int) -> str:
-    f = figures
+def _headline(run: Run, net: keras.Model, training: Rows, validation: Rows, history: list[Epoch]) -> str:
+    return (
+        f"{run.path}: {run.arguments['model']}, {net.count_params():,} parameters, {len(run.classes)} classes, "
+        f"{len(training):,} drawings to train on, {len(validation):,} to validate"
+        + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
+    )
+
+
+def _epoch_line(history: list[Epoch], epochs: int) -> str:
+    f = history[-1]
     return (
         f"epoch {f['epoch']:>{len(str(epochs))}}/{epochs}  loss {f['loss']:.4f}  top-1 {f['top1']:.2%}  "
         f"validation: loss {f['val_loss']:.4f}  top-1 {f['val_top1']:.2%}  top-3 {f['val_top3']:.2%}  "
         f"learning rate {f['learning_rate']:.2g}  {duration(f['seconds'])}  {f['drawings_per_s']:,.0f} drawings/s"
+        + ("  *" if best_epoch(history) == len(history) else "")
     )

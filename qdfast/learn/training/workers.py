@@ -1,10 +1,10 @@
-"""Who trains one network together: this process alone, several processes, or several devices.
+"""Data-parallel training: this process alone, several processes, or several devices.
 
-All training here is data parallel. Every step's drawings are dealt out, gradients are those of the whole batch, and
-all change the same weights by them. What is in a batch is a function of seed and epoch alone, so a run takes the same
-course whoever shares it, but for rounding, chance (dropout) and the share that batch normalization sees.
+Each step's drawings are split over the workers, and every worker applies the gradients of the whole batch to the same
+weights. Seed and epoch alone decide what is in a batch, so a run gives the same result on any number of workers, up to
+rounding, random numbers (dropout) and the part of a batch that batch normalization sees.
 
-The first worker is the chief. It alone reads and writes the run directory, and what it decides holds for all.
+The first worker is the chief. It alone reads and writes the run directory, and its decisions hold for all.
 """
 
 from __future__ import annotations
@@ -28,131 +28,132 @@ T = TypeVar("T")
 
 
 class WorkerError(Error):
-    """Another worker is gone."""
+    """Another worker has ended."""
 
 
 class Workers:
-    """One process with one device; the subclasses are more.
+    """One process with one device. The subclasses are several.
 
     Attributes:
-        index, count: which process this is, and of how many.
-        devices: of all processes together.
-        stream: of random numbers; those that compute apart have different ones.
+        rank, world_size: the number of this process, and how many there are.
+        devices: devices of all processes together.
+        random_stream: workers that compute apart draw different random numbers.
     """
 
-    index, count, devices, stream = 0, 1, 1, 0
+    rank, world_size, devices, random_stream = 0, 1, 1, 0
 
     @property
-    def chief(self) -> bool:
+    def is_chief(self) -> bool:
         """Whether this is the first process."""
-        return self.index == 0
+        return self.rank == 0
 
-    def share(self, group: Group) -> Group:
-        """What this process makes ready of a group."""
+    def shard(self, group: Group) -> Group:
+        """This process's part of a group of drawings."""
         return group
 
-    def chiefs(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The chief's array; the others give one of its shape and dtype."""
+    def broadcast(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The chief's array; the others pass one of its shape and dtype."""
         return array
 
-    def agreed(self, value: T) -> T:
-        """The chief's ``value``, which JSON can hold; every worker asks for it, in the same order."""
-        if self.count == 1:
+    def broadcast_object(self, value: T) -> T:
+        """The chief's ``value``, which JSON can hold. Every worker calls this, in the same order."""
+        if self.world_size == 1:
             return value
         data = np.frombuffer(orjson.dumps(value), np.uint8)
-        size = int(self.chiefs(np.array([len(data)], np.int32))[0])
-        told: T = orjson.loads(self.chiefs(data if self.chief else np.zeros(size, np.uint8)).tobytes())
+        size = int(self.broadcast(np.array([len(data)], np.int32))[0])
+        received = self.broadcast(data if self.is_chief else np.zeros(size, np.uint8))
+        told: T = orjson.loads(received.tobytes())
         return told
 
     @contextmanager
-    def led(self) -> Iterator[None]:
-        """Around what the chief does for all: a DataError that it has there, all have."""
+    def chief_errors(self) -> Iterator[None]:
+        """Around what the chief does for all: every worker raises the chief's DataError."""
         try:
             yield
         except DataError as e:
-            self.agreed(str(e))
+            self.broadcast_object(str(e))
             raise
-        if said := self.agreed(""):
-            raise DataError(f"the chief says: {said}")
+        if message := self.broadcast_object(""):
+            raise DataError(f"the chief says: {message}")
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Raises WorkerError where what is done together failed because another worker is gone."""
+    def lost_workers(self) -> Iterator[None]:
+        """Raises WorkerError if a collective operation fails because another worker has ended."""
         yield
 
 
 class TensorFlowWorkers(Workers):
-    """Processes with a device each, which sum what they have computed by the collective operations of a strategy.
+    """Processes with a device each, joined by the collective operations of MultiWorkerMirroredStrategy.
 
-    The variables are not the strategy's. Under one, Keras' optimizers clip gradients, and look whether they are finite,
-    before they sum them: that is another clipping than on one device, and where the gradients of one worker alone
-    overflow, the others wait for it for ever. Here the optimizer is given what it would be given on one device.
+    The variables are not the strategy's. Under a strategy, Keras 3's optimizers clip gradients and check that they are
+    finite before they sum them: that clips otherwise than one device does, and where the gradients of one worker alone
+    overflow, the others wait for it for ever. Here the optimizer gets the gradients of the whole batch.
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self.index = self.stream = cluster.index
-        self.count = self.devices = len(cluster.workers)
+        self.rank = self.random_stream = cluster.index
+        self.world_size = self.devices = len(cluster.workers)
         self._strategy = _strategy(cluster)
 
-    def share(self, group: Group) -> Group:
-        """Its part of the rows; all of them where there are fewer than workers."""
-        return group if len(group.rows) < self.count else Group(group.steps, self.parts(group)[self.index])
+    def shard(self, group: Group) -> Group:
+        """Its part of the rows; all of them if there are fewer rows than workers."""
+        parts = self.row_parts(group)
+        return Group(group.steps, parts[self.rank]) if all(map(len, parts)) else group
 
-    def parts(self, group: Group) -> list[NDArray[np.int64]]:
+    def row_parts(self, group: Group) -> list[NDArray[np.int64]]:
         """The rows of each worker."""
-        return np.array_split(group.rows, self.count)
+        return np.array_split(group.rows, self.world_size)
 
-    def summed(self, tensors: Sequence[Any]) -> list[Any]:
-        """Each tensor's sum over the workers; within a graph that all of them run."""
+    def all_reduce_sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """The sum of each tensor over the workers, inside a graph that all of them run."""
         import tensorflow as tf
 
-        def total(*values: Any) -> Any:
-            # A copy: what comes from outside of ``run`` has no device, which the strategy asks it for.
+        def reduce(*values: Any) -> Any:
+            # A copy: values from outside of ``run`` have no device, which the strategy asks them for.
             copies = [tf.identity(value) for value in values]
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, copies)
 
-        return list(self._strategy.run(total, tuple(tensors)))
+        return list(self._strategy.run(reduce, tuple(tensors)))
 
-    def mean(self, tensors: Sequence[Any], weight: float) -> list[Any]:
-        """Each tensor's mean over the workers by their weights; within a graph."""
+    def all_reduce_mean(self, tensors: Sequence[Any], weight: float) -> list[Any]:
+        """The mean of each tensor over the workers by their weights, inside a graph."""
         import tensorflow as tf
 
-        *sums, weights = self.summed([*(t * tf.cast(weight, t.dtype) for t in tensors), tf.constant(float(weight))])
+        weighted = [t * tf.cast(weight, t.dtype) for t in tensors]
+        *sums, weights = self.all_reduce_sum([*weighted, tf.constant(float(weight))])
         return [s / tf.cast(weights, s.dtype) for s in sums]
 
-    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+    def all_reduce_array(self, array: NDArray[Any]) -> NDArray[Any]:
         """The sum over the workers of arrays of one shape and dtype."""
-        # In float64, which holds all of float32 and int32: collectives know few types.
-        found = self._compiled_total(array.ravel().astype(np.float64))
+        # In float64, which holds all of float32 and int32: collectives support few types.
+        found = self._compiled_sum(array.ravel().astype(np.float64))
         return np.asarray(found).astype(array.dtype).reshape(array.shape)
 
     @cached_property
-    def _compiled_total(self) -> Any:
+    def _compiled_sum(self) -> Any:
         import tensorflow as tf
 
         any_length = tf.TensorSpec((None,), tf.float64)
-        return tf.function(lambda values: self.summed([values])[0], input_signature=[any_length])
+        return tf.function(lambda values: self.all_reduce_sum([values])[0], input_signature=[any_length])
 
-    def chiefs(self, array: NDArray[Any]) -> NDArray[Any]:
-        """As in ``Workers``."""
-        return self.total(array if self.chief else np.zeros_like(array))
+    def broadcast(self, array: NDArray[Any]) -> NDArray[Any]:
+        return self.all_reduce_array(array if self.is_chief else np.zeros_like(array))
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """As in ``Workers``."""
+    def lost_workers(self) -> Iterator[None]:
         import tensorflow as tf
 
-        gone = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError
+        lost = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError
         try:
             yield
-        except gone as e:
-            raise _gone() from e
+        except lost as e:
+            raise _worker_lost() from e
 
 
 class JaxWorkers(Workers):
-    """One program over all devices of all processes; the compiler puts in what they tell each other.
+    """One program over all devices of all processes; JAX's compiler inserts the communication.
 
-    So chance and batch normalization are those of one device.
+    So random numbers and batch normalization are those of one device.
     """
 
     def __init__(self, cluster: Cluster | None) -> None:
@@ -160,82 +161,80 @@ class JaxWorkers(Workers):
 
         if cluster is not None:
             _initialize(cluster)
-        self.index, self.count, self.devices = jax.process_index(), jax.process_count(), jax.device_count()
+        self.rank, self.world_size, self.devices = jax.process_index(), jax.process_count(), jax.device_count()
         mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
         spec: Any = jax.sharding.PartitionSpec
-        self.everywhere = jax.sharding.NamedSharding(mesh, spec())
-        self._dealt = jax.sharding.NamedSharding(mesh, spec("batch"))
+        self.replicated = jax.sharding.NamedSharding(mesh, spec())
+        self._sharded = jax.sharding.NamedSharding(mesh, spec("batch"))
 
-    def share(self, group: Group) -> Group:
-        """What its devices take; all rows where they cannot be dealt evenly: then every device computes everything."""
+    def shard(self, group: Group) -> Group:
+        """The rows of its devices; all rows if they cannot be split evenly: then every device computes everything."""
         if len(group.rows) % self.devices:
             return group
-        return Group(group.steps, np.split(group.rows, self.count)[self.index])
+        return Group(group.steps, np.split(group.rows, self.world_size)[self.rank])
 
-    def dealt(self, batch: dict[str, NDArray[Any]], group: Group) -> dict[str, Any]:
-        """Arrays of ``share(group)``, a row for each drawing, to the devices."""
-        sharding = self.everywhere if len(group.rows) % self.devices else self._dealt
-        return {name: self._placed(array, sharding) for name, array in batch.items()}
+    def place_batch(self, batch: dict[str, NDArray[Any]], group: Group) -> dict[str, Any]:
+        """Arrays of ``shard(group)``, a row for each drawing, on the devices."""
+        sharding = self.replicated if len(group.rows) % self.devices else self._sharded
+        return {name: self._place(array, sharding) for name, array in batch.items()}
 
-    def held(self, arrays: dict[str, Any]) -> dict[str, Any]:
+    def replicate(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Arrays that all processes have, on every device."""
-        return {name: self._placed(np.asarray(array), self.everywhere) for name, array in arrays.items()}
+        return {name: self._place(np.asarray(array), self.replicated) for name, array in arrays.items()}
 
-    def spread(self, arrays: Sequence[Any]) -> list[Any]:
+    def broadcast_state(self, arrays: Sequence[Any]) -> list[Any]:
         """The chief's arrays, on every device."""
         from jax.experimental import multihost_utils
 
         known = multihost_utils.broadcast_one_to_all([np.asarray(array) for array in arrays])
-        return [self._placed(array, self.everywhere) for array in known]
+        return [self._place(array, self.replicated) for array in known]
 
-    def _placed(self, array: NDArray[Any], sharding: Any) -> Any:
+    def _place(self, array: NDArray[Any], sharding: Any) -> Any:
         import jax
 
         make: Any = jax.make_array_from_process_local_data
         return make(sharding, array)
 
-    def chiefs(self, array: NDArray[Any]) -> NDArray[Any]:
-        """As in ``Workers``."""
+    def broadcast(self, array: NDArray[Any]) -> NDArray[Any]:
         from jax.experimental import multihost_utils
 
         return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """As in ``Workers``."""
+    def lost_workers(self) -> Iterator[None]:
         import jax
 
         try:
             yield
         except jax.errors.JaxRuntimeError as e:
-            if self.count == 1:
+            if self.world_size == 1:
                 raise
-            raise _gone() from e
+            raise _worker_lost() from e
 
 
-def _gone() -> WorkerError:
+def _worker_lost() -> WorkerError:
     return WorkerError(
         "another worker has ended or cannot be reached; the same command, given to every worker again, goes on after "
         "the last finished epoch"
     )
 
 
-# ---- which ----
+# ---- which workers ----
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The addresses (HOST:PORT) of all workers, and which of them this process is."""
+    """The addresses (HOST:PORT) of all workers, and the index of this process."""
 
     workers: tuple[str, ...]
     index: int
 
 
 def cluster() -> Cluster | None:
-    """What TF_CONFIG says; None where it is not set.
+    """The cluster in TF_CONFIG; None if that is not set.
 
     Raises:
-        DataError: it is not what TensorFlow's guide says, or this process is not a worker.
+        DataError: TF_CONFIG is malformed, or this process is not a worker.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
@@ -255,14 +254,14 @@ def cluster() -> Cluster | None:
 
 
 def join(distribute: str) -> Workers:
-    """Those that this process trains with; waits for them.
+    """Join the workers that train together; waits until all are there.
 
     Args:
-        distribute: "multiworker": those in TF_CONFIG; "mirrored": the devices of this process, which JAX alone can use;
-            "none"; "auto": what there is.
+        distribute: "multiworker": the workers in TF_CONFIG; "mirrored": all devices of this process (JAX only); "none":
+            this device alone; "auto": the workers in TF_CONFIG, else all devices of this process.
 
     Raises:
-        DataError: there are none, or no such way.
+        DataError: there are no such workers or devices, or ``distribute`` has another value.
     """
     import keras
 
@@ -284,7 +283,7 @@ def join(distribute: str) -> Workers:
     return Workers()
 
 
-@cache  # it can be made but once, and before anything is computed
+@cache  # it can only be made once, before anything is computed
 def _strategy(cluster: Cluster) -> Any:
     import tensorflow as tf
 

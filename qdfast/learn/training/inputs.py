@@ -1,7 +1,8 @@
-"""Where a network's steps get their drawings from: gathered by the host for each batch, or resident on the device.
+"""Batches for the training step: made by the host for each step, or gathered on the device.
 
-Resident drawings are sent once. After that a batch is the numbers of its rows, and the device does the rest: the host
-would not keep up with a GPU. Both ways give a network the same inputs, bit for bit.
+``DeviceBatches`` sends all drawings to the device once. After that a batch is a list of row numbers, and the device
+gathers and pads. ``HostBatches`` makes each batch with the C kernels and sends it. Both give a network the same inputs,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -26,88 +27,89 @@ Arrays: TypeAlias = "dict[str, Any]"
 T = TypeVar("T")
 
 RESIDENT = 8 << 30
-"""Bytes of drawings that a GPU is trusted to have room for."""
+"""Bytes of drawings that are kept on a GPU unless the caller decides."""
 
-_BLOCK = 8  # points that are stored, and gathered, together
-_MANY = 8192  # drawings that are packed at once
+_BLOCK = 8  # points that are stored and gathered together
+_PACKED_AT_ONCE = 8192  # drawings
 
 
-class Supply(ABC):
-    """Drawings of ``rows`` for compiled steps.
+class BatchSource(ABC):
+    """Gives compiled steps their batches of ``rows``.
 
     Attributes:
-        held: what stays on the device, by name; given to every ``made``.
+        device_arrays: arrays that stay on the device, by name; passed to every call of ``inputs``.
     """
 
     rows: Rows
-    held: Arrays
+    device_arrays: Arrays
 
     @abstractmethod
     def batch(self, group: Group) -> dict[str, NDArray[Any]]:
-        """What is sent to the device for a group."""
+        """The arrays that are sent to the device for a group."""
 
     @abstractmethod
-    def made(self, held: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
-        """On the device: the network's inputs for a group padded to ``steps``, and its labels int32 (m,)."""
+    def inputs(self, device_arrays: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
+        """On the device: the network's inputs for a group padded to ``steps``, and the labels int32 (m,)."""
 
 
-class Sent(Supply):
-    """Inputs are made by the C kernels and sent with every batch."""
+class HostBatches(BatchSource):
+    """The C kernels make the inputs, which are sent with every batch."""
 
     def __init__(self, rows: Rows, feed: Feed) -> None:
-        self.rows, self.feed, self.held = rows, feed, {}
+        self.rows, self.feed, self.device_arrays = rows, feed, {}
 
     def batch(self, group: Group) -> dict[str, NDArray[Any]]:
-        """The inputs, and the labels."""
         return {**self.feed.inputs(self.rows, group), "labels": self.rows.labels[group.rows]}
 
-    def made(self, held: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
-        """Nothing is left to do."""
+    def inputs(self, device_arrays: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
         return {name: array for name, array in batch.items() if name != "labels"}, batch["labels"]
 
 
-class Resident(Supply):
-    """Drawings on the device, a batch is the numbers of its rows."""
+class DeviceBatches(BatchSource):
+    """The drawings are on the device; a batch is a list of row numbers."""
 
-    def __init__(self, rows: Rows, held: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, rows: Rows, arrays: dict[str, NDArray[Any]]) -> None:
         self.rows = rows
-        self.held = {name: ops.convert_to_tensor(array) for name, array in {**held, "labels": rows.labels}.items()}
+        self.device_arrays = {
+            name: ops.convert_to_tensor(array) for name, array in {**arrays, "labels": rows.labels}.items()
+        }
 
     def batch(self, group: Group) -> dict[str, NDArray[Any]]:
         """``rows`` int32 (m,)."""
         return {"rows": group.rows.astype(np.int32)}
 
-    def made(self, held: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
-        """Gathered."""
-        return self._inputs(held, batch["rows"], steps), ops.take(held["labels"], batch["rows"], axis=0)
+    def inputs(self, device_arrays: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
+        return self._gather(device_arrays, batch["rows"], steps), ops.take(
+            device_arrays["labels"], batch["rows"], axis=0
+        )
 
     @abstractmethod
-    def _inputs(self, held: Arrays, rows: Any, steps: int) -> Arrays: ...
+    def _gather(self, arrays: Arrays, rows: Any, steps: int) -> Arrays: ...
 
 
-class ResidentBitmaps(Resident):
-    """784 bytes a drawing; strokes are drawn once, before they are sent."""
+class DeviceBitmaps(DeviceBatches):
+    """784 bytes per drawing; strokes are rendered once, before they are sent."""
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows, {"bitmaps": rows.bitmaps(np.arange(len(rows)))})
 
-    def _inputs(self, held: Arrays, rows: Any, steps: int) -> Arrays:
-        return {"bitmaps": ops.take(held["bitmaps"], rows, axis=0)}
+    def _gather(self, arrays: Arrays, rows: Any, steps: int) -> Arrays:
+        return {"bitmaps": ops.take(arrays["bitmaps"], rows, axis=0)}
 
 
-class ResidentDeltas(Resident):
-    """Points in blocks of 8: their x, their y and a byte of pens; some 100 bytes a drawing, in whole blocks.
+class DeviceDeltas(DeviceBatches):
+    """Blocks of 8 points: their x, their y and one byte of pen bits; about 100 bytes per drawing.
 
-    So one index moves 17 bytes, and int32 reaches all that a device holds. A standardized step is looked up: there are
-    511 of each axis, and what the host rounds once is nowhere rounded otherwise.
+    So one index moves 17 bytes, and int32 row numbers reach all that a device holds. Standardized steps are looked up
+    in a table of 511 values per axis, which the host rounds once: the result equals the host's, bit for bit.
     """
 
     def __init__(self, rows: Rows, feed: DeltaFeed) -> None:
         lengths, blocks = _blocks(rows, feed)
         ends = np.cumsum(blocks, dtype=np.int64)
         packed = np.empty((int(ends[-1]), 2 * _BLOCK + 1), np.uint8)
-        for a in range(0, len(rows), _MANY):
-            part = slice(a, a + _MANY)
+        for a in range(0, len(rows), _PACKED_AT_ONCE):
+            part = slice(a, a + _PACKED_AT_ONCE)
             first = int(ends[a] - blocks[a])
             width = _BLOCK * int(blocks[part].max())
             packed[first : int(ends[part][-1])] = _packed(rows, np.arange(len(rows))[part], width, blocks[part])
@@ -116,11 +118,11 @@ class ResidentDeltas(Resident):
             rows, {"blocks": packed, "begins": begins, "lengths": lengths, "values": _step_values(feed.stats)}
         )
 
-    def _inputs(self, held: Arrays, rows: Any, steps: int) -> Arrays:
-        lengths = ops.minimum(ops.take(held["lengths"], rows, axis=0), steps)
+    def _gather(self, arrays: Arrays, rows: Any, steps: int) -> Arrays:
+        lengths = ops.minimum(ops.take(arrays["lengths"], rows, axis=0), steps)
         count = -(-steps // _BLOCK)
-        wanted = ops.take(held["begins"], rows, axis=0)[:, None] + ops.arange(count, dtype="int32")[None, :]
-        blocks = ops.take(held["blocks"], ops.minimum(wanted, ops.shape(held["blocks"])[0] - 1), axis=0)
+        wanted = ops.take(arrays["begins"], rows, axis=0)[:, None] + ops.arange(count, dtype="int32")[None, :]
+        blocks = ops.take(arrays["blocks"], ops.minimum(wanted, ops.shape(arrays["blocks"])[0] - 1), axis=0)
         blocks = ops.cast(blocks, "int32")
         there = ops.arange(steps, dtype="int32")[None, :] < lengths[:, None]
 
@@ -134,7 +136,7 @@ class ResidentDeltas(Resident):
         x, y = points(blocks[:, :, :_BLOCK]), points(blocks[:, :, _BLOCK : 2 * _BLOCK])
         bits = ops.arange(_BLOCK, dtype="int32")[None, None, :]
         pen = points(ops.bitwise_and(ops.right_shift(blocks[:, :, 2 * _BLOCK :], bits), 1))
-        dx, dy = (ops.take(held["values"][axis], 255 + moves(v), axis=0) for axis, v in enumerate((x, y)))
+        dx, dy = (ops.take(arrays["values"][axis], 255 + moves(v), axis=0) for axis, v in enumerate((x, y)))
         deltas = ops.stack([dx, dy, ops.cast(pen, "float32")], axis=-1)
         return {"deltas": ops.where(there[..., None], deltas, 0.0), "lengths": lengths}
 
@@ -170,16 +172,16 @@ def _step_values(stats: DeltaStats | None) -> NDArray[np.float32]:
     return ((moves - np.array(stats.mean)[:, None]) / np.array(stats.std)[:, None]).astype(np.float32)
 
 
-def supply(rows: Rows, feed: Feed, *, resident: bool) -> Supply:
-    """The drawings of ``rows`` as ``feed`` has them."""
+def batch_source(rows: Rows, feed: Feed, *, resident: bool) -> BatchSource:
+    """Batches of ``rows`` as ``feed`` describes them, from the device or from the host."""
     if not resident:
-        return Sent(rows, feed)
-    return ResidentDeltas(rows, feed) if isinstance(feed, DeltaFeed) else ResidentBitmaps(rows)
+        return HostBatches(rows, feed)
+    return DeviceDeltas(rows, feed) if isinstance(feed, DeltaFeed) else DeviceBitmaps(rows)
 
 
 @contextmanager
-def ahead(make: Callable[[T], Any], items: Sequence[T], depth: int = 3) -> Iterator[Iterator[Any]]:
-    """``map(make, items)``, done by a thread that is up to ``depth`` items ahead; it ends with the context."""
+def prefetch(make: Callable[[T], Any], items: Sequence[T], depth: int = 3) -> Iterator[Iterator[Any]]:
+    """``map(make, items)`` by a thread that is up to ``depth`` items ahead and ends with the context."""
     made: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
     over = threading.Event()
 
