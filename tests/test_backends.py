@@ -81,7 +81,8 @@ def assert_equal_runs(out: Path, a: str, b: str) -> None:
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
     histories = [[(e["loss"], e["val_loss"]) for e in load_run(out / name).history] for name in (a, b)]
-    assert histories[0] == histories[1]
+    # The weights are equal to the last bit; the sums of losses that are reported need not be.
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("whole", "parts"), [("sent", "resumed"), ("lstm", "lstm resumed")])

@@ -163,7 +163,9 @@ def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_p
     arguments = {**ARGUMENTS, **more, "log": silent}
     for epochs in (1, 3):
         train(prepared, tmp_path / "two calls", **arguments, epochs=epochs)
-    train(prepared, tmp_path / "one call", **arguments, epochs=3)
+    figures: list[dict[str, float]] = []
+    train(prepared, tmp_path / "one call", **arguments, epochs=3, on_epoch=figures.append)
+    assert figures == load_run(tmp_path / "one call").history
     assert_equal_runs(load_run(tmp_path / "two calls"), load_run(tmp_path / "one call"))
 
 
