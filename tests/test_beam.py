@@ -269,7 +269,7 @@ def test_the_command(doodles: Path, tmp_path: Path):
         [*COMMAND, str(doodles), "--out", str(out), "--threads", "2"], capture_output=True, text=True
     )
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
-    assert "--threads is for the local runner" in wrong.stderr
+    assert "--threads works with --runner local only" in wrong.stderr
 
 
 def sum_of(data: Any) -> str:

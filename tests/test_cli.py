@@ -50,7 +50,7 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     command = ["prepare", doodles, "--out", tmp_path / "out"]
-    assert "--beam-arg is for --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
+    assert "--beam-arg requires --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     line = refused(capsys, *command, "--runner", "beam")
     assert line == "qdfast prepare: error: apache_beam is not installed: pip install 'qdfast[beam]'"
@@ -138,9 +138,12 @@ def test_wrong_usage():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "x", "--out", "y", "--max-minutes", "0.0001"], "0.0001 is not from 0.001 to 2147483648"),
-        (["models", "--classes", "100000000000"], "100000000000 is not from 1 to 2147483648"),
-        (["models", "--classes", "0"], "0 is not from 1 to 2147483648"),
+        (
+            ["train", "x", "--out", "y", "--max-minutes", "0.0001"],
+            "0.0001 is out of range: it must be from 0.001 to 2147483648",
+        ),
+        (["models", "--classes", "100000000000"], "100000000000 is out of range: it must be from 1 to 2147483648"),
+        (["models", "--classes", "0"], "0 is out of range: it must be from 1 to 2147483648"),
     ],
 )
 def test_numbers_out_of_range(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
@@ -259,7 +262,7 @@ def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         '{"format":1,"arguments":{"model":"knn"},"classes":[],"stats":{},"data":{},"parameters":1,"backend":"","versions":{}}'
     )
     line = refused(capsys, "evaluate", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "report")
-    assert line.endswith(f"no drawings to judge by: {tmp_path / 'run'} is a run, too")
+    assert line.endswith(f"no drawings to evaluate on: every SRC is a run directory: {tmp_path / 'run'}")
 
 
 def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -275,4 +278,15 @@ def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["download", "cat", "--all", "--out", tmp_path, "--base-url", "http://127.0.0.1:9", "--retries", 0]
-    assert "either some classes are named or all" in refused(capsys, *command)
+    assert "name classes or use --all, not both" in refused(capsys, *command)
+
+
+def test_choices_are_those_of_the_trainer():
+    from qdfast.cli import arguments
+    from qdfast.learn.training.config import PRECISIONS
+    from qdfast.learn.training.recipes import RECIPES
+    from qdfast.learn.training.workers import DISTRIBUTE
+
+    assert tuple(RECIPES) == arguments.RECIPES
+    assert arguments.PRECISIONS == PRECISIONS
+    assert arguments.DISTRIBUTE == DISTRIBUTE

@@ -287,7 +287,7 @@ def test_several_runs_on_the_command_line(doodles: Path, tmp_path: Path, capsys:
     assert (out / "charts" / "comparison.svg").exists()
     capsys.readouterr()
     assert cli.main(["evaluate", *map(str, runs), "--out", str(out)]) == 1
-    assert "no drawings to judge by" in capsys.readouterr().err
+    assert "no drawings to evaluate on" in capsys.readouterr().err
 
 
 def test_runs_must_know_the_classes(tmp_path: Path):

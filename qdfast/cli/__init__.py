@@ -1,4 +1,4 @@
-"""The command line; ``main`` is what `qdfast` runs."""
+"""The `qdfast` command; ``main`` is its entry point."""
 
 from .commands import main
 

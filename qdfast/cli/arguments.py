@@ -1,265 +1,499 @@
-"""The arguments of `qdfast COMMAND …`."""
+"""The argument parser of the `qdfast` command: every command's options, units, defaults and help text."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .. import __version__
+from ..dataset.convert import FORMATS
+from ..dataset.labels import LABELS
+from ..dataset.shards import Split
 from ..errors import DataError
+from ..ndjson import Recognized
 from ..storage.files import local_path
-from .target import add_target
 
+# Copies of the lists in `learn`, which this module does not import: `qdfast --help` must stay fast.
+RECIPES = ("notebook", "strong")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
+
+_DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
+_ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
 _HIGHEST = 2**31
 
 
-def _checked(kind: type, low: float) -> Callable[[str], Any]:
-    """An argparse type: a number from ``low`` to 2^31."""
+# ---- types of arguments ----
 
-    def check(text: str) -> Any:
+
+def _number(kind: type, lowest: float) -> Callable[[str], Any]:
+    """An argparse type: a number from ``lowest`` to 2^31."""
+
+    def parse(text: str) -> Any:
         value = kind(text)
-        if not low <= value <= _HIGHEST:  # also not nan
-            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {_HIGHEST}")
+        if not lowest <= value <= _HIGHEST:  # this form rejects nan, too
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be from {lowest:g} to {_HIGHEST}")
         return value
 
-    check.__name__ = kind.__name__  # for argparse's own message
-    return check
+    parse.__name__ = kind.__name__  # argparse prints it: "invalid int value"
+    return parse
 
 
-_count = _checked(int, 1)
-_whole = _checked(int, 0)
-_seconds = _checked(float, 1e-3)
-_wait = _checked(float, 0)
+_positive_int = _number(int, 1)
+_non_negative_int = _number(int, 0)
+_positive_float = _number(float, 1e-3)
+_non_negative_float = _number(float, 0)
 
 
 def _text(text: str) -> str:
-    """An argparse type: what can be sent as UTF-8."""
+    """An argparse type: text that can be sent as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid UTF-8") from None
     return text
 
 
 def _version(text: str) -> int | str:
-    """An argparse type: a version's number, or else its label."""
+    """An argparse type: a version number, or the label of a version."""
     return int(text) if text.isascii() and text.isdigit() else _text(text)
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Says the defaults that there are."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
-
-
-def _place(text: str) -> str:
-    """An argparse type, of a path or URL: not "", which would be the current directory; an unset variable gives it."""
+def _path_or_url(text: str) -> str:
+    """An argparse type. Rejects "", which an unset shell variable gives and which would mean the current directory."""
     if not text:
         raise argparse.ArgumentTypeError("empty path")
     return _text(text)
 
 
 def _path(text: str) -> Path:
-    """An argparse type: a path of this machine."""
+    """An argparse type: a path on this machine."""
     try:
-        return local_path(_place(text))
+        return local_path(_path_or_url(text))
     except DataError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
 
 
-def _sources(p: argparse.ArgumentParser, recognized: str, help_: str, source: Callable[[str], Any] = _path) -> None:
-    p.add_argument("sources", nargs="+", type=source, metavar="SRC", help=help_)
-    p.add_argument(
-        "--recognized",
-        choices=("only", "any"),
-        default=recognized,
-        help="keep drawings that Google's game recognized, or any (default: %(default)s)",
-    )
-    _raw(p)
+def _name_and_value(text: str) -> tuple[str, str]:
+    """An argparse type: NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
 
 
-def _raw(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--raw", action="store_true", help="the strokes are raw, as in Google's raw files: simplify them")
+# ---- the parser ----
 
 
-def _label(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--label", choices=("file", "word"), default="file", help="the class: the file's name or each line's `word`"
-    )
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds "(default: …)" to the help of every option that has a default value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        no_default = action.default is None or action.default is False or action.default == []
+        return action.help if no_default else super()._get_help_string(action)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    # Without abbreviations: `--k` would be `--key`.
+    """Build the parser of the whole command line."""
     top = argparse.ArgumentParser(
-        "qdfast", description="From Quick, Draw! drawings to a served model.", allow_abbrev=False
+        "qdfast",
+        description="Train and serve classifiers of stroke drawings, such as Google's Quick, Draw! files.",
+        epilog="Run `qdfast COMMAND --help` for the options of a command. Results go to standard output, log lines and "
+        "errors to standard error. Exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted.",
+        allow_abbrev=False,  # else `--k` could mean `--key`
     )
     top.add_argument("--version", action="version", version=f"qdfast {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for name, summary, example, add_arguments in _COMMANDS:
+        add_arguments(
+            commands.add_parser(
+                name,
+                help=summary[0].lower() + summary[1:].rstrip("."),
+                description=summary,
+                epilog=f"Example: qdfast {name} {example}",
+                formatter_class=_HelpFormatter,
+                allow_abbrev=False,
+            )
+        )
+    return top
 
-    def command(name: str, help_: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_, formatter_class=_Help, allow_abbrev=False)
 
-    p = command("download", "fetch Google's simplified drawings (about 60 MB a class)")
-    p.add_argument("classes", nargs="*", metavar="CLASS", help='class names, such as cat "ice cream"')
-    p.add_argument("--all", action="store_true", help="all 345 classes (23 GB)")
-    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the files")
-    p.add_argument("--base-url", metavar="URL", help="a mirror of Google's directory of .ndjson files")
-    p.add_argument("--jobs", type=_count, default=4, metavar="N", help="files fetched at once")
-    p.add_argument("--retries", type=_whole, default=5, metavar="N", help="attempts in a row that may fail")
+def _add_out(p: argparse.ArgumentParser, help_: str, metavar: str = "DIR", type_: Callable[[str], Any] = _path) -> None:
+    p.add_argument("--out", required=True, type=type_, metavar=metavar, help=help_)
 
-    p = command("doodles", "write procedural doodles in the form of Google's files")
-    p.add_argument("classes", nargs="*", metavar="CLASS", help="some of the classes there are; none: all")
-    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the files")
-    p.add_argument("--per-class", type=_whole, default=500, metavar="N", help="drawings per class")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="other drawings with another seed")
 
-    p = command("prepare", "drawings to training data: columns, split, statistics")
-    files = ".ndjson or .ndjson.gz file, or .npy file of bitmaps, or directory of them"
-    either = f"{files}, or prepared directory"
-    _sources(p, "only", files, _place)
-    _label(p)
-    p.add_argument("--out", required=True, type=_place, metavar="DIR", help="directory for the prepared data")
-    p.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the validation split")
-    p.add_argument("--threads", type=_count, metavar="N", help="parsing threads; not given: one per core")
-    p.add_argument("--runner", choices=("local", "beam"), default="local", help="Beam: SRC and DIR may be URLs")
+def _add_sources(
+    p: argparse.ArgumentParser, help_: str, *, recognized: str, type_: Callable[[str], Any] = _path
+) -> None:
+    p.add_argument("sources", nargs="+", type=type_, metavar="SRC", help=help_)
     p.add_argument(
+        "--recognized",
+        choices=get_args(Recognized),
+        default=recognized,
+        help="'only' keeps the drawings that Google's game recognized, 'any' keeps all",
+    )
+    _add_raw(p)
+
+
+def _add_raw(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--raw", action="store_true", help="simplify the strokes first; use it for Google's raw files")
+
+
+def _add_label(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--label",
+        choices=LABELS,
+        default="file",
+        help="take the class from the file's name or from each line's `word`",
+    )
+
+
+def _add_listen(p: argparse._ActionsContainer, port: int) -> None:
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    p.add_argument("--port", type=_non_negative_int, default=port, help="port to listen on; 0 picks a free one")
+
+
+def _download(p: argparse.ArgumentParser) -> None:
+    p.add_argument("classes", nargs="*", metavar="CLASS", help='classes to download, such as cat "ice cream"')
+    p.add_argument("--all", action="store_true", help="download all 345 classes (23 GB)")
+    _add_out(p, "directory to write the files to")
+    p.add_argument("--base-url", metavar="URL", help="a mirror of Google's directory of .ndjson files")
+    p.add_argument("--jobs", type=_positive_int, default=4, metavar="N", help="number of files to download at once")
+    p.add_argument(
+        "--retries", type=_non_negative_int, default=5, metavar="N", help="give up after N failed attempts in a row"
+    )
+
+
+def _doodles(p: argparse.ArgumentParser) -> None:
+    p.add_argument("classes", nargs="*", metavar="CLASS", help="classes to draw (default: all)")
+    _add_out(p, "directory to write the files to")
+    p.add_argument("--per-class", type=_non_negative_int, default=500, metavar="N", help="drawings per class")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="random seed")
+
+
+def _prepare(p: argparse.ArgumentParser) -> None:
+    _add_sources(p, _DRAWING_FILES, recognized="only", type_=_path_or_url)
+    _add_label(p)
+    _add_out(p, "directory to write the prepared data to", type_=_path_or_url)
+    p.add_argument(
+        "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
+    )
+    p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
+    g = p.add_argument_group("Apache Beam")
+    g.add_argument(
+        "--runner",
+        choices=("local", "beam"),
+        default="local",
+        help="'local' uses threads on this machine; 'beam' runs an Apache Beam pipeline, and SRC and DIR may be URLs",
+    )
+    g.add_argument(
         "--beam-arg",
         action="append",
         default=[],
         metavar="ARG",
-        help="an option for Beam: --beam-arg=--runner=FlinkRunner",
+        help="an option to pass to Beam, such as --beam-arg=--runner=FlinkRunner; may be repeated",
     )
 
-    p = command("convert", "prepared drawings in a format that others read")
-    p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory, or a converted one")
-    p.add_argument(
-        "--out", required=True, type=_path, metavar="DIR", help="directory for the files, one a shard and split"
-    )
+
+def _convert(p: argparse.ArgumentParser) -> None:
+    p.add_argument("data", type=_path, metavar="DATA", help="a prepared or converted directory")
+    _add_out(p, "directory to write to; there is one file per shard and split")
     p.add_argument(
         "--format",
         required=True,
-        choices=("parquet", "arrow", "tfrecord", "ndjson"),
-        help="Parquet or Arrow (which Hugging Face's datasets reads), TFRecord, or Google's lines",
+        choices=FORMATS,
+        help="parquet and arrow can be loaded with Hugging Face datasets; ndjson is the format of Google's files",
     )
 
-    p = command("models", "list what `train --model` takes: networks, and scikit-learn's classifiers")
-    p.add_argument("--classes", type=_count, default=345, metavar="N", help="of which the parameters are counted")
 
-    p = command("train", "train a classifier; the same command continues a run that was killed")
+def _models(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--classes", type=_positive_int, default=345, metavar="N", help="count the parameters for this many classes"
+    )
+
+
+def _train(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
-    p.add_argument("--out", required=True, type=_path, metavar="RUN", help="run directory")
-    p.add_argument("--model", default="stroke_conv", metavar="NAME", help="which one; `qdfast models` lists them")
-    p.add_argument("--seed", type=int, default=42, metavar="N", help="of weights, dropout and order")
+    _add_out(p, "run directory: checkpoints, logs and the best weights", metavar="RUN")
+    p.add_argument("--model", default="stroke_conv", metavar="NAME", help="model to train; `qdfast models` lists them")
+    p.add_argument(
+        "--seed", type=int, default=42, metavar="N", help="random seed of initial weights, dropout and drawing order"
+    )
     g = p.add_argument_group("network")
-    g.add_argument("--max-len", type=_count, metavar="N", help="points after which a drawing is cut")
+    g.add_argument(
+        "--max-len", type=_positive_int, metavar="N", help="cut drawings after N points (default: the model's)"
+    )
     g.add_argument(
         "--buckets",
-        type=_count,
+        type=_positive_int,
         nargs="*",
         metavar="N",
-        help="shorter lengths that batches are padded to (default: the model's; on a GPU none)",
+        help="shorter lengths, in points, that batches may be padded to (default: the model's; on a GPU none)",
     )
-    g.add_argument("--recurrent-dropout", type=float, default=0.0, metavar="P", help="in the LSTMs; disables cuDNN")
-    g = p.add_argument_group("optimization of a network")
-    g.add_argument("--recipe", choices=("notebook", "strong"), help="not given: the model's")
-    g.add_argument("--epochs", type=_count, metavar="N", help="at most so many; not given: the recipe's")
-    g.add_argument("--batch", type=_count, metavar="N", help="drawings a step")
-    g.add_argument("--learning-rate", type=float, metavar="R", help="the first, or the highest")
-    g.add_argument("--patience", type=_count, metavar="N", help="epochs without improvement to stop after (notebook)")
-    g.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
+    g.add_argument(
+        "--recurrent-dropout",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="recurrent dropout rate of the LSTMs; above 0, cuDNN cannot be used",
+    )
+    g = p.add_argument_group("optimization")
+    g.add_argument("--recipe", choices=RECIPES, help="set of training defaults (default: the model's)")
+    g.add_argument("--epochs", type=_positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
     g.add_argument(
         "--max-minutes",
-        type=_seconds,
+        type=_positive_float,
         metavar="M",
-        help="begin no epoch that would end later; the strong recipe plans as many as fit, unless --epochs is given",
+        help="time limit in minutes: start no epoch that would end later (default: none). Without --epochs, the strong "
+        "recipe plans as many epochs as fit",
+    )
+    g.add_argument("--batch", type=_positive_int, metavar="N", help="drawings per step (default: the recipe's)")
+    g.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="initial (notebook) or peak (strong) learning rate (default: the recipe's)",
+    )
+    g.add_argument(
+        "--patience",
+        type=_positive_int,
+        metavar="N",
+        help="stop after N epochs without a lower validation loss; notebook recipe only (default: the recipe's)",
+    )
+    g = p.add_argument_group("hardware")
+    g.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="floating-point precision of the computation"
     )
     g.add_argument(
         "--resident",
         action=argparse.BooleanOptionalAction,
-        help="keep the drawings on the device, which then gathers and pads them; not given: if it is a GPU",
+        help="keep all drawings in the device's memory (default: on a GPU, if they take at most 8 GiB)",
     )
-
     g.add_argument(
         "--distribute",
-        choices=("auto", "mirrored", "multiworker", "none"),
+        choices=DISTRIBUTE,
         default="auto",
-        help="share every step: with the workers in TF_CONFIG (multiworker), with all devices of this host (mirrored)",
+        help="share each step among all devices of this host (mirrored) or among the workers in TF_CONFIG "
+        "(multiworker); auto uses TF_CONFIG if it names several workers, else the devices of this host",
     )
 
-    p = command("evaluate", "judge what was trained by drawings: a page to look at, and metrics.json")
-    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
-    _sources(p, "only", f"{either}; a run directory: is compared with RUN")
-    _label(p)
-    p.add_argument("--out", required=True, type=_path, metavar="DIR", help="directory for the report")
+
+def _evaluate(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the model to evaluate")
+    _add_sources(p, f"{_ANY_DRAWINGS}; or another run directory, to compare with RUN", recognized="only")
+    _add_label(p)
+    _add_out(p, "directory to write the report to")
     p.add_argument(
         "--split",
-        choices=("auto", "train", "validation", "all"),
+        choices=("auto", *get_args(Split)),
         default="auto",
-        help="of prepared directories; auto: validation of the one trained on, all of others",
+        help="split of prepared directories to use; auto takes the validation split of the data that the model was "
+        "trained on, and all of any other data",
     )
 
-    p = command("export", "write a trained network as the next version of a SavedModel")
-    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory")
-    p.add_argument(
-        "--out", required=True, type=_path, metavar="MODEL_DIR", help="model directory; the model is named as it"
-    )
-    p.add_argument("--top-k", type=_count, default=10, metavar="K", help="labels an answer may have")
 
-    p = command("serve", "serve a model over gRPC (TensorFlow Serving's API) until interrupted")
+def _export(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the network to export")
+    _add_out(p, "model directory; its name becomes the model's name", metavar="MODEL_DIR")
+    p.add_argument("--top-k", type=_positive_int, default=10, metavar="K", help="maximum number of labels per answer")
+
+
+def _serve(p: argparse.ArgumentParser) -> None:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("model_dir", nargs="?", type=_path, metavar="MODEL_DIR", help="directory with numbered versions")
-    what.add_argument("--models", type=_path, metavar="FILE", help="models, policies, labels: a ModelServerConfig")
-    p.add_argument("--name", type=_text, metavar="NAME", help="the model's name; not given: the directory's")
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    p.add_argument("--port", type=_whole, default=8500, help="port to listen on; 0: any free one")
-    p.add_argument("--embedded", action="store_true", default=None, help="even if there is a tensorflow_model_server")
-    p.add_argument("--grace", type=_wait, default=10.0, metavar="S", help="seconds for requests under way when stopped")
-    p.add_argument("--poll-seconds", type=_seconds, default=1.0, metavar="S", help="how often versions are looked for")
-    batching = p.add_mutually_exclusive_group()
-    batching.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters; not given: our own")
-    batching.add_argument("--no-batching", dest="batching", action="store_false", default=None, help="no batches")
-    p.add_argument("--metrics-port", type=_count, metavar="N", help="Prometheus, at /monitoring/prometheus/metrics")
-    p.add_argument("--tls-cert", type=_path, metavar="FILE", help="the server's certificate (PEM): listen with TLS")
-    p.add_argument("--tls-key", type=_path, metavar="FILE", help="its key (PEM)")
-    p.add_argument("--tls-client-ca", type=_path, metavar="FILE", help="whose certificates clients must have (PEM)")
-
-    p = command("predict", "ask a model, served or exported, about drawings; answers as ndjson")
-    _sources(p, "any", f"{either}; - for standard input", _text)
-    instead = add_target(p)
-    instead.add_argument("--model-dir", type=_path, metavar="DIR", help="an exported model, loaded here: no server")
-    p.add_argument("--model", type=_text, metavar="NAME", help="its name on the server; not given: doodles")
-    p.add_argument("--version", type=_version, metavar="V", help="a version's number or label; not given: the newest")
-    p.add_argument("-k", "--k", type=_count, default=3, metavar="K", help="labels per drawing")
-    p.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds a request may take")
-    p.add_argument("--wait", type=_wait, default=10.0, metavar="S", help="seconds to wait for the server to be ready")
-
-    p = command("play", "a web page: draw, and a served model guesses")
-    p.add_argument(
-        "--target", metavar="HOST:PORT", help="a server's gRPC address; not given: the embedded one is started"
+    what.add_argument(
+        "--models",
+        type=_path,
+        metavar="FILE",
+        help="ModelServerConfig file: several models, version policies, version labels",
     )
-    p.add_argument("--model", type=_text, metavar="NAME", help="its name; not given: doodles, or the directory's")
+    p.add_argument("--name", type=_text, metavar="NAME", help="name of the model (default: the directory's name)")
     p.add_argument(
-        "--model-dir", type=_path, metavar="DIR", help="to start it on; not given: the newest export below ."
+        "--embedded",
+        action="store_true",
+        default=None,
+        help="use the embedded server even if tensorflow_model_server is on the PATH",
+    )
+    p.add_argument(
+        "--poll-seconds",
+        type=_positive_float,
+        default=1.0,
+        metavar="S",
+        help="look for new versions every S seconds",
+    )
+    p.add_argument(
+        "--grace",
+        type=_non_negative_float,
+        default=10.0,
+        metavar="S",
+        help="on SIGTERM, wait up to S seconds for open requests to finish",
+    )
+    g = p.add_argument_group("network")
+    _add_listen(g, 8500)
+    g.add_argument(
+        "--metrics-port",
+        type=_positive_int,
+        metavar="N",
+        help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
+    )
+    g = p.add_argument_group("batching").add_mutually_exclusive_group()
+    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
+    g.add_argument(
+        "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
+    )
+    g = p.add_argument_group("TLS")
+    g.add_argument("--tls-cert", type=_path, metavar="FILE", help="server certificate (PEM); turns TLS on")
+    g.add_argument("--tls-key", type=_path, metavar="FILE", help="private key of the server certificate (PEM)")
+    g.add_argument(
+        "--tls-client-ca",
+        type=_path,
+        metavar="FILE",
+        help="require client certificates that this authority has signed (PEM)",
+    )
+
+
+def _predict(p: argparse.ArgumentParser) -> None:
+    _add_sources(p, f"{_ANY_DRAWINGS}; - reads standard input", recognized="any", type_=_text)
+    p.add_argument("-k", "--k", type=_positive_int, default=3, metavar="K", help="labels per drawing")
+    g = p.add_argument_group("model")
+    where = g.add_mutually_exclusive_group()
+    where.add_argument(
+        "--target",
+        default="127.0.0.1:8500",
+        metavar="HOST:PORT[,…]",
+        help="gRPC address of the server; with several, requests take turns",
+    )
+    where.add_argument(
+        "--model-dir", type=_path, metavar="DIR", help="load the exported model in DIR instead of asking a server"
+    )
+    g.add_argument("--model", type=_text, metavar="NAME", help="name of the model on the server (default: doodles)")
+    g.add_argument(
+        "--version", type=_version, metavar="V", help="number or label of the version to ask (default: the newest)"
+    )
+    g = p.add_argument_group("connection to the server")
+    g.add_argument(
+        "--timeout", type=_positive_float, default=10.0, metavar="S", help="deadline of a request, in seconds"
+    )
+    g.add_argument(
+        "--wait",
+        type=_non_negative_float,
+        default=10.0,
+        metavar="S",
+        help="wait up to S seconds for the server to be ready",
+    )
+    g.add_argument("--tls", action="store_true", help="use TLS; --ca, --certificate and --key imply it")
+    g.add_argument("--ca", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+    g.add_argument("--certificate", type=Path, metavar="FILE", help="client certificate (PEM), for mutual TLS")
+    g.add_argument("--key", type=Path, metavar="FILE", help="private key of the client certificate (PEM)")
+    g.add_argument(
+        "--metadata",
+        type=_name_and_value,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="send this with every request, such as a token; may be repeated",
+    )
+
+
+def _play(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("model")
+    g.add_argument(
+        "--target", metavar="HOST:PORT", help="ask this gRPC server (default: start the embedded server on MODEL_DIR)"
+    )
+    g.add_argument(
+        "--model-dir",
+        type=_path,
+        metavar="MODEL_DIR",
+        help="model directory to serve (default: the newest export below the current directory)",
+    )
+    g.add_argument(
+        "--model",
+        type=_text,
+        metavar="NAME",
+        help="name of the model (default: MODEL_DIR's name; with --target, doodles)",
     )
     p.add_argument(
         "--data",
         nargs="+",
         type=_path,
         metavar="SRC",
-        help="drawings to show: .ndjson files, or directory of them, or prepared one",
+        help="drawings to show after a round: .ndjson files, directories of them, or a prepared directory "
+        "(default: procedural doodles)",
     )
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    p.add_argument("--port", type=_whole, default=8000, help="port to listen on; 0: any free one")
+    _add_listen(p, 8000)
 
-    p = command("info", "explain a file or directory: drawings, prepared data, run, report or model")
-    p.add_argument("paths", nargs="*", type=_path, metavar="PATH", help="none: this installation")
-    _raw(p)
-    g = p.add_argument_group("picture")
-    g.add_argument("--gallery", type=_path, metavar="FILE", help="draw some of the drawings into a .svg or .png file")
-    g.add_argument("--count", type=_count, default=40, metavar="N", help="drawings to draw, spread over all")
-    g.add_argument("--columns", type=_count, default=8, metavar="N", help="drawings in a row")
-    return top
+
+def _info(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "paths", nargs="*", type=_path, metavar="PATH", help="file or directory (default: describe this installation)"
+    )
+    _add_raw(p)
+    g = p.add_argument_group("gallery")
+    g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
+    g.add_argument(
+        "--count", type=_positive_int, default=40, metavar="N", help="size of the sample, spread evenly over the data"
+    )
+    g.add_argument("--columns", type=_positive_int, default=8, metavar="N", help="drawings per row")
+
+
+_COMMANDS: tuple[tuple[str, str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
+    ("download", "Download Google's simplified drawings (about 60 MB per class).", "cat dog --out drawings", _download),
+    ("doodles", "Write procedural doodles in the format of Google's files.", "--out drawings", _doodles),
+    (
+        "prepare",
+        "Turn drawings into training data: columns, train/validation split, statistics.",
+        "drawings --out data",
+        _prepare,
+    ),
+    (
+        "convert",
+        "Convert prepared data to Parquet, Arrow, TFRecord or ndjson.",
+        "data --out parquet --format parquet",
+        _convert,
+    ),
+    ("models", "List the networks and scikit-learn baselines that `train` can use.", "--classes 20", _models),
+    (
+        "train",
+        "Train a classifier; repeat the same command to resume an interrupted run.",
+        "data --out runs/first",
+        _train,
+    ),
+    (
+        "evaluate",
+        "Evaluate trained models on drawings: writes report.html and metrics.json.",
+        "runs/first data --out report",
+        _evaluate,
+    ),
+    (
+        "export",
+        "Export a trained network as the next version of a SavedModel.",
+        "runs/first --out models/animals",
+        _export,
+    ),
+    (
+        "serve",
+        "Serve a model over gRPC (TensorFlow Serving's API) until interrupted.",
+        "models/animals --port 8500",
+        _serve,
+    ),
+    (
+        "predict",
+        "Classify drawings with a served or exported model; writes ndjson.",
+        "drawings/cat.ndjson --model animals",
+        _predict,
+    ),
+    (
+        "play",
+        "Serve a web page where you draw and the model guesses.",
+        "--model-dir models/animals --data data",
+        _play,
+    ),
+    (
+        "info",
+        "Describe files and directories: drawings, prepared data, runs, reports, models.",
+        "data runs/first drawings/cat.ndjson",
+        _info,
+    ),
+)

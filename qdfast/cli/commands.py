@@ -1,7 +1,7 @@
-"""The command line: `qdfast COMMAND …`. Each command is imported when it runs.
+"""The commands of `qdfast COMMAND …`. Each imports what it needs when it runs.
 
-Results go to stdout, all else to stderr. Exit status: 0 success, 1 an error (one line says which), 2 wrong usage,
-130 interrupted.
+Results go to stdout, log lines and errors to stderr. Exit status: 0 success, 1 error (reported in one line), 2 wrong
+usage, 130 interrupted, 141 the reader of stdout has closed it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from .._quiet import import_quietly, import_tensorflow
 from ..errors import DataError, Error
 from ..storage.progress import counted
 from .arguments import parser
-from .target import open_model
 
-EXTRAS = {
+EXTRAS = {  # top-level module -> the extra of qdfast that installs it
     "tensorflow": "train",
     "keras": "train",
     "jax": "jax",
@@ -43,8 +42,8 @@ EXTRAS = {
 }
 
 
-def say(line: str) -> None:
-    """One line to stderr, at once."""
+def log(line: str) -> None:
+    """Print a line to stderr and flush it."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -55,9 +54,9 @@ def _download(a: argparse.Namespace) -> None:
     from ..quickdraw.download import DEFAULT_URL, download
 
     if not a.classes and not a.all:
-        raise DataError("name the classes to download, or give --all")
+        raise DataError("name the classes to download, or use --all")
     if a.classes and a.all:
-        raise DataError("either some classes are named or all are fetched (--all), not both")
+        raise DataError("name classes or use --all, not both")
     base_url = a.base_url or DEFAULT_URL
     for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
         print(path)
@@ -73,20 +72,22 @@ def _doodles(a: argparse.Namespace) -> None:
 def _prepare(a: argparse.Namespace) -> None:
     from ..dataset.shards import SPLITS
 
-    options = {name: getattr(a, name) for name in ("recognized", "label", "validation", "raw")}
+    options: dict[str, Any] = {
+        "recognized": a.recognized, "label": a.label, "validation": a.validation, "raw": a.raw, "log": log,
+    }  # fmt: skip
     if a.runner == "beam":
         import_quietly("apache_beam")
         from ..dataset import beam
 
         if a.threads:
-            raise DataError("--threads is for the local runner: Beam's own options say how many workers there are")
-        manifest = beam.prepare(a.sources, a.out, **options, beam_args=a.beam_arg, log=say)
+            raise DataError("--threads works with --runner local only; set the number of Beam workers with --beam-arg")
+        manifest = beam.prepare(a.sources, a.out, beam_args=a.beam_arg, **options)
     else:
         from ..dataset.prepare import prepare
 
         if a.beam_arg:
-            raise DataError("--beam-arg is for --runner beam")
-        manifest = prepare(a.sources, a.out, **options, threads=a.threads, log=say).manifest
+            raise DataError("--beam-arg requires --runner beam")
+        manifest = prepare(a.sources, a.out, threads=a.threads, **options).manifest
     classes = manifest["classes"].values()
     train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
     print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
@@ -126,7 +127,7 @@ def _train(a: argparse.Namespace) -> None:
 
         if count := processes_wanted(a.distribute):
             a.distribute = "multiworker"
-            return on_workers(partial(_status, a), count)
+            return on_workers(partial(_run, a), count)
 
     config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
     train(a.data, a.out, config, log=lambda line: print(line, flush=True))
@@ -139,13 +140,12 @@ def _evaluate(a: argparse.Namespace) -> None:
     from ..learn.training.runs import RUN, load_run
     from ..storage.directories import REPORT, output
 
-    output(a.out, REPORT)  # before the long work
-    more = [path for path in a.sources if (path / RUN).exists()]
-    sources = [path for path in a.sources if path not in more]
-    runs = [load_run(path) for path in (a.run_dir, *more)]
+    output(a.out, REPORT)  # fails early if the report cannot be written there
+    more_runs = [path for path in a.sources if (path / RUN).exists()]
+    sources = [path for path in a.sources if path not in more_runs]
+    runs = [load_run(path) for path in (a.run_dir, *more_runs)]
     if not sources:
-        are = "is a run" if len(more) == 1 else "are runs"
-        raise DataError(f"no drawings to judge by: {', '.join(map(str, more))} {are}, too")
+        raise DataError(f"no drawings to evaluate on: every SRC is a run directory: {', '.join(map(str, more_runs))}")
     if not all(run.baseline for run in runs):
         _import_keras()
     rows = load_rows(
@@ -155,10 +155,10 @@ def _evaluate(a: argparse.Namespace) -> None:
         raw=a.raw,
         split=a.split,
         trained_on=[run.info["data"] for run in runs],
-        log=say,
+        log=log,
     )
     print(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
-    say(f"{a.out / 'report.html'}: the same and more, to look at")
+    log(f"full report: {a.out / 'report.html'}")
 
 
 def _export(a: argparse.Namespace) -> None:
@@ -171,27 +171,41 @@ def _export(a: argparse.Namespace) -> None:
 def _serve(a: argparse.Namespace) -> None:
     from ..serve.launch import serve
 
-    serve(**{name: value for name, value in vars(a).items() if name != "command"})
+    serve(
+        a.model_dir,
+        models=a.models,
+        name=a.name,
+        host=a.host,
+        port=a.port,
+        embedded=a.embedded,
+        grace=a.grace,
+        poll_seconds=a.poll_seconds,
+        batching=a.batching,
+        metrics_port=a.metrics_port,
+        tls_cert=a.tls_cert,
+        tls_key=a.tls_key,
+        tls_client_ca=a.tls_client_ca,
+    )
 
 
 def _predict(a: argparse.Namespace) -> None:
     from ..dataset.sources import resolve
     from ..parse_report import explain
-    from .predict import predict
+    from .predict import open_model, predict
 
     sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-    resolve(sources)  # a missing file is said before a model is loaded, or a server waited for
+    resolve(sources)  # reports a missing file before loading a model or waiting for a server
     with open_model(a) as model:
         report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
-    say(explain(report))
+    log(explain(report))
     if not report.kept:
-        raise DataError("no drawings to predict")
+        raise DataError("no drawings to classify")
 
 
 def _play(a: argparse.Namespace) -> None:
     from ..play import play
 
-    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port, log=say)
+    play(target=a.target, model=a.model, model_dir=a.model_dir, data=a.data or (), host=a.host, port=a.port, log=log)
 
 
 def _info(a: argparse.Namespace) -> None:
@@ -201,9 +215,9 @@ def _info(a: argparse.Namespace) -> None:
         from ..dataset.gallery import gallery
 
         if not a.paths:
-            raise DataError("--gallery draws what is in a PATH: none is given")
+            raise DataError("--gallery needs at least one PATH")
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
-        say(f"{a.gallery}: {shown:,} of {counted(of, 'drawing')}")
+        log(f"{a.gallery}: shows {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
@@ -233,41 +247,45 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status."""
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started us, for good
+    """Run a command; returns its exit status.
+
+    Args:
+        arguments: of the command line, without the program's name; default: ``sys.argv[1:]``.
+    """
+    if sys.stderr is None:  # the parent process has closed it
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     try:
         a = parser().parse_args(arguments)
         if sys.stdout is None:
-            say(f"qdfast {a.command}: error: standard output is closed")
+            log(f"qdfast {a.command}: error: standard output is closed")
             return 1
-        return _status(a)
-    except KeyboardInterrupt:  # before the command began
-        say("qdfast: interrupted")
+        return _run(a)
+    except KeyboardInterrupt:  # before the command starts
+        log("qdfast: interrupted")
         return 130
 
 
-def _status(a: argparse.Namespace) -> int:
-    """Run the command of parsed arguments; its exit status."""
+def _run(a: argparse.Namespace) -> int:
+    """Run the command in ``a``, report its errors, and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # rather an odd name than none
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8 must not stop the output
     try:
         COMMANDS[a.command](a)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        say(f"qdfast {a.command}: interrupted")
+        log(f"qdfast {a.command}: interrupted")
         return 130
     except ModuleNotFoundError as e:
         extra = EXTRAS.get((e.name or "").split(".")[0])
         if extra is None:
             raise
-        say(f"qdfast {a.command}: error: {e.name} is not installed: pip install 'qdfast[{extra}]'")
+        log(f"qdfast {a.command}: error: {e.name} is not installed: pip install 'qdfast[{extra}]'")
         return 1
     except (Error, OSError) as e:
-        say(f"qdfast {a.command}: error: {_one_line(e)}")
+        log(f"qdfast {a.command}: error: {_one_line(e)}")
         return 1
     return 0
 

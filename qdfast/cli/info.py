@@ -1,4 +1,4 @@
-"""What a path is, in words: drawings, a prepared directory, a run, a model directory, a report."""
+"""`qdfast info`: describe drawings, prepared data, runs, models, reports and the installation as text."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ PACKAGES = (
 
 
 def installation() -> str:
-    """What is installed, and what parsing runs on.
+    """Versions of qdfast and its dependencies, the machine, and the SIMD level of the scanner.
 
     Raises:
-        DataError: ``$QDFAST_SIMD`` asks for what there is not.
+        DataError: ``$QDFAST_SIMD`` names a level that this CPU does not have.
     """
-    here = ", ".join(LEVELS[: best_level() + 1])
+    supported = ", ".join(LEVELS[: best_level() + 1])
     out = {
         "qdfast": version("qdfast"),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()} {platform.release()}, {os.cpu_count()} cores",
-        "scanner": f"{LEVELS[_simd.level()]} (this CPU has {here}; ${_simd.VARIABLE} chooses)",
+        "scanner": f"{LEVELS[_simd.level()]} (this CPU supports {supported}; set {_simd.VARIABLE} to choose)",
     }
     for name in PACKAGES:
         try:
@@ -52,14 +52,15 @@ def installation() -> str:
 
 
 def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
-    """Some lines about what is at ``path``.
+    """Describe the file or directory ``path`` in a few lines.
 
     Args:
-        raw: ndjson files are raw, and are simplified, as in ``read_ndjson``.
+        path: drawings, prepared data, a run, a report or a model.
+        raw: simplify the strokes of ndjson files first, as in ``read_ndjson``.
 
     Raises:
-        DataError: nothing that qdfast writes or reads.
-        OSError: it cannot be read.
+        DataError: qdfast neither reads nor writes such a path, or it is damaged.
+        OSError: ``path`` cannot be read.
     """
     path = Path(path)
     try:
@@ -67,7 +68,7 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise DataError(f"{path}: damaged, or of another version: {type(e).__name__}: {e}") from e
+        raise DataError(f"{path}: damaged, or written by another version of qdfast: {type(e).__name__}: {e}") from e
 
 
 def _describe(path: Path, raw: bool) -> str:
@@ -85,7 +86,7 @@ def _describe(path: Path, raw: bool) -> str:
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):
-        raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
+        raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
     files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
@@ -97,9 +98,13 @@ def _drawings(path: Path, raw: bool) -> str:
     out = [f"{path}: {drawings!r}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
-    out.append("points a drawing: least {}, median {}, 90 % {}, 99 % {}, most {}".format(*quantiles))
-    given = {"true": 1, "false": 0, "not given": NOT_GIVEN}
-    counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in given.items()]
+    out.append(
+        "points per drawing: minimum {}, median {}, 90th percentile {}, 99th percentile {}, maximum {}".format(
+            *quantiles
+        )
+    )
+    names = {"true": 1, "false": 0, "not given": NOT_GIVEN}
+    counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in names.items()]
     out.append(f"recognized: {', '.join(counts)}")
     out.append(_stats(drawings.delta_stats()))
     return "\n".join(out)
@@ -122,7 +127,7 @@ def _bitmaps(path: Path, files: list[Path]) -> str:
 def _stats(stats: DeltaStats) -> str:
     (mx, my), (sx, sy) = stats.mean, stats.std
     return (
-        f"steps: {stats.n:,}; dx {mx:.3f} ± {sx:.3f}, dy {my:.3f} ± {sy:.3f} (mean ± standard deviation, pixels of 256)"
+        f"steps: {stats.n:,}; dx {mx:.3f} ± {sx:.3f}, dy {my:.3f} ± {sy:.3f} (mean ± standard deviation, 0..255 scale)"
     )
 
 
@@ -148,7 +153,7 @@ def _run(path: Path) -> str:
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
     if not log.exists():
-        lines.append("no epoch is finished")
+        lines.append("no epoch has finished yet")
     else:
         rows = log.read_text().splitlines()
         lines += ["", *rows[:1], *rows[1:][-10:]]

@@ -1,13 +1,16 @@
-"""Answers of a served model for whole files: ndjson in, ndjson out, in constant memory."""
+"""`qdfast predict`: classify the drawings of whole files, in constant memory."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO
 
 import orjson
 
+from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
@@ -19,6 +22,42 @@ from ..protocol.query import Predictions
 from ..storage.progress import Progress
 
 
+@contextmanager
+def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
+    """Open the model that the arguments of `qdfast predict` name.
+
+    With ``model_dir``, the model is loaded into this process. Else a client is connected to the server at ``target``,
+    and up to ``wait`` seconds pass until the server is ready.
+
+    Raises:
+        DataError: ``model_dir`` holds no model, or one that is not called ``model``.
+        ServingError: the server cannot be reached, or has no such model.
+    """
+    if a.model_dir is not None:
+        if a.model not in (None, name := a.model_dir.resolve().name):
+            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} has its directory's name: {name}")
+        import_tensorflow()
+        from ..serve.local import LocalModel
+
+        yield LocalModel(a.model_dir, a.version)
+        return
+    from ..client import Client
+
+    with Client(
+        a.target.split(","),
+        model=a.model or "doodles",
+        version=a.version,
+        timeout=a.timeout,
+        tls=a.tls,
+        ca=a.ca,
+        certificate=a.certificate,
+        key=a.key,
+        metadata=a.metadata,
+    ) as client:
+        client.wait_ready(a.wait)
+        yield client
+
+
 def predict(
     sources: Sequence[str | os.PathLike[str] | IO[bytes]],
     out: IO[bytes],
@@ -28,17 +67,26 @@ def predict(
     recognized: Recognized = "any",
     raw: bool = False,
 ) -> ParseReport:
-    """Ask ``model`` about every drawing of ``sources``; write a line each, in order.
+    """Classify every drawing of ``sources``, and write one line of ndjson per drawing, in order.
 
-    A line is ``{"key_id": "…", "labels": [k names], "scores": [k probabilities]}``, best first; ``key_id`` is left out
-    where the drawing has none.
+    A line is ``{"key_id": "…", "labels": [k names], "scores": [k probabilities]}``, with the likeliest class first. A
+    drawing without a ``key_id`` gets a line without one.
+
+    Args:
+        sources: files, directories, prepared directories or open binary files.
+        out: binary file that the lines are written to.
+        model: an open model or client, as from ``open_model``.
+        k: number of labels per drawing.
+        recognized: "only" skips the drawings that Google's game did not recognize; "any" keeps all.
+        raw: simplify the strokes first, as for Google's raw files.
 
     Returns:
-        What became of the sources' lines.
+        How many lines were kept and rejected, and why.
 
     Raises:
-        ServingError: the model cannot be asked; all lines written so far are good.
-        DataError, OSError: a source that cannot be read, or has only bitmaps where the model needs strokes.
+        ServingError: a request failed. The lines written before are complete and correct.
+        DataError: a source has only bitmaps, but the model needs strokes.
+        OSError: a source cannot be read.
     """
     report = ParseReport()
     with Progress("predict") as progress, ParserPool(threads=None) as pool:
