@@ -88,7 +88,7 @@ int32_t qd_word_code(qd_words *w, const uint8_t *word, size_t len);
 /* Forget all words; touches only the slots in use. */
 void qd_words_clear(qd_words *w);
 
-/* Lines that were valid but not wanted, with the first QD_EXAMPLES of each kind. */
+/* Lines that were valid but filtered out, with the first QD_EXAMPLES of each kind. */
 #define QD_EXAMPLES 5
 enum { QD_NOT_RECOGNIZED = 0, QD_FIELD_MISSING = 1, QD_KINDS = 2 };
 typedef struct {
@@ -99,8 +99,8 @@ typedef struct {
 } qd_tally;
 
 enum {
-    QD_END = 0,       /* all of data is read */
-    QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: ask a JSON parser, go on behind it */
+    QD_END = 0,       /* all of data has been read */
+    QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: give it to a JSON parser, continue after it */
 };
 
 /* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
@@ -110,9 +110,9 @@ enum {
    order, with values as Google writes them; unknown keys with a plain string, integer, true, false or null;
    drawings of at least two points, every stroke with as many y as x, integers 0..255. Blank lines are
    skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
-   *pos is left behind the last line that was dealt with; nothing of a later line stays in the columns.
-   Columns and words with the capacities qd_max_...(len) have room for all; with less, a line for which there
-   is no room is QD_UNCERTAIN. */
+   *pos is left after the last line that was processed; the columns contain nothing of a later line.
+   Columns and words with the capacities qd_max_...(len) have room for all lines. With less, a line that does not fit
+   is QD_UNCERTAIN. */
 int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
             qd_tally *tally);
 
@@ -126,8 +126,8 @@ typedef struct {
     int64_t n_points, n_strokes, n_drawings;
 } qd_raw;
 
-/* Points that become of a raw one at most. (A straight line keeps at most three of its samples: where it is cut from
-   outside, there once, and then its first and last.) */
+/* Upper bound of the output points per raw point. (Of the samples of a straight line, at most three are kept: its first,
+   its last, and one where the reduction splits the stroke.) */
 #define QD_SIMPLIFIED 3
 
 /* Bytes of scratch, aligned as malloc aligns, for drawings whose longest stroke has `longest` points. */
@@ -139,8 +139,8 @@ size_t qd_simplify_scratch(int64_t longest);
    as many strokes as before: their offsets go to stroke_offsets (n_strokes + 1), their points to x and y
    (QD_SIMPLIFIED * n_points). `longest`: at least the points of the longest stroke. The raw offsets must be sound, as
    qd_check says; the coordinates may be anything.
-   Returns n_drawings, or the number of the first drawing with a coordinate that is not finite: the output is then of
-   no use. Results are the same on every platform if the compiler is told not to fuse products and sums
+   Returns n_drawings, or the number of the first drawing with a coordinate that is not finite: the output is then
+   invalid. Results are the same on every platform if the compiler is told not to fuse products and sums
    (-ffp-contract=off). Time: about points * log(points) for what people draw; quadratic in the points of a stroke at
    worst. */
 int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
@@ -154,7 +154,7 @@ void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8
              int64_t *drawing_offsets);
 
 /* A 64-bit hash of each drawing's strokes: equal drawings have equal hashes, on every platform, for ever
-   (the train/validation split is made of it). out: n_drawings. */
+   (the train/validation split depends on it). out: n_drawings. */
 void qd_hash(const qd_view *v, uint64_t *out);
 
 /* ---- deltas ------------------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ static inline block classify(const uint8_t *p) {
     const uint64_t is2 = _mm512_cmple_epu8_mask(_mm512_sub_epi8(c2, zero), nine);
     const uint64_t is3 = _mm512_cmple_epu8_mask(_mm512_sub_epi8(c3, zero), nine);
     const uint64_t comma0 = _mm512_cmpeq_epi8_mask(c0, comma);
-    /* The number in front: c1 + 10 c2 + 100 c3, as far as these are digits. */
+    /* The number that ends before this byte: c1 + 10 c2 + 100 c3, as far as these are digits. */
     const __m512i low = _mm512_add_epi8(d1, _mm512_shuffle_epi8(table(qd_tens), c2));
     const __m512i hundreds = _mm512_maskz_mov_epi8(is2, c3);
     block b;
