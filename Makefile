@@ -1,4 +1,4 @@
-# The two commands: `make quickstart` and `make test`. Python >= 3.10 and a C compiler are needed, nothing else.
+# Start with `make quickstart` or `make test`. They need only Python >= 3.10 and a C compiler.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ $(VENV)/installed: $(PACKAGE_INPUTS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,play,test]'
 	touch $@
 
-# Apart from the others, as Apache Beam asks for older versions of protobuf and pyarrow than those are tested with.
+# In an environment of its own: Apache Beam requires older versions of protobuf and pyarrow than the other tests use.
 test-beam: $(VENV)-beam/installed
 	$(VENV)-beam/bin/pytest tests/test_beam.py tests/test_pieces.py tests/test_prepare.py
 
@@ -31,7 +31,7 @@ $(VENV)-beam/installed: $(PACKAGE_INPUTS)
 	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check --editable '.[beam]' 'pytest>=8' 'hypothesis>=6.100' 'safetensors>=0.4'
 	touch $@
 
-# The same tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
+# Run the tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer. TESTS= selects some of them.
 SANITIZED := build/sanitized
 sanitize: $(VENV)/installed
 	rm -rf $(SANITIZED)
@@ -40,18 +40,18 @@ sanitize: $(VENV)/installed
 	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(abspath $(SANITIZED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(SANITIZED)) $(BIN)/pytest $(TESTS)
 
-# Coverage-guided fuzzing of the scanner; DATA= adds real lines to the seeds.
+# Fuzz the scanner with coverage feedback for SECONDS. DATA= adds real lines to the seeds.
 SECONDS ?= 60
 fuzz: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris || true
 	PYTHON=$(BIN)/python tests/fuzz/run $(SECONDS) $(DATA)
 
-# Requests that nobody should send, to the embedded server.
+# Send malformed requests to the embedded server.
 REQUESTS ?= 100000
 hostile: $(VENV)/installed
 	$(BIN)/python tests/hostile.py $(REQUESTS)
 
-# The libraries that people use today, to be measured side by side.
+# Install the libraries that the benchmarks compare qdfast with.
 $(VENV)/peers: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
@@ -66,7 +66,8 @@ bench: $(VENV)/peers
 	$(BIN)/python benchmarks/bench_wire.py
 	$(BIN)/python benchmarks/bench_report.py
 
-# The long ones: a quarter of an hour, and hours. Those go on where they were killed, in WORK.
+# Benchmarks that take from a quarter of an hour to hours. bench-accuracy and bench-ablation keep their runs in WORK and
+# resume from there.
 WORK ?= bench-runs
 bench-train: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_train.py $(DATA)
@@ -86,7 +87,7 @@ bench-ablation: $(VENV)/installed
 bench-play: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_play.py $(MODEL) $(if $(DATA),--data $(DATA))
 
-# MODEL= is a directory that `qdfast export` wrote. Ten minutes.
+# MODEL= is a directory that `qdfast export` wrote. Takes ten minutes.
 bench-serving: $(VENV)/installed
 	$(BIN)/python benchmarks/bench_serving.py $(MODEL)
 	$(BIN)/python benchmarks/bench_reload.py $(MODEL)

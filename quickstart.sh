@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The whole job: drawings -> prepared data -> network -> report -> SavedModel -> server -> answers over gRPC.
-#   make quickstart                 on procedural doodles made here (about three minutes on two cores)
-#   make quickstart DATA=DIR        on the .ndjson files in DIR, all drawings whatever their `recognized`
-# MINUTES bounds the training (default 2.5, with DATA 15), OUT says where everything goes (default: quickstart/,
-# quickstart-data/ with DATA). Run again, it prepares and trains what is not done, and exports another version.
+# Runs the whole pipeline: drawings -> prepared data -> network -> report -> SavedModel -> server -> predictions.
+#   make quickstart                 uses generated doodles (about three minutes on two cores)
+#   make quickstart DATA=DIR        uses the .ndjson files in DIR, all drawings whatever their `recognized` field says
+# MINUTES limits the training time (default: 2.5, with DATA 15). OUT is the output directory (default: quickstart/, with
+# DATA quickstart-data/). A second run skips what is already prepared and trained, and exports another version.
 set -euo pipefail
 
 out=${OUT:-quickstart${DATA:+-data}}
@@ -11,7 +11,7 @@ run() { printf '\n$ qdfast %s\n' "$*"; qdfast "$@"; }
 
 if [[ -n ${DATA:-} ]]; then
     run prepare "$DATA" --recognized any --out "$out/data"
-    held_out=$out/data # evaluate takes the validation split of the data trained on
+    held_out=$out/data # evaluate uses the validation split of the training data
     batch=256
     minutes=${MINUTES:-15}
 else
@@ -20,7 +20,7 @@ else
     run doodles "${classes[@]}" --out "$out/held-out" --per-class 60 --seed 1
     run prepare "$out/doodles" --out "$out/data"
     held_out=$out/held-out
-    batch=32 # so few drawings make few steps of 128 in the time
+    batch=32 # with so few drawings, larger batches would give too few steps
     minutes=${MINUTES:-2.5}
 fi
 
@@ -35,7 +35,7 @@ read -r ready <&"${SERVER[0]}"
 echo "$ready"
 
 python - "${ready##* }" "$out/run" "$held_out" << 'EOF'
-"""Ask the server about drawings that were not trained on."""
+"""Classify the held-out drawings with the server, and print the accuracy."""
 import sys
 
 import numpy as np
@@ -49,10 +49,10 @@ rows = load_rows([held_out], trained_on=[load_run(run).info["data"]])
 drawings = rows.drawings(np.arange(len(rows)))
 with Client(target, model="doodles") as client:
     answers = client.predict(drawings, k=3)
-print(f"\n{len(answers):,} drawings asked about over gRPC at {target}, some of them:")
+print(f"\n{len(answers):,} drawings classified over gRPC at {target}. A sample:")
 for i in np.linspace(0, len(rows) - 1, 12).astype(int):
     print(f"  {drawings.word[i]:>14}:  " + "   ".join(f"{label} {score:.0%}" for label, score in answers[i]))
 top1 = (answers.labels[:, 0] == drawings.word).mean()
-print(f"\nright: {top1:.2%} of {len(rows):,} held-out drawings")
+print(f"\ntop-1 accuracy: {top1:.2%} on {len(rows):,} held-out drawings")
 EOF
-printf '\nThe report, to look at: %s/report/report.html\nTo draw for it yourself: %s play --model-dir %s/models/doodles\n' "$out" "$(command -v qdfast)" "$out"
+printf '\nReport: %s/report/report.html\nTo draw for the model yourself: %s play --model-dir %s/models/doodles\n' "$out" "$(command -v qdfast)" "$out"
