@@ -1,19 +1,25 @@
-"""What is each part of the recipe `strong` worth?
+"""Measures how much each part of the recipe `strong` contributes to accuracy.
 
     python benchmarks/bench_ablation.py [DATA_DIR] --out WORK [--drawings N] [--epochs N] [--seeds 1 2 3] [--jobs 2]
 
-Trains with the whole recipe and with one part of it taken out at a time, in a process each, on the training drawings
-among --drawings that are drawn by chance from DATA_DIR (default: procedural doodles; all drawings, whatever their
-`recognized`). Judged by the validation split of all of DATA_DIR: a drawing's side is a hash of its strokes, so none of
-these is trained on; the loss of those among --drawings has chosen the epoch. The same command goes on after a kill.
+Trains with the whole recipe, and with one part removed at a time, each in its own process. The training drawings are
+the training split of --drawings drawings sampled from DATA_DIR (default: procedural doodles), whatever their
+`recognized` field says. Accuracy is measured on the validation split of all of DATA_DIR. The split is a hash of the
+strokes, so none of these drawings is trained on. The validation loss of the sample selects the epoch. Repeat the
+command to resume.
 
-A part's worth is the whole recipe's share of right answers less that without the part, of the same seeds and the same
-drawings: the mean of the differences, with a 95 % interval (see common.half_width) of which the drawings' part is the
-standard error of the differences over drawings, each the mean over the seeds. That is of so many drawings and epochs:
-what keeps a network from learning its drawings by heart is worth more of fewer drawings, less of fewer epochs. Where
-the learning rate does not fall, averaged weights meet statistics of batch normalization that are of the last weights,
-so without "warm-up and cosine" averaging may do harm. One seed has no interval of its own, and no verdict. Of
-twenty parts that are worth nothing, one will seem to be worth something.
+The contribution of a part is the accuracy with the whole recipe minus the accuracy without the part, for the same seeds
+and drawings. The table gives the mean difference and a 95 % interval (see common.half_width). The interval's share for
+the choice of drawings is the standard error, over drawings, of the difference averaged over seeds.
+
+How to read the results:
+
+- They hold for this number of drawings and epochs. Regularization contributes more with fewer drawings, and less with
+  fewer epochs.
+- Without "warm-up and cosine", averaged weights may do harm: the learning rate stays high, and the averaged weights are
+  used with the batch-normalization statistics of the last weights.
+- A single seed has no interval for the choice of seeds, so the table then gives no verdict.
+- At 95 %, one in twenty parts that contribute nothing will seem to contribute something.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ RECIPE = "strong"
 
 
 class Part(NamedTuple):
-    """What is taken out: fields of the recipe that are others, constants of ``learn.training.augment`` that are 0."""
+    """How a part is removed: recipe fields to change, and constants of ``learn.training.augment`` to set to 0."""
 
     recipe: dict[str, Any] = {}  # noqa: RUF012 - not changed
     augment: tuple[str, ...] = ()
@@ -47,8 +53,8 @@ PARTS = {
     "augmentation": Part({"augmented": False}),
     "averaging": Part({"averaging": 0.0}),
     "label smoothing": Part({"label_smoothing": 0.0}),
-    "weight decay": Part({"weight_decay": 1e-9}),  # 0 is another optimizer
-    "AdamW": Part({"weight_decay": 0.0}),  # Adam, which clips nothing and forgets slower
+    "weight decay": Part({"weight_decay": 1e-9}),  # 0 would select another optimizer
+    "AdamW": Part({"weight_decay": 0.0}),  # this makes it Adam, without gradient clipping and with a longer memory
     "warm-up": Part({"warm_up": 0}),
     "warm-up and cosine": Part({"patience": 1000}),
     "mirror": Part(augment=("MIRRORED",)),
@@ -66,12 +72,12 @@ def name_of(part: str, seed: int, options: argparse.Namespace) -> str:
 
 
 def ranks_path(part: str, seed: int, options: argparse.Namespace) -> Path:
-    """int64 (n,): for each drawing that is judged by, how many classes were more likely than the true one."""
+    """The file of an int64 array (n,): for each validation drawing, how many classes were likelier than its own."""
     return Path(options.out, "ranks", f"{name_of(part, seed, options)}.npy")
 
 
 def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
-    """In this process, for good: the recipe and what drawings are altered by are changed."""
+    """Train without a part, and write the ranks. Changes the recipe and the augmentation of this process for good."""
     from qdfast.learn.evaluation.evaluate import label_as, predict_rows
     from qdfast.learn.training import augment
     from qdfast.learn.training.recipes import RECIPES
@@ -81,7 +87,7 @@ def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
     how = PARTS[part]
     for constant in how.augment:
         if not getattr(augment, constant):
-            sys.exit(f"{part}: augment.{constant} is 0 as it is")
+            sys.exit(f"{part}: augment.{constant} is already 0")
         setattr(augment, constant, 0.0)
     recipe = f"{RECIPE} without {part}"
     RECIPES[recipe] = RECIPES[RECIPE]._replace(**how.recipe)
@@ -97,19 +103,19 @@ def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
 
 
 def worth(whole: np.ndarray, without: np.ndarray, k: int) -> tuple[float, float]:
-    """Of ranks (seeds, drawings): the mean difference of the shares below ``k``, and half of its interval."""
+    """The mean difference in top-``k`` accuracy, and the half-width of its interval, from ranks (seeds, drawings)."""
     differences = (whole < k).astype(float) - (without < k)
     by_seed, by_drawing = differences.mean(axis=1), differences.mean(axis=0)
     return float(by_seed.mean()), half_width(by_seed.tolist(), float(by_drawing.std(ddof=1)) / len(by_drawing) ** 0.5)
 
 
 def report(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of the table, which it prints; of the seeds that are there of the whole recipe and without the part."""
+    """Print the table and return its rows. Uses the seeds that finished both with and without the part."""
     found: dict[str, dict[int, np.ndarray]] = {
         part: {s: np.load(path) for s in options.seeds if (path := ranks_path(part, s, options)).exists()}
         for part in PARTS
     }
-    print(f"{'taken out':24} {'seeds':>5} {'top-1':>8} {'top-3':>8}  {'worth, top-1':>15}  {'worth, top-3':>15}")
+    print(f"{'removed':24} {'seeds':>5} {'top-1':>8} {'top-3':>8}  {'adds to top-1':>15}  {'adds to top-3':>15}")
     rows = []
     for part, by_seed in found.items():
         seeds = sorted(by_seed.keys() & found[WHOLE].keys())
@@ -125,7 +131,7 @@ def report(options: argparse.Namespace) -> list[dict[str, Any]]:
                 row |= {f"worth_top{k}": mean, f"worth_top{k}_half_width": half}
                 text += f"  {mean:+7.2%} ± {half:5.2%}"
             first = row["worth_top1"], row["worth_top1_half_width"]
-            if len(seeds) > 1:  # of one seed, nothing says what another would have given
+            if len(seeds) > 1:  # one seed does not show the variation between seeds
                 text += "  helps" if first[0] > first[1] else "  hurts" if first[0] < -first[1] else ""
         rows.append(row)
         print(text)
@@ -135,14 +141,21 @@ def report(options: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="directory for all that is trained")
-    parser.add_argument("--model", default="stroke_conv")
-    parser.add_argument("--drawings", type=int, default=12_000, help="a tenth of which are not trained on")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="directory for data, runs and logs")
+    parser.add_argument("--model", default="stroke_conv", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument(
+        "--drawings",
+        type=int,
+        default=12_000,
+        help="drawings to sample; a tenth is for validation (default: %(default)s)",
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="epochs per run (default: %(default)s)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="(default: 1 2 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs to train at once (default: %(default)s)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="default: all")
-    parser.add_argument("--here", action="store_true", help="train in this process: the first of --parts and --seeds")
+    parser.add_argument(
+        "--here", action="store_true", help="train in this process, with the first of --parts and of --seeds"
+    )
     options = parser.parse_args()
     if options.here:
         train_without(options.parts[0], options.seeds[0], options)
@@ -165,7 +178,7 @@ def main() -> None:
         failed += [] if well else [task]
         print(f"{task}: {'done' if well else 'FAILED'} after {time.monotonic() - begun:,.0f} s", file=sys.stderr)
     trained = sum(open_prepared(options.out / "data").counts("train").values())
-    print(f"{options.model}, {trained:,} drawings to train on, {options.epochs} epochs")
+    print(f"{options.model}, {trained:,} training drawings, {options.epochs} epochs")
     result = {
         "input": options.data.name if options.data else "doodles", "model": options.model, "recipe": RECIPE,
         "drawings": trained, "epochs": options.epochs, "rows": report(options),

@@ -1,23 +1,26 @@
-"""How accurate are the models, and how sure is that?
+"""Measures the accuracy of the models, with confidence intervals.
 
     python benchmarks/bench_accuracy.py [DATA_DIR] --out WORK [--models stroke_conv stroke_lstm+notebook …]
         [--seeds 1 2 3] [--jobs 2] [--train 'stroke_lstm=--epochs 14' …] [--notebook-epochs N] [--judge SRC]
 
-Runs what a user would run: `qdfast prepare` of DATA_DIR (default: procedural doodles; all drawings, whatever their
-`recognized`) into WORK/data, and for every model and seed `qdfast train` into WORK/runs/<model>-<seed> and
-`qdfast evaluate` into WORK/reports/<model>-<seed>; what they say is in WORK/logs. --jobs of these at once, each on its
-own share of the cores, which the seconds depend on. A model is `model[+recipe][@precision]`. The same command goes on
-after a kill; finished runs are left as they are, so more models and seeds can be added: the table has all in WORK.
+Runs the commands that a user would run: `qdfast prepare` of DATA_DIR (default: procedural doodles; all drawings,
+whatever their `recognized` field says) into WORK/data. Then, for every model and seed, `qdfast train` into
+WORK/runs/<model>-<seed> and `qdfast evaluate` into WORK/reports/<model>-<seed>. Their output goes to WORK/logs. --jobs
+of these run at once, each on its own share of the cores, which affects the seconds. A model is written as
+`model[+recipe][@precision]`. Repeat the command to resume. Finished runs are kept, so you can add models and seeds
+later; the table shows everything in WORK.
 
-With --notebook-epochs, the Kaggle notebook's own network and recipe stand beside (see notebook.py), trained on the same
-drawings at full length: slow.
+--notebook-epochs adds the Kaggle notebook's own network and recipe (see notebook.py), trained on the same drawings at
+full length. This is slow.
 
-Top-1 and top-3 are means over the seeds, of the validation split, which no network is trained on but whose loss has
-chosen the epoch (and, by the notebook's recipe, the learning rate): a little too good for that. --judge takes drawings
-that nothing was chosen by. The intervals (95 %) cover other drawings and other seeds: the square root of
-(1.96 √(p (1 − p) / n))², n drawings, as more seeds do not make these more, plus (t s / √k)², s the standard deviation
-of k seeds' figures and t Student's for k − 1 degrees of freedom. Two models differ by less than their intervals say, as
-both are judged by the same drawings.
+Top-1 and top-3 are means over the seeds on the validation split. No network is trained on it, but its loss selects the
+epoch (and, with the notebook's recipe, lowers the learning rate), so the figures are slightly too high. --judge
+evaluates on drawings that selected nothing.
+
+The 95 % intervals cover other drawings and other seeds. Their half-width is the square root of the sum of
+(1.96 √(p (1 − p) / n))² for n drawings, which more seeds do not reduce, and (t s / √k)² for k seeds with standard
+deviation s, where t is Student's for k − 1 degrees of freedom. All models are evaluated on the same drawings, so the
+difference between two models is more certain than their intervals suggest.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ NOTEBOOK = "notebook"
 
 
 def commands(name: str, variant: Variant | None, seed: int, options: argparse.Namespace) -> list[list[str]]:
-    """To train and to evaluate; without a variant, the notebook."""
+    """The commands that train and evaluate a variant, or the notebook if it is None."""
     work = options.out
     data, run, report = str(work / "data"), str(work / "runs" / name), str(work / "reports" / name)
     judged = str(options.judge or data)
@@ -57,7 +60,7 @@ def commands(name: str, variant: Variant | None, seed: int, options: argparse.Na
 
 
 def reported(work: Path, judged: Path) -> dict[str, list[int]]:
-    """The seeds of each model that have been judged by ``judged``."""
+    """For each model, the seeds that have been evaluated on ``judged``."""
     found: dict[str, list[int]] = {}
     for file in sorted(work.glob(f"reports/*/{METRICS}")):
         name, _, seed = file.parent.name.rpartition("-")
@@ -67,7 +70,7 @@ def reported(work: Path, judged: Path) -> dict[str, list[int]]:
 
 
 def figures(work: Path, name: str, seeds: list[int]) -> dict[str, Any]:
-    """A row of the table."""
+    """The row of a model in the table."""
     runs = [load_run(work / "runs" / f"{name}-{seed}") for seed in seeds]
     metrics = [json.loads((work / "reports" / run.name / METRICS).read_text()) for run in runs]
     row: dict[str, Any] = {"model": name, "seeds": seeds, "n": metrics[0]["n"]}
@@ -78,7 +81,7 @@ def figures(work: Path, name: str, seeds: list[int]) -> dict[str, Any]:
         row |= {key: p, f"{key}_half_width": half_width(by_seed, drawn), f"{key}_by_seed": by_seed}
     arguments = [{key: value for key, value in run.arguments.items() if key != "seed"} for run in runs]
     if any(other != arguments[0] for other in arguments):
-        sys.exit(f"{name}: its seeds were trained with different arguments: give another --out")
+        sys.exit(f"{name}: its seeds were trained with different arguments; use another --out")
     histories = [run.history for run in runs]
     row["parameters"] = runs[0].info["parameters"]
     row["epochs"] = [len(history) for history in histories]
@@ -98,27 +101,33 @@ def line(row: dict[str, Any]) -> str:
 def training_arguments(text: str) -> tuple[str, list[str]]:
     name, equals, arguments = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form MODEL=ARGUMENTS")
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL=ARGUMENTS")
     return name, shlex.split(arguments)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--out", type=Path, required=True, metavar="WORK", help="directory for all that is trained")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="WORK", help="directory for data, runs, reports and logs"
+    )
     parser.add_argument(
         "--models", nargs="+", type=Variant.parse, metavar="MODEL[+RECIPE][@PRECISION]",
         default=[Variant.parse(name) for name in ("stroke_conv", "stroke_bilstm", "stroke_lstm")],
         help="default: stroke_conv stroke_bilstm stroke_lstm",
     )  # fmt: skip
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="(default: 1 2 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs to train at once (default: %(default)s)")
     parser.add_argument(
         "--train", nargs="+", type=training_arguments, default=[], metavar="MODEL=ARGUMENTS",
-        help="more for `qdfast train` of a model, of all its variants or of one",
+        help="more arguments for `qdfast train`, for one variant of a model or for all of them",
     )  # fmt: skip
-    parser.add_argument("--notebook-epochs", type=int, metavar="N", help="train the notebook's own for so many")
-    parser.add_argument("--judge", type=Path, metavar="SRC", help="drawings to judge by; default: the validation split")
+    parser.add_argument(
+        "--notebook-epochs", type=int, metavar="N", help="also train the notebook's own network, for N epochs"
+    )
+    parser.add_argument(
+        "--judge", type=Path, metavar="SRC", help="drawings to evaluate on; default: the validation split"
+    )
     options = parser.parse_args()
     options.train = dict(options.train)
     options.out.mkdir(parents=True, exist_ok=True)

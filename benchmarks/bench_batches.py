@@ -1,11 +1,12 @@
-"""How fast do shuffled training batches come out of prepared data?
+"""Measures how fast shuffled training batches come from prepared data.
 
     python benchmarks/bench_batches.py [DATA_DIR]
 
-The drawings in DATA_DIR (default: procedural doodles) are prepared, and all of them drawn once in random order, in
-batches of 1,024 standardized float32 (dx, dy, pen), into a buffer that is used again. One thread, pinned to one core;
-shards are memory-mapped and in the page cache; medians of rounds that alternate. Against it: picking rows of the padded
-array that the notebook holds in memory, and per-drawing NumPy. Batches are compared before anything is timed.
+Prepares the drawings in DATA_DIR (default: procedural doodles), then draws all of them once in random order, in
+batches of 1,024 standardized float32 (dx, dy, pen), into a buffer that is reused. One thread, pinned to one core; the
+shards are memory-mapped and in the page cache. Rounds alternate between the contestants, and the table gives medians.
+Contestants: rows of the padded array that the notebook holds in memory, and NumPy drawing by drawing. All batches are
+compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ MAX_LEN, BATCH = 196, 1024
 
 
 def per_drawing(rows: Rows, stats: DeltaStats, index: np.ndarray, out: np.ndarray) -> None:
-    """As people write it: a slice and a difference for each drawing."""
+    """The usual NumPy code: a slice and a difference per drawing."""
     out[:] = 0
     for to, i in zip(out, index.tolist(), strict=True):
         strokes = rows.drawings(np.array([i]))[0]
@@ -44,8 +45,10 @@ def per_drawing(rows: Rows, stats: DeltaStats, index: np.ndarray, out: np.ndarra
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--megabytes", type=int, default=128, help="the lines are repeated or cut to so many")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--megabytes", type=int, default=128, help="repeat or cut the input to this size (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(Path(tmp, "doodles"))
@@ -63,7 +66,7 @@ def main() -> None:
             standard = stats if to.dtype == np.float32 else None
             return rows.deltas(index, to.shape[1], stats=standard, out=to, lengths_out=lengths)[0]
 
-        few = 2  # batches of the slow one
+        few = 2  # batches for the slow contestant
         contestants: dict[str, tuple[Callable[[np.ndarray], Any], np.ndarray]] = {
             "NumPy per drawing, to 196": (lambda i: per_drawing(rows, stats, i, buffers[MAX_LEN]), batches[:few]),
             "rows of a padded array in memory": (lambda i: np.take(padded, i, axis=0, out=buffers[MAX_LEN]), batches),
@@ -75,9 +78,9 @@ def main() -> None:
             for name in ("NumPy per drawing, to 196", "rows of a padded array in memory", "qdfast, float32 to 196"):
                 contestants[name][0](index)
                 if not np.allclose(buffers[MAX_LEN], padded[index], rtol=1e-6, atol=1e-6):
-                    sys.exit(f"{name}: other batches")
+                    sys.exit(f"{name}: the batches differ")
             if not np.array_equal(gather(index, buffers[64]), padded[index, :64]):
-                sys.exit("to 64: other batches")
+                sys.exit("float32 to 64: the batches differ")
 
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(options.rounds):

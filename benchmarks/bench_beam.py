@@ -1,10 +1,10 @@
-"""What does preparing by a Beam pipeline cost over preparing by threads, on one machine?
+"""Compares `qdfast prepare` with threads and with Apache Beam, on one machine.
 
     python benchmarks/bench_beam.py DATA_DIR
 
-Runs `qdfast prepare` by threads, by Beam's runner in Python in one process, and in as many processes as there are
-cores: on one drawing, on the files in DATA_DIR, and on 8 files of 125 MB made of their lines. The files written are
-compared before a time is taken to be one. Reports the median of the seconds, start of Python included.
+Runs the command with threads, with Beam's Python runner in one process, and with Beam in one process per core. Inputs:
+one drawing, the files in DATA_DIR, and 8 files of 125 MB made from their lines. The files that are written are compared
+before any time is reported. The table gives the median of the seconds, including Python's start.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PROCESSES = f"--beam-arg=--direct_num_workers={os.cpu_count()}"
 RUNNERS = {
     "threads": [],
     "Beam, one process": ["--runner", "beam"],
-    "Beam, a process a core": ["--runner", "beam", "--beam-arg=--direct_running_mode=multi_processing", PROCESSES],
+    "Beam, a process per core": ["--runner", "beam", "--beam-arg=--direct_running_mode=multi_processing", PROCESSES],
 }
 
 
 def run(runner: str, source: Path, out: Path) -> float:
-    """Seconds of the command."""
+    """How many seconds the command takes."""
     command = [*QDFAST, "prepare", str(source), "--recognized", "any", "--out", str(out), *RUNNERS[runner]]
     return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
@@ -44,7 +44,7 @@ def equal(one: Path, other: Path) -> bool:
 
 
 def make_inputs(data: Path, tmp: Path, megabytes: int) -> dict[str, Path]:
-    """The inputs, by what they are."""
+    """Write the inputs; returns their paths by name."""
     files = sorted(data.glob("*.ndjson"))
     one, many = tmp / "one", tmp / "many"
     one.mkdir()
@@ -58,8 +58,8 @@ def make_inputs(data: Path, tmp: Path, megabytes: int) -> dict[str, Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="directory of .ndjson files")
-    parser.add_argument("--megabytes", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=int, default=1000, help="size of the largest input (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as directory:
@@ -70,7 +70,7 @@ def main() -> None:
                 for runner in RUNNERS:
                     times[runner].append(run(runner, source, tmp / runner))
                 if not all(equal(tmp / "threads", tmp / runner) for runner in RUNNERS):
-                    sys.exit(f"{name}: other files")
+                    sys.exit(f"{name}: the files differ")
                 for runner in RUNNERS:
                     shutil.rmtree(tmp / runner)
             size = sum(file.stat().st_size for file in source.iterdir())

@@ -1,10 +1,11 @@
-"""How fast do drawings become Google's 28x28 bitmaps?
+"""Measures how fast drawings are rendered as Google's 28x28 bitmaps.
 
     python benchmarks/bench_bitmaps.py [DIR]
 
-DIR holds .ndjson files in Google's simplified form (default: procedural doodles). On one core, medians of rounds that
-alternate. Against it: cairo 1.16 driven from Python, by the recipe as it was published and by the same with lists
-instead of arrays. Before anything is timed, all must give the same bytes for the same drawings.
+DIR holds .ndjson files in Google's simplified form (default: procedural doodles). One core; rounds alternate between
+the contestants, and the table gives medians. Contestants: cairo 1.16 called from Python, with the published recipe and
+with the same recipe on lists instead of arrays. Before anything is timed, all must give the same bytes for the same
+drawings.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import cairo_reference
 
 
 def with_lists(drawings: list[list[tuple[list[int], list[int]]]]) -> np.ndarray:
-    """The published recipe without NumPy's overhead for single numbers."""
+    """The published recipe on lists, without NumPy's overhead per number."""
     surface, context = cairo_reference.new_context()
     out = np.empty((len(drawings), 28, 28), np.uint8)
     for i, strokes in enumerate(drawings):
@@ -58,8 +59,10 @@ def at_level(level: str, run: Callable[[], np.ndarray]) -> Callable[[], np.ndarr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--drawings", type=int, default=20_000, help="at most; spread over all (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument(
+        "--drawings", type=int, default=20_000, help="maximum, spread evenly over the files (default: %(default)s)"
+    )
     options = parser.parse_args()
     if not cairo_reference.GOOGLES:
         sys.exit("this libcairo draws otherwise than the one that Google used (1.16)")
@@ -67,13 +70,13 @@ def main() -> None:
         files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(tmp)
         d = qdfast.read_ndjson(files, recognized="any")
     d = d[np.linspace(0, len(d) - 1, min(len(d), options.drawings)).astype(int)]
-    few = d[np.linspace(0, len(d) - 1, min(len(d), 500)).astype(int)]  # drawings of the slow ones
+    few = d[np.linspace(0, len(d) - 1, min(len(d), 500)).astype(int)]  # for the slow contestants
     arrays = list(few)
     lists = [[(x.tolist(), y.tolist()) for x, y in strokes] for strokes in few]
     out, expected = np.empty((len(d), 28, 28), np.uint8), few.bitmaps()
 
     levels = qdfast._core.LEVELS[: qdfast._core.best_level() + 1]
-    levels = tuple(level for level in levels if level != "avx512")  # draws as avx2 does
+    levels = tuple(level for level in levels if level != "avx512")  # uses the code of avx2
     contestants: dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray], int]] = {
         "cairo from Python, as published": (lambda: cairo_reference.bitmaps(arrays),) * 2 + (len(few),),
         "cairo from Python, with lists": (lambda: with_lists(lists),) * 2 + (len(few),),
@@ -84,7 +87,7 @@ def main() -> None:
     }
     for name, (run, _, _) in contestants.items():
         if not np.array_equal(run(), expected):
-            sys.exit(f"{name}: other bitmaps")
+            sys.exit(f"{name}: the bitmaps differ")
 
     times: dict[str, list[float]] = {name: [] for name in contestants}
     with cores(1):

@@ -1,19 +1,21 @@
-"""The blog's two experiments: how well do its four classifiers tell drawings apart, and how long do they take?
+"""Repeats the blog's experiments: accuracy and time of its four classifiers.
 
     python benchmarks/bench_blog.py [BITMAPS] [--strokes DIR]
 
-BITMAPS holds .npy files as Google ships them (numpy_bitmap); default: procedural doodles, drawn. First cat against
-sheep, with more and more drawings of each; then five classes: those of the blog where they are there. Bitmaps do not
-say whose strokes they are, so our network of strokes is measured in a third experiment, on five classes of the .ndjson
-files in DIR, which are in Google's simplified form (default: doodles, unless BITMAPS is given): the four get the
-bitmaps of the very drawings whose strokes it gets, and these bitmaps are Google's, byte for byte.
+BITMAPS holds .npy files as Google publishes them (numpy_bitmap); default: rendered procedural doodles. The first
+experiment separates cats from sheep, with more and more drawings of each. The second has five classes: the blog's, if
+the files are there. A bitmap does not name its strokes, so a third experiment compares our stroke network with the
+four on five classes of the .ndjson files in DIR, in Google's simplified form (default: doodles, unless BITMAPS is
+given). There, the four get the bitmaps of the same drawings, which are byte for byte Google's.
 
-All classes of an experiment have equally many drawings. A quarter of these, chosen by a hash of the drawing, is asked
-about and never trained on, the same quarter for all models and sizes. Of the others a tenth is the validation split,
-which tells networks when to stop. Models are trained as they are by default, networks in smaller batches, as there are
-few drawings. The time of training is that of one call of `train`, which also validates and writes; that of prediction
-is of all test drawings, asked about for the second time; strokes are drawn as bitmaps in it. Certainty is the mean
-probability of the likeliest class: if it is as high as the accuracy, probabilities can be believed.
+All classes of an experiment have equally many drawings. A quarter of these, selected by a hash of the drawing, is the
+test set: the same for all models and sizes, and never trained on. A tenth of the rest is the validation split, which
+stops the training of networks. Models are trained with their defaults, except that networks use smaller batches,
+because there are few drawings.
+
+Columns: training is the time of one call of `train`, including validation and writing. Prediction is the time for all
+test drawings, measured on the second pass; for strokes it includes rendering them as bitmaps. Certainty is the mean
+probability of the likeliest class: if it equals the accuracy, the probabilities are calibrated on average.
 """
 
 from __future__ import annotations
@@ -48,10 +50,10 @@ from qdfast.quickdraw.doodles import write_doodles
 
 TWO = ("cat", "sheep")
 FIVE = ("dog", "octopus", "bee", "hedgehog", "giraffe")
-ANIMALS = ("sheep", "horse", "lion", "rabbit", "duck", "cat", "bird", "flamingo")  # in place of missing ones
+ANIMALS = ("sheep", "horse", "lion", "rabbit", "duck", "cat", "bird", "flamingo")  # replacements for missing classes
 DOODLES = ("envelope", "fish", "flower", "house", "snowman")
-SIZES = (100, 250, 500, 1000, 2500, 5000)  # and as many as there are
-TWO_MOST, FIVE_MOST = 7500, 2500  # to train on, of a class
+SIZES = (100, 250, 500, 1000, 2500, 5000)  # and all that are available
+TWO_MOST, FIVE_MOST = 7500, 2500  # training drawings per class
 
 BITMAPS: dict[str, dict[str, Any]] = {"random_forest": {}, "knn": {}, "mlp": {}, "bitmap_cnn": {"batch": 32}}
 STROKES: dict[str, dict[str, Any]] = {**BITMAPS, "stroke_conv": {"batch": 64}}
@@ -61,11 +63,11 @@ VALIDATION = TEST + (1 - TEST) * 0.1  # prepare's split is by the same hash: bel
 
 
 class Experiment:
-    """Drawings of some classes, as many of each: ``test``, the same for all models, and the others to train on.
+    """Equally many drawings of some classes: a ``test`` set that is the same for all models, and training drawings.
 
     Args:
         files: a .npy or .ndjson file a class.
-        most: drawings of a class to train on, at most.
+        most: maximum number of training drawings per class.
     """
 
     def __init__(self, files: Sequence[Path], most: int) -> None:
@@ -79,17 +81,17 @@ class Experiment:
         self._training = [drawings[~of][: self.most] for drawings, of in zip(found, asked, strict=True)]
 
     def prepared(self, n: int, out: Path) -> Prepared:
-        """The first ``n`` of each class to train on, by `qdfast prepare`."""
+        """Prepare the first ``n`` training drawings of each class."""
         out.mkdir(parents=True)
         training = zip(self.classes, self._training, strict=True)
         files = [write(drawings[:n], out / "files", name) for name, drawings in training]
         return prepare(files, out / "data", recognized="any", validation=VALIDATION)
 
     def run(self, models: dict[str, dict[str, Any]], sizes: Sequence[int], work: Path) -> dict[str, Any]:
-        """A row of results for every size and model, printed as they come."""
+        """Train and test every model at every size; prints each row as soon as it is known."""
         each = len(self.test) // len(self.classes)
-        print(f"\n{', '.join(self.classes)}: {each:,} of each to be asked about")
-        print(f"{'drawings of each':>16}  {'':13}  {'accuracy':>16}  {'AUC':>6}  {'certainty':>9}", end="")
+        print(f"\n{', '.join(self.classes)}: {each:,} test drawings of each")
+        print(f"{'training each':>16}  {'':13}  {'accuracy':>16}  {'AUC':>6}  {'certainty':>9}", end="")
         print(f"  {'training':>9}  {'prediction':>10}")
         rows = []
         for n in sizes:
@@ -125,14 +127,14 @@ class Experiment:
 
 
 def read(file: Path) -> AnyDrawings:
-    """The drawings of a file, of the class that its name says."""
+    """The drawings of a file, labelled with the file's name."""
     if file.suffix == ".npy":
         return labelled_bitmaps(file, "file")
     return labelled(qdfast.read_ndjson(file, recognized="any"), "file", file.stem)[0]
 
 
 def write(drawings: AnyDrawings, directory: Path, name: str) -> Path:
-    """A file that ``prepare`` takes."""
+    """Write drawings to a file that ``prepare`` reads."""
     directory.mkdir(exist_ok=True)
     if isinstance(drawings, qdfast.Bitmaps):
         np.save(directory / f"{name}.npy", drawings.pixels)
@@ -151,13 +153,13 @@ def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def choose(directory: Path, pattern: str, wanted: Sequence[str], instead: Sequence[str]) -> list[Path]:
-    """The files of the ``wanted`` classes; for those that are not there others: of ``instead`` first."""
+    """The files of the ``wanted`` classes. A missing class is replaced by another, preferably one of ``instead``."""
     there = {file.stem: file for file in sorted(directory.glob(pattern))}
     ranked = [name for name in dict.fromkeys([*wanted, *instead, *there]) if name in there][: len(wanted)]
     if len(ranked) < len(wanted):
-        sys.exit(f"{directory}: {len(ranked)} {pattern} files, and {len(wanted)} classes are needed")
+        sys.exit(f"{directory}: found {len(ranked)} {pattern} files, but {len(wanted)} classes are needed")
     if missing := [name for name in wanted if name not in ranked]:
-        print(f"{directory.name}: no {', '.join(missing)}: {', '.join(ranked)} instead")
+        print(f"{directory.name}: no {', '.join(missing)}; using {', '.join(ranked)}")
     return [there[name] for name in ranked]
 
 
@@ -167,7 +169,7 @@ def sizes(most: int) -> list[int]:
 
 
 def doodles(out: Path, n: int) -> tuple[Path, Path]:
-    """Directories of ``n`` doodles of each of six classes: as bitmaps, and as strokes."""
+    """Write ``n`` doodles of each of six classes; returns a directory of bitmaps and one of strokes."""
     bitmaps, strokes = out / "bitmaps", out / "strokes"
     bitmaps.mkdir(parents=True)
     for file in write_doodles(strokes, classes=("cat", *DOODLES), per_class=n):
@@ -181,13 +183,15 @@ def main() -> None:
     parser.add_argument(
         "--strokes", type=Path, metavar="DIR", help="directory of .ndjson files for the third experiment"
     )
-    parser.add_argument("--most", type=int, metavar="N", help="of a class to train on; default: as many as the blog")
+    parser.add_argument(
+        "--most", type=int, metavar="N", help="maximum number of training drawings per class; default: the blog's"
+    )
     options = parser.parse_args()
     import_quietly("keras")
     import keras
 
     for baseline in BASELINES.values():
-        baseline(2, seed=0)  # imports what it needs, before the clock runs
+        baseline(2, seed=0)  # imports scikit-learn before anything is timed
     most_two, most_five = (min(n, options.most or n) for n in (TWO_MOST, FIVE_MOST))
     with tempfile.TemporaryDirectory() as tmp:
         work = Path(tmp)

@@ -1,24 +1,24 @@
-"""How fast does a GPU train, is it right, and what limits it?
+"""Measures training on a GPU: speed, correctness, and what limits it.
 
     KERAS_BACKEND=jax python benchmarks/bench_gpu.py DIR
 
-DIR holds .ndjson files; all their drawings are used. Runs in parts, the most wanted first. Each row is printed and
-written to ``results/gpu.json`` as soon as it is known, so that a run that is cut off still counts. A part that fails is
-named with its error, and the others go on.
+DIR holds .ndjson files; all their drawings are used. The benchmark has parts, and runs the most important ones first.
+It prints each row and writes it to ``results/gpu.json`` at once, so an interrupted run keeps its results. If a part
+fails, its error is recorded, and the other parts still run.
 
-    ceilings   what the device does at best: matrix products and copies
-    recipe     ``train`` of the default model on DIR by its whole recipe, in mixed_bfloat16: seconds to --accuracy and
-               to the end, with everything from building the network to the last checkpoint. The first seed finds an
-               empty compilation cache, the others a filled one. The first run is kept in WORK, with its answers.
-    doodles    ``train`` on generated drawings of 24 classes, and seconds an epoch, validation and checkpoint included
+    ceilings   peak rates of the device: matrix products and copies
+    recipe     ``train`` of the default model on DIR with its whole recipe, in mixed_bfloat16: seconds until --accuracy
+               is reached and until the end, from building the network to the last checkpoint. The compilation cache is
+               empty for the first seed and filled for the others. WORK keeps the first run and its predictions.
+    doodles    ``train`` on generated drawings of 24 classes: seconds per epoch, including validation and checkpoint
     notebook   the Kaggle notebook's own network and ``Model.fit`` (notebook.py), on the same device and Keras
-    bound      one compiled step apart from everything else: milliseconds, operations, bytes, kernels, and the share of
+    bound      one compiled step on its own: milliseconds, operations, bytes, kernels, and the share of
                an epoch in which the device waits for the host
-    lstm       which LSTM kernel runs, and seconds an epoch of the recurrent networks
-    gradients  loss and gradients of one batch, against the same on this machine's CPU
-    grid       precisions, batch sizes, and drawings sent instead of resident
+    lstm       which LSTM kernel runs, and seconds per epoch of the recurrent networks
+    gradients  loss and gradients of one batch, compared with those on this machine's CPU
+    grid       precisions, batch sizes, and drawings sent batch by batch instead of resident
 
-Needs JAX, with a GPU or without.
+Needs JAX. It also runs without a GPU.
 """
 
 from __future__ import annotations
@@ -448,15 +448,48 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path, help="directory of .ndjson files")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="in this order")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where data and runs are kept (default: nowhere)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="whole trainings (default: %(default)s)")
-    parser.add_argument("--accuracy", type=float, default=0.929, metavar="SHARE", help="top-1 to reach")
-    parser.add_argument("--doodles", type=int, default=240_000, metavar="N", help="generated drawings to train on")
-    parser.add_argument("--epochs", type=int, default=4, metavar="N", help="of each measurement of speed, at least 2")
-    parser.add_argument("--recipe", type=json.loads, default={}, metavar="JSON", help="other arguments of the recipe")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of the part bound")
-    parser.add_argument("--notebook-steps", type=int, default=100, metavar="N", help="of 128 drawings each")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        metavar="PART",
+        help="parts to run, in this order (default: all)",
+    )
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep data and runs in DIR (default: delete them)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="number of complete trainings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--accuracy",
+        type=float,
+        default=0.929,
+        metavar="SHARE",
+        help="validation top-1 accuracy to time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--doodles", type=int, default=240_000, metavar="N", help="generated training drawings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=4,
+        metavar="N",
+        help="epochs per speed measurement, at least 2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recipe", type=json.loads, default={}, metavar="JSON", help="more arguments for `train` in the part recipe"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=60, metavar="N", help="steps of the part bound (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--notebook-steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps of the part notebook, 128 drawings each (default: %(default)s)",
+    )
     parser.add_argument("--gradients-of", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--draw-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,10 +1,11 @@
-"""How many instructions does the scanner take per byte? The same on every run, however noisy the machine.
+"""Counts the scanner's instructions per byte. The count does not depend on the load of the machine.
 
     python benchmarks/bench_instructions.py [--check]
 
-Compiles scan_driver.c with `cc -O3`, runs it under valgrind's callgrind on procedural doodles (seed 0), once with one
-round and once with two: the difference is one scan. valgrind has no AVX-512. --check compares with
-results/instructions.json instead of writing it, and fails if a level takes 3 % more; only with the same compiler.
+Compiles scan_driver.c with `cc -O3` and runs it under valgrind's callgrind on procedural doodles (seed 0), once with
+one round and once with two. The difference is one scan. valgrind does not support AVX-512. --check compares with
+results/instructions.json instead of writing it, and fails if a level takes over 3 % more instructions. It compares
+only counts from the same compiler.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def count(program: Path, level: int, data: Path) -> int | None:
-    """Instructions of one scan; None if valgrind's CPU has not got the level."""
+    """Instructions of one scan; None if valgrind does not support the level."""
     total = []
     for rounds in (1, 2):
         command = [
@@ -53,12 +54,12 @@ def count(program: Path, level: int, data: Path) -> int | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with what is stored")
+    parser.add_argument("--check", action="store_true", help="compare with the stored counts")
     options = parser.parse_args()
     compiler = os.environ.get("CC", "cc")
     for tool in (compiler, "valgrind"):
         if not shutil.which(tool):
-            sys.exit(f"{tool} is not installed: nothing was counted")
+            sys.exit(f"{tool} is not installed; no instructions were counted")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     with tempfile.TemporaryDirectory() as tmp:
         program, data = Path(tmp, "scan_driver"), Path(tmp, "doodles.ndjson")
@@ -70,7 +71,7 @@ def main() -> None:
         for level, name in enumerate(LEVELS):
             instructions = count(program, level, data)
             if instructions is None:
-                print(f"{name:10} not counted: valgrind has no such CPU")
+                print(f"{name:10} not counted: valgrind does not support it")
                 continue
             rows.append({"level": name, "instructions": instructions, "per_byte": round(instructions / size, 3)})
             print(f"{name:10} {instructions / size:8.3f} instructions per byte")
@@ -79,14 +80,14 @@ def main() -> None:
         return
     stored = json.loads((RESULTS / "instructions.json").read_text())
     if stored["compiler"] != version or stored["bytes"] != size:
-        print(
-            f"not compared: stored are those of {stored['compiler']} on {stored['bytes']:,} bytes, here it is {version}"
-        )
+        print(f"not compared: stored counts are for {stored['compiler']}, {stored['bytes']:,} bytes; this is {version}")
         return
     before = {row["level"]: row["per_byte"] for row in stored["rows"]}
     slower = [r for r in rows if r["level"] in before and r["per_byte"] > 1.03 * before[r["level"]]]
     for row in slower:
-        print(f"{row['level']}: {row['per_byte']} instructions per byte, not {before[row['level']]}", file=sys.stderr)
+        print(
+            f"{row['level']}: {row['per_byte']} instructions per byte; stored: {before[row['level']]}", file=sys.stderr
+        )
     sys.exit(bool(slower))
 
 

@@ -1,10 +1,10 @@
-"""How long does a SavedModel take to answer?
+"""Measures the latency of a SavedModel in this process, without a server.
 
     python benchmarks/bench_latency.py [--cores 2]
 
-Networks trained for one epoch on a few procedural doodles (answers do not depend on it in time), exported as
-`qdfast export` does and loaded again: plain graphs, no XLA, in this process, without a server. Drawings are of 40
-points, padded to what is said; models take turns, one call each, after a warm-up. Milliseconds a call.
+Trains each network for one epoch on a few procedural doodles (the training does not affect the latency), exports it as
+`qdfast export` does, and loads it: plain graphs, no XLA. Drawings have 40 points and are padded to the length in the
+table. After a warm-up, models take turns, one call each. The table gives milliseconds per call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qdfast._quiet import import_quietly
 from qdfast.dataset.prepare import prepare
 from qdfast.quickdraw.doodles import write_doodles
 
-SHAPES = ((1, 40), (1, 128), (32, 40))  # drawings, padded to
+SHAPES = ((1, 40), (1, 128), (32, 40))  # (drawings, padded length)
 POINTS = 40
 
 
@@ -39,8 +39,8 @@ def exported(tmp: Path, model: str, data: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["stroke_conv", "stroke_bilstm", "stroke_lstm"], metavar="NAME")
-    parser.add_argument("--calls", type=int, default=500)
-    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--calls", type=int, default=500, help="timed calls per model (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores to use (default: %(default)s)")
     options = parser.parse_args()
     with cores(options.cores), tempfile.TemporaryDirectory() as name:
         import_quietly("tensorflow")

@@ -1,13 +1,14 @@
-"""How fast do bytes of ndjson become columns, and standardized float32 batches, against what people do today?
+"""Compares qdfast with other tools: ndjson bytes to columns, and to standardized float32 batches.
 
     python benchmarks/bench_parse.py [DATA_DIR]
 
-Everybody gets the same bytes in memory and gives the same arrays, which is checked before anything is timed; rounds
-alternate, the table gives medians. "1 thread" is pinned to one core. The output is warm: malloc is told to keep what
-was freed, as in a process that has run for a while; --cold lets it be, so that each result is written to fresh pages.
+All contestants get the same bytes in memory and must give the same arrays; this is checked before anything is timed.
+Rounds alternate between the contestants, and the table gives medians. "1 thread" is pinned to one core. The output
+memory is warm: malloc keeps freed memory, as in a process that has run for a while. With --cold, each result is
+written to fresh pages.
 
     columns   bytes -> x, y, stroke and drawing offsets; qdfast: all columns of `Drawings`
-    batches   bytes -> float32 (1024, 196, 3), standardized, into a batch buffer that is used again
+    batches   bytes -> float32 (1024, 196, 3), standardized, into a batch buffer that is reused
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from qdfast._core import LEVELS, best_level
 from qdfast.quickdraw.doodles import write_doodles
 
 MAX_LEN, BATCH = notebook.MAX_LEN, 1024
-ENOUGH = 8  # seconds of a contestant's rounds after which it begins no other
-CHUNK = 8 << 20  # bytes of ndjson that become batches at once
-WARM = {  # glibc: one heap for all threads, that keeps what was freed
+MAX_SECONDS = 8  # a contestant starts no further round after this much time
+CHUNK = 8 << 20  # bytes of ndjson that are parsed at once
+WARM = {  # glibc: one heap for all threads, which keeps freed memory
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -113,8 +114,8 @@ class Batches:
                     see(out)
         return done
 
-    def are(self, padded: np.ndarray) -> bool:
-        """Whether these are its rows."""
+    def equal(self, padded: np.ndarray) -> bool:
+        """Whether the batches are the rows of ``padded``."""
         found: list[bool] = []
         at = 0
 
@@ -137,19 +138,19 @@ class Batches:
 
 
 class Row:
-    """A contestant: a function to time, or one that says its seconds itself."""
+    """A contestant: a function to time, or one that returns its own seconds (``times_itself``)."""
 
     def __init__(
-        self, name: str, run: Callable[[], object], threads: int = 1, simd: str = "", says: bool = False
+        self, name: str, run: Callable[[], object], threads: int = 1, simd: str = "", times_itself: bool = False
     ) -> None:
-        self.name, self.run, self.threads, self.simd, self.says = name, run, threads, simd, says
+        self.name, self.run, self.threads, self.simd, self.times_itself = name, run, threads, simd, times_itself
         self.times: list[float] = []
 
     def round(self) -> None:
-        if sum(self.times) > ENOUGH:
+        if sum(self.times) > MAX_SECONDS:
             return
         with cores(self.threads), level(self.simd or LEVELS[best_level()]):
-            self.times.append(float(self.run()) if self.says else seconds(self.run))  # type: ignore[arg-type]
+            self.times.append(float(self.run()) if self.times_itself else seconds(self.run))  # type: ignore[arg-type]
 
 
 def report(title: str, rows: list[Row], size: int, drawings: int, baseline: Row) -> list[dict[str, Any]]:
@@ -170,12 +171,16 @@ def report(title: str, rows: list[Row], size: int, drawings: int, baseline: Row)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--megabytes", type=int, default=128, help="the lines are repeated or cut to so many")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--cold", action="store_true", help="results go to fresh memory")
+    parser.add_argument(
+        "--megabytes", type=int, default=128, help="repeat or cut the input to this size (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--cold", action="store_true", help="write results to fresh memory")
     options = parser.parse_args()
     if not options.cold and any(os.environ.get(k) != v for k, v in WARM.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | WARM)  # malloc reads them when it starts
+        os.execve(
+            sys.executable, [sys.executable, *sys.argv], os.environ | WARM
+        )  # malloc reads these when the process starts
 
     with tempfile.TemporaryDirectory() as tmp:
         files = sorted(options.data.glob("*.ndjson")) if options.data else write_doodles(Path(tmp, "doodles"))
@@ -185,14 +190,14 @@ def main() -> None:
         data = Path(tmp, "data").read_bytes()
     levels = LEVELS[: best_level() + 1]
 
-    # Equal first.
+    # Check that all results are equal.
     expected = qdfast.parse_ndjson(data, recognized="any", route="orjson")
     libraries: dict[str, Callable[[bytes], Any]] = {
         "json.loads": peers.with_json, "orjson": peers.with_orjson, **peers.libraries(),
     }  # fmt: skip
     for name, run in libraries.items():
         if not run(data).equals(expected):
-            sys.exit(f"{name}: other columns")
+            sys.exit(f"{name}: the columns differ")
     left_to_orjson = {}
     for name in levels:
         with level(name):
@@ -200,13 +205,13 @@ def main() -> None:
             assert found.report is not None
             left_to_orjson[name] = found.report.via_orjson
             if not found.equals(expected):
-                sys.exit(f"qdfast {name}: other columns")
+                sys.exit(f"qdfast {name}: the columns differ")
     padded, _ = notebook_batches(data)
     if not np.allclose(orjson_batches(data), padded, rtol=1e-5, atol=1e-6):
-        sys.exit("orjson, NumPy: other batches")
+        sys.exit("orjson, NumPy: the batches differ")
     batches = Batches(chunks(data), expected.delta_stats(MAX_LEN, blank_zero_steps=True))
-    if not batches.are(padded):
-        sys.exit("qdfast: other batches")
+    if not batches.equal(padded):
+        sys.exit("qdfast: the batches differ")
     del padded
 
     columns = [Row(f"{name}, to columns", lambda run=run: run(data)) for name, run in libraries.items()]
@@ -214,11 +219,11 @@ def main() -> None:
     try:
         on_demand = peers.SimdjsonOnDemand(data)
         if not on_demand.columns().equals(expected):
-            sys.exit("simdjson: other columns")
-        columns.append(Row(on_demand.name, on_demand.seconds, says=True))
+            sys.exit("simdjson: the columns differ")
+        columns.append(Row(on_demand.name, on_demand.seconds, times_itself=True))
     except ImportError as e:
-        print(f"simdjson C++ On-Demand: left out: {e}")
-    fed = [
+        print(f"simdjson C++ On-Demand skipped: {e}")
+    batch_rows = [
         Row("the notebook: json.loads, Python loops", lambda: notebook_batches(data)),
         Row("orjson, NumPy per drawing", lambda: orjson_batches(data)),
     ]
@@ -226,9 +231,9 @@ def main() -> None:
         for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
             parse = lambda threads=threads: qdfast.parse_ndjson(data, recognized="any", threads=threads)  # noqa: E731
             columns.append(Row(f"qdfast {name}", parse, threads, name))
-            fed.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
+            batch_rows.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
     for _ in range(options.rounds):
-        for row in (*columns, *fed):
+        for row in (*columns, *batch_rows):
             row.round()
 
     memory = "cold" if options.cold else "warm"
@@ -236,8 +241,8 @@ def main() -> None:
     result = {
         "input": options.data.name if options.data else "doodles", "bytes": len(data), "drawings": len(expected),
         "output": memory, "lines_left_to_orjson": left_to_orjson,
-        "columns": report("bytes to columns", columns, len(data), len(expected), fed[0]),
-        "batches": report("bytes to standardized batches", fed, len(data), len(expected), fed[0]),
+        "columns": report("bytes to columns", columns, len(data), len(expected), batch_rows[0]),
+        "batches": report("bytes to standardized batches", batch_rows, len(data), len(expected), batch_rows[0]),
     }  # fmt: skip
     path = write_result("parse_cold" if options.cold else "parse", result)
     print(path)

@@ -1,11 +1,11 @@
-"""How long after the end of a stroke is its guess on the screen?
+"""Measures the time from the end of a stroke to its guess on the screen.
 
     python benchmarks/bench_play.py MODEL_DIR [--data DIR] [--drawings 100]
 
-`qdfast play` as users run it, with the embedded server, and headless Chromium on the same cores. Drawings (from --data,
-else procedural) are drawn by the mouse, through all of the browser. Measured in the page, from the time stamp of the
-event that ends a stroke until the frame with the guess of this very drawing has been painted; milliseconds. The screen
-refreshes 60 times a second, so up to 17 of these are the wait for its next frame.
+Runs `qdfast play` with the embedded server, and headless Chromium on the same cores. The mouse draws the drawings
+(from --data, else procedural) in the browser. The page measures from the time stamp of the event that ends a stroke
+until the frame with the guess for that drawing is painted, in milliseconds. The screen refreshes 60 times a second, so
+up to 17 ms are the wait for the next frame.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import browser
 
 WARM_UP = 5  # drawings
 
-# Whether the guesses are of the drawing as it is stands in their aria-busy. A task that a frame's callback queues runs
-# when that frame has been painted.
+# aria-busy is "false" when the guesses belong to the current drawing. A task queued by a frame's callback runs after
+# that frame has been painted.
 MEASURE = """() => {
   const guesses = document.getElementById("guesses");
   window.times = [];
@@ -68,7 +68,7 @@ def measure(url: str, drawings: list[Any]) -> list[float]:
             for stroke in browser.on_canvas(page, drawing):
                 browser.draw(page, [stroke])
                 browser.guesses(page)
-                page.evaluate("() => new Promise((done) => setTimeout(done, 50))")  # until it has been painted
+                page.evaluate("() => new Promise((done) => setTimeout(done, 50))")  # wait until it has been painted
             if i < WARM_UP:
                 page.evaluate("() => { window.times = []; }")
         times += page.evaluate("() => window.times")
@@ -78,9 +78,9 @@ def measure(url: str, drawings: list[Any]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model_dir", type=Path, help="written by `qdfast export`")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="ndjson files or a prepared directory")
-    parser.add_argument("--drawings", type=int, default=100)
-    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="directory of .ndjson files, or a prepared one")
+    parser.add_argument("--drawings", type=int, default=100, help="(default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores to use (default: %(default)s)")
     options = parser.parse_args()
     if browser.executable() is None:
         sys.exit(f"none of {', '.join(browser.NAMES)} is on the PATH")
@@ -96,7 +96,7 @@ def main() -> None:
             process.wait()
     strokes = sum(map(len, drawings[WARM_UP:]))
     if len(times) != strokes:
-        sys.exit(f"{len(times)} guesses of {strokes} strokes were painted: nothing is reported")
+        sys.exit(f"only {len(times)} guesses were painted for {strokes} strokes; no result is written")
     p50, p90, p99 = (round(float(q), 1) for q in np.percentile(times, (50, 90, 99)))
     print(f"{strokes:,} strokes, end to painted guess: p50 {p50} ms, p90 {p90} ms, p99 {p99} ms")
     chromium = subprocess.run([str(browser.executable()), "--version"], capture_output=True, text=True).stdout.strip()

@@ -1,13 +1,15 @@
-"""How fast is `qdfast prepare`, and does its memory grow with the input?
+"""Measures the speed and the peak memory of `qdfast prepare` as the input grows.
 
     python benchmarks/bench_prepare.py [DATA_DIR] [--megabytes 1000 4000 16000] [--classes 345]
 
-Runs the command on 16 MB to 4 GB of input, made of the lines in DATA_DIR (default: procedural doodles), and reports the
-median of its seconds, start of Python included, MB/s of ndjson and the peak resident memory of the process; and how
-well a straight line fits the times. Sources are in the page cache; so are the shards when it ends.
+Runs the command on 16 MB to 4 GB of input made from the lines in DATA_DIR (default: procedural doodles). The table
+gives the median of the seconds (including Python's start), MB/s of ndjson and the peak resident memory of the process.
+With three sizes or more it also fits a line to the times. The sources are in the page cache, and so are the shards at
+the end.
 
-With --classes the input is so many files, which are links to one: it takes little disk, and is read, parsed and written
-as if they were others, since a class is in the name. Prepared data take some two fifths of the input.
+--classes splits the input into that many files, which are hard links to one file: they take little disk space, but are
+read, parsed and written like different files, because the class is the file's name. Prepared data take about two fifths
+of the input's size.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from qdfast.quickdraw.doodles import write_doodles
 
 
 def make_input(files: list[Path], directory: Path, size: int, classes: int) -> tuple[int, int]:
-    """Write ``classes`` files of ``size`` bytes or a little more together; their bytes and lines."""
+    """Write ``classes`` files of at least ``size`` bytes in total; returns their bytes and lines."""
     directory.mkdir()
     first = directory / "class 0.ndjson"
     lines = repeat_lines(files, first, size // classes)
@@ -40,7 +42,7 @@ def make_input(files: list[Path], directory: Path, size: int, classes: int) -> t
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The straight line through the medians over the input in GB, by least squares, and how well it fits."""
+    """Fit a line to the median seconds over the input in GB, by least squares."""
     x = [row["input_mb"] / 1000 for row in rows]
     y = [statistics.median(row["seconds"]) for row in rows]
     slope, start = statistics.linear_regression(x, y)
@@ -52,7 +54,7 @@ def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def run(source: Path, out: Path) -> tuple[float, float]:
-    """Seconds and peak resident MiB of the command. This process stays small: a child's peak begins at its parent's."""
+    """Seconds and peak resident MiB of the command. (A child's peak starts at its parent's; so stay small.)"""
     begun = time.perf_counter()
     command = [sys.executable, "-m", "qdfast", "prepare", str(source), "--recognized", "any", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -64,11 +66,15 @@ def run(source: Path, out: Path) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files")
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[16, 256, 1000, 4000])
-    parser.add_argument("--classes", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--result", default="prepare", metavar="NAME", help="results/NAME.json is written")
+    parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
+    parser.add_argument(
+        "--megabytes", type=int, nargs="+", default=[16, 256, 1000, 4000], help="(default: 16 256 1000 4000)"
+    )
+    parser.add_argument("--classes", type=int, default=1, help="number of files (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument(
+        "--result", default="prepare", metavar="NAME", help="write results/NAME.json (default: %(default)s)"
+    )
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as tmp:
@@ -83,7 +89,7 @@ def main() -> None:
                 took, rss = run(source, out)
                 drawings = sum(open_prepared(out).counts().values())
                 if drawings != lines:
-                    sys.exit(f"{drawings} drawings prepared of {lines}")
+                    sys.exit(f"{drawings} of {lines} drawings were prepared")
                 times.append(took)
                 peak = max(peak, rss)
                 shutil.rmtree(out)

@@ -1,10 +1,11 @@
-"""How long does a report take, and how much memory, given a model's answers?
+"""Measures the time and the peak memory of writing a report from a model's predictions.
 
     python benchmarks/bench_report.py [--drawings N] [--classes C] [--keep DIR]
 
-Made-up answers to made-up drawings, about as long as Google's: in a process of its own that reads the probabilities,
-judges them and writes the whole report, as `qdfast evaluate` does when the network has answered. Reports the seconds of
-each round from reading to the last file written, and the peak resident memory of the process, imports included.
+Makes up predictions for made-up drawings that are about as long as Google's. A separate process reads the
+probabilities, computes the metrics and writes the whole report, as `qdfast evaluate` does after the network has
+predicted. The output gives the seconds of each round, from reading to the last file, and the peak resident memory of
+the process, including imports.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from common import write_result
 from qdfast import Drawings
 from qdfast.dataset.shards import Rows
 
-POINTS, STROKES = 45, 5  # of a drawing, on average
-RIGHT = 5.5  # added to the true class' logit, where those of the others are normal: some 90 % are right of 345 classes
+POINTS, STROKES = 45, 5  # per drawing, on average
+RIGHT = (
+    5.5  # added to the logit of the true class; the others are standard normal. Gives 90 % accuracy with 345 classes
+)
 
 
 def probabilities(rng: np.random.Generator, labels: np.ndarray, classes: int) -> np.ndarray:
-    """float32 (n, classes), a little too certain."""
+    """float32 (n, classes), slightly overconfident."""
     out = rng.standard_normal((len(labels), classes), np.float32)
     out[np.arange(len(labels)), labels] += rng.normal(RIGHT, 1.5, len(labels)).astype(np.float32)
     np.exp(out, out=out)
@@ -54,7 +57,7 @@ def drawings(rng: np.random.Generator, n: int) -> Drawings:
 
 
 def make(directory: Path, n: int, classes: int) -> None:
-    """A run of so many classes, and the answers of it."""
+    """Write a run with that many classes, and its predictions for ``n`` drawings."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n).astype(np.int32)
     np.save(directory / "labels.npy", labels)
@@ -70,7 +73,7 @@ def make(directory: Path, n: int, classes: int) -> None:
 
 
 def report(directory: Path) -> dict[str, Any]:
-    """Judge what ``make`` has made; seconds and peak resident MiB."""
+    """Write the report on what ``make`` has written; returns seconds and peak resident MiB."""
     from qdfast.learn.evaluation.calibration import calibrated
     from qdfast.learn.evaluation.report import write_report
     from qdfast.learn.evaluation.summary import Answers, judge, summary
@@ -93,10 +96,10 @@ def report(directory: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drawings", type=int, default=100_000)
-    parser.add_argument("--classes", type=int, default=345)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave all that was made, with the report, there")
+    parser.add_argument("--drawings", type=int, default=100_000, help="(default: %(default)s)")
+    parser.add_argument("--classes", type=int, default=345, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the inputs and the report in DIR")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

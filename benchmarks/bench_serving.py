@@ -1,16 +1,17 @@
-"""How long does an answer take over gRPC, how many a second are there, and what do they cost the asker?
+"""Measures latency and throughput of serving over gRPC, and the clients' CPU time.
 
     python benchmarks/bench_serving.py MODEL_DIR [--drawings FILE] [--cores 2]
 
-Server and clients are processes of their own on the same cores. The same drawings are asked about
+Server and clients are separate processes on the same cores. All classify the same drawings:
 
-    qdfast               by our client, of `qdfast serve`
-    qdfast, no batching  by our client, of `qdfast serve --no-batching`
-    official             by tensorflow-serving-api with `make_tensor_proto`, of `qdfast serve`
-    HTTP, predict        as JSON, of a web server around Keras' `model.predict`
+    qdfast               qdfast's client with `qdfast serve`
+    qdfast, no batching  qdfast's client with `qdfast serve --no-batching`
+    official             tensorflow-serving-api and `make_tensor_proto` with `qdfast serve`
+    HTTP, predict        JSON with a web server around Keras' `model.predict`
 
-Our client starts from drawings, the other two from arrays that are ready. Every answer is compared before anything is
-reported. Milliseconds a call, drawings a second over all clients, and milliseconds of the clients' CPU a call.
+qdfast's client starts from drawings, the other two from arrays made before. All answers are compared before anything is
+reported. The table gives milliseconds per call, drawings per second over all clients, and milliseconds of the clients'
+CPU time per call.
 """
 
 from __future__ import annotations
@@ -25,36 +26,38 @@ from typing import Any
 
 import numpy as np
 from common import cores, write_result
-from load import Heard, Job, Load, ServerProcess, endpoint, percentiles, write_drawings
+from load import Job, Load, LoadResult, ServerProcess, endpoint, percentiles, write_drawings
 
 from qdfast.serve.versions import newest_version
 
 
-def measure(job: Job, seconds: float) -> Heard:
+def measure(job: Job, seconds: float) -> LoadResult:
     with Load(job) as load:
         time.sleep(seconds)
-        heard = load.stop()
-    if failed := [call.error for call in heard.calls if call.error]:
-        sys.exit(f"{job.kind}: {len(failed)} of {len(heard.calls)} calls failed: {failed[0]}")
-    return heard
+        result = load.stop()
+    if failed := [call.error for call in result.calls if call.error]:
+        sys.exit(f"{job.kind}: {len(failed)} of {len(result.calls)} calls failed: {failed[0]}")
+    return result
 
 
-def require_equal(name: str, heard: Heard, judge: Heard) -> None:
-    """Exit unless both gave the same scores for the questions that both were asked."""
-    judged = {question: scores for (question, _), scores in judge.answers.items()}
-    both = [(scores, judged[question]) for (question, _), scores in heard.answers.items() if question in judged]
+def require_equal(name: str, result: LoadResult, reference: LoadResult) -> None:
+    """Exit unless both gave the same scores for the inputs that both were asked about."""
+    expected = {question: scores for (question, _), scores in reference.answers.items()}
+    both = [(scores, expected[question]) for (question, _), scores in result.answers.items() if question in expected]
     if not both or not all(np.allclose(a, b, atol=1e-4) for a, b in both):
         sys.exit(f"{name} gives other answers")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="exported; its newest version is used")
-    parser.add_argument("--drawings", type=Path, metavar="FILE", help="ndjson to ask about; not given: doodles")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32, 64])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128], help="drawings a call")
-    parser.add_argument("--seconds", type=float, default=5.0, help="that each is measured")
-    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="model directory; its newest version is used")
+    parser.add_argument("--drawings", type=Path, metavar="FILE", help="ndjson file to classify; default: doodles")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32, 64], help="(default: 1 4 16 32 64)")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[1, 8, 32, 128], help="drawings per call (default: 1 8 32 128)"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per measurement (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores to use (default: %(default)s)")
     options = parser.parse_args()
     with cores(options.cores), ExitStack() as stack:
         tmp = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -73,23 +76,23 @@ def main() -> None:
         print(f"{'':20} {'clients':>7} {'batch':>5} " + " ".join(f"{c.replace('_', ' '):>13}" for c in columns))
         for batch in options.batches:
             for clients in options.clients:
-                judge: Heard | None = None
+                reference: LoadResult | None = None
                 for name, (kind, target) in contenders.items():
-                    heard = measure(Job(kind, [target], str(drawings), batch, clients), options.seconds)
-                    judge = judge or heard
-                    require_equal(name, heard, judge)
-                    row = {"name": name, "clients": clients, "batch": batch, "calls": len(heard.calls)}
-                    row |= percentiles(heard.calls)
-                    row["drawings/s"] = round(batch * len(heard.calls) / _span(heard))
-                    row["client_cpu_ms"] = round(1000 * heard.cpu_seconds / len(heard.calls), 3)
+                    result = measure(Job(kind, [target], str(drawings), batch, clients), options.seconds)
+                    reference = reference or result
+                    require_equal(name, result, reference)
+                    row = {"name": name, "clients": clients, "batch": batch, "calls": len(result.calls)}
+                    row |= percentiles(result.calls)
+                    row["drawings/s"] = round(batch * len(result.calls) / _span(result))
+                    row["client_cpu_ms"] = round(1000 * result.cpu_seconds / len(result.calls), 3)
                     rows.append(row)
                     print(f"{name:20} {clients:7} {batch:5} " + " ".join(f"{row[c]:13,}" for c in columns), flush=True)
         print(write_result("serving", {"cores_used": options.cores, "seconds": options.seconds, "rows": rows}))
 
 
-def _span(heard: Heard) -> float:
+def _span(result: LoadResult) -> float:
     """Seconds from the beginning of the first call to the end of the last."""
-    return heard.calls[-1].ended - min(call.ended - call.seconds for call in heard.calls)
+    return result.calls[-1].ended - min(call.ended - call.seconds for call in result.calls)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How fast do raw drawings become simplified ones?
+"""Measures how fast raw drawings are simplified.
 
     python benchmarks/bench_simplify.py [RAW_DIR]
 
-RAW_DIR holds files in Google's raw form (default: procedural doodles, enlarged). From flat columns, from nested lists
-and from bytes of ndjson, on one thread, pinned to one core; medians of rounds that alternate. Against it: the recipe in
-NumPy, drawing by drawing, with Ramer-Douglas-Peucker in NumPy too or by the `rdp` package. Before anything is timed,
-results are compared: theirs may differ in one drawing of a thousand, where rounding errors decide between points that
-are equally far.
+RAW_DIR holds files in Google's raw form (default: procedural doodles, enlarged). qdfast starts from flat columns, from
+nested lists and from ndjson bytes, on one thread pinned to one core. Rounds alternate between the contestants, and the
+table gives medians. Contestants: the recipe in NumPy, drawing by drawing, with Ramer-Douglas-Peucker in NumPy or from
+the `rdp` package. Results are compared before anything is timed. One drawing in a thousand may differ, where rounding
+decides between points at the same distance.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def check(name: str, theirs: list[Drawing], ours: qdfast.Drawings, tolerated: fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("raw", nargs="?", type=Path, help="directory of raw .ndjson files; default: procedural doodles")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         files = sorted(options.raw.glob("*.ndjson")) if options.raw else write_doodles(tmp)
@@ -145,7 +145,7 @@ def main() -> None:
             with cores(1):
                 times[name].append(seconds(run))
     points, size = len(flat[0]) / len(drawings), len(data) / len(drawings)
-    print(f"{len(drawings):,} raw drawings of {points:.0f} points, {size:,.0f} bytes a line")
+    print(f"{len(drawings):,} raw drawings of {points:.0f} points, {size:,.0f} bytes per line")
     print(f"{'':40} {'drawings/s':>12}")
     rows = []
     for name, (_, n) in contestants.items():

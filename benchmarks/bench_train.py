@@ -1,23 +1,23 @@
-"""How fast does training go, against the Kaggle notebook's code?
+"""Compares the training speed of qdfast with the Kaggle notebook's code.
 
     python benchmarks/bench_train.py [DATA_DIR]
 
-The same drawings on the same cores of the same machine, in one process: the notebook's network and recipe (notebook.py)
-by ``Model.fit`` on arrays in memory, and ours by ``qdfast.learn.training.train.train`` from a prepared directory. A
-round is one epoch of every contestant over all training drawings, validation after it; rounds alternate, figures are
-medians.
+Everything runs in one process, on the same drawings and cores: the notebook's network and recipe (notebook.py) with
+``Model.fit`` on arrays in memory, and ours with ``qdfast.learn.training.train.train`` from a prepared directory. A
+round is one epoch of every contestant over all training drawings, followed by validation. Rounds alternate between the
+contestants, and the table gives medians.
 
-    drawings/s      training drawings by the seconds of training alone, as the trainer says it (the notebook's: between
-                    Keras' callbacks, from the epoch's begin to its last batch)
-    whole epoch     the same by the wall clock from epoch to epoch, validation and, in ours, writing the checkpoint
-                    included: what the trainer says is not taken on trust
-    start           seconds before the first epoch is as fast as the later: building, tracing, compiling. In no other
-                    figure: the notebook's network is fitted to a few batches before, ours trained for one epoch.
+    drawings/s      training drawings divided by the seconds of training alone, as the trainer reports them (for the
+                    notebook: between Keras' callbacks, from the start of the epoch to its last batch)
+    whole epoch     the same by the wall clock from epoch to epoch. This includes validation and, for ours, writing the
+                    checkpoint, and checks what the trainer reports
+    start           extra seconds before epochs reach full speed: building, tracing, compiling. No other column includes
+                    them: the notebook's network first trains on a few batches, and ours for one epoch
 
-Before anything is timed, the notebook's arrays must be ours to float32 rounding, drawing by drawing; a loss that is no
-number, or that does not fall from an epoch to the next in ours, ends it all. Two contestants say what the difference
-is made of: the notebook's network without its recurrent dropout, and ours with it. The notebook pads all drawings to
-196 points; ours pad to a few lengths, and cut at ``max_len``, 196 or what the table says.
+Before anything is timed, the notebook's arrays must equal ours to float32 rounding, drawing by drawing. The benchmark
+stops if a loss is not finite, or if one of ours does not fall from one epoch to the next. Two more contestants separate
+the causes of the difference: the notebook's network without recurrent dropout, and ours with it. The notebook pads all
+drawings to 196 points. Ours pads to a few lengths, and truncates at the ``max_len`` in the table.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MODELS = ("stroke_lstm", "stroke_conv", "stroke_bilstm", "stroke_lstm@mixed_bflo
 
 
 class Epoch(NamedTuple):
-    """Seconds: of training alone, of the whole epoch by the wall clock, and of the start before it."""
+    """Seconds of training alone, of the whole epoch by the wall clock, and of the start before it."""
 
     trained: float
     whole: float
@@ -74,7 +74,7 @@ class Notebook:
 
         self.data = data
         x, y = data.training
-        few = notebook.BATCH + len(x) % notebook.BATCH  # both of the shapes that there are
+        few = notebook.BATCH + len(x) % notebook.BATCH  # covers both batch shapes
         begun = time.perf_counter()
         keras.utils.set_random_seed(0)
         self.net = notebook.network(len(data.prepared.classes), recurrent_dropout)
@@ -89,7 +89,7 @@ class Notebook:
         return Epoch(trained, whole, self.start)
 
     def _fit(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-        """Seconds of training and of all, and the loss."""
+        """Seconds of training, seconds of the whole epoch, and the loss."""
         import keras
 
         class Clock(keras.callbacks.Callback):
@@ -107,7 +107,7 @@ class Notebook:
 
 
 class Ours:
-    """``train`` with ``arguments``: an epoch that warms up, and one that counts."""
+    """``train`` with ``arguments``: one epoch to warm up, and one that is measured."""
 
     def __init__(self, data: Data, folder: Path, arguments: dict[str, Any]) -> None:
         self.data, self.folder, self.arguments = data, folder, arguments
@@ -136,7 +136,7 @@ class Ours:
         if not second["loss"] < first["loss"]:
             sys.exit(f"{self.arguments}: the loss does not fall: {first['loss']} {second['loss']}")
         if trained > whole:
-            sys.exit(f"{self.arguments}: the trainer says {trained:.2f} s, by the wall clock it were {whole:.2f} s")
+            sys.exit(f"{self.arguments}: the trainer reports {trained:.2f} s, but the wall clock {whole:.2f} s")
         return Epoch(trained, whole, ends[0] - begun - whole)
 
 
@@ -154,7 +154,7 @@ def contestants(data: Data, folder: Path, models: list[Variant]) -> dict[str, No
 
 
 def notebook_data(files: list[Path], prepared: Prepared) -> Data:
-    """The notebook's arrays in the splits of ``prepared``; exits if they are not those drawings."""
+    """The notebook's arrays in the splits of ``prepared``; exits if the drawings differ."""
     x, y = notebook.arrays(files)
     stats = notebook.statistics_of(prepared)
     splits = []
@@ -163,13 +163,13 @@ def notebook_data(files: list[Path], prepared: Prepared) -> Data:
         rows, mine = prepared.rows(name), sides == side
         same = np.array_equal(y[mine].argmax(axis=1), rows.labels)
         if not same or not np.allclose(notebook.fed(rows, stats), x[mine], rtol=1e-5, atol=1e-6):
-            sys.exit(f"{name}: the notebook's drawings are others")
+            sys.exit(f"{name}: the notebook's drawings differ")
         splits.append((x[mine], y[mine]))
     return Data(prepared, *splits)
 
 
 def preprocessing(files: list[Path], folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds from files of ndjson, in the page cache, to what is trained on."""
+    """Seconds from ndjson files in the page cache to training data."""
 
     def arrays() -> None:
         drawings = qdfast.read_ndjson(files, recognized="any")
@@ -193,7 +193,7 @@ def preprocessing(files: list[Path], folder: Path, rounds: int) -> dict[str, lis
 
 def report_preprocessing(times: dict[str, list[float]], drawings: int) -> list[dict[str, Any]]:
     slow = statistics.median(next(iter(times.values())))
-    print(f"\n{'ndjson to what is trained on':40} {'drawings/s':>12} {'ratio':>7}")
+    print(f"\n{'ndjson to training data':40} {'drawings/s':>12} {'ratio':>7}")
     rows = []
     for name, took in times.items():
         median = statistics.median(took)
@@ -228,16 +228,18 @@ def report_training(rounds: dict[str, list[Epoch]], by: dict[str, Any], drawings
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="directory of .ndjson files; default: procedural doodles")
-    parser.add_argument("--drawings", type=int, default=8000, help="drawn by chance from all (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=2, help="that everything is bound to (default: %(default)s)")
+    parser.add_argument(
+        "--drawings", type=int, default=8000, help="drawings to sample from all files (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores to use (default: %(default)s)")
     parser.add_argument(
         "--models", nargs="+", type=Variant.parse, default=[Variant.parse(name) for name in MODELS],
         metavar="MODEL[+RECIPE][@PRECISION]", help=f"default: {' '.join(MODELS)}",
     )  # fmt: skip
     options = parser.parse_args()
     with cores(options.cores), tempfile.TemporaryDirectory() as tmp:
-        import_quietly("keras")  # not before: TensorFlow makes as many threads as it then may use cores
+        import_quietly("keras")  # only now: at import, TensorFlow starts as many threads as there are usable cores
         import keras
 
         folder = Path(tmp)
@@ -247,7 +249,7 @@ def main() -> None:
         n = len(data.training[0])
         lengths = data.prepared.rows("train").lengths
         print(
-            f"{n:,} drawings to train on, {len(data.validation[0]):,} to validate, {len(files)} classes, "
+            f"{n:,} training drawings, {len(data.validation[0]):,} validation drawings, {len(files)} classes, "
             f"{lengths.mean():.1f} points each (median {np.median(lengths):.0f}); {options.cores} cores, "
             f"{keras.backend.backend()} on {', '.join(keras.distribution.list_devices())}",
             flush=True,

@@ -1,9 +1,10 @@
-"""How long does it take to make the bytes of a tensor message from an array?
+"""Measures how long it takes to encode an array as a tensor message.
 
     python benchmarks/bench_wire.py
 
-float32 (128, 196, 3), as padded input of 128 drawings. Messages are checked to be equal, byte for byte, before anything
-is timed; methods take turns, in an order that changes; microseconds a message, serialized, as a request would be.
+The array is float32 (128, 196, 3), the padded input of 128 drawings. The decoded arrays must be equal, and the messages
+with `tensor_content` equal byte for byte, before anything is timed. Methods take turns in random order. The table gives
+microseconds per message, including serialization.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from qdfast.protocol import tfs_pb2 as pb
 from qdfast.protocol import wire
 
 SHAPE = (128, 196, 3)
-CALLS = 20  # timed together
+CALLS = 20  # per timing
 
 Array = NDArray[np.float32]
 
@@ -33,13 +34,13 @@ def ours(array: Array) -> bytes:
 
 
 def raw_content(array: Array) -> bytes:
-    """What a message must cost: the raw bytes put into it, for one dtype and shape."""
+    """The minimum: copy the raw bytes into a message of fixed dtype and shape."""
     shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in SHAPE])
     return pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=array.tobytes()).SerializeToString()
 
 
 def one_by_one(array: Array) -> bytes:
-    """As the tutorials have it: ``float_val`` by ``extend``."""
+    """As in the tutorials: ``float_val.extend``."""
     shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in SHAPE])
     proto = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape)
     proto.float_val.extend(array.ravel())
@@ -62,7 +63,7 @@ METHODS: dict[str, Callable[[Array], bytes]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=200, help="(default: %(default)s)")
     options = parser.parse_args()
     import_quietly("tensorflow")
     array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
@@ -70,7 +71,7 @@ def main() -> None:
     for name, method in METHODS.items():
         message = pb.TensorProto.FromString(method(array))
         if not np.array_equal(wire.decode_tensor(message), array):
-            raise SystemExit(f"{name}: not the array")
+            raise SystemExit(f"{name}: the decoded array differs")
     if not ours(array) == raw_content(array) == tensorflow(array):
         raise SystemExit("the messages differ")
 
@@ -91,7 +92,7 @@ def main() -> None:
         for name, median in medians.items()
     ]
     for row in rows:
-        print(f"{row['method']:24} {row['us']:10.1f} µs {row['x']:8.2f} × qdfast's")
+        print(f"{row['method']:24} {row['us']:10.1f} µs {row['x']:8.2f} × qdfast")
     print(write_result("wire", {"shape": SHAPE, "dtype": "float32", "bytes": array.nbytes, "rows": rows}))
 
 

@@ -10,7 +10,7 @@ COLOURS = ("#d9480f", "#1c7ed6", "#2f9e44", "#9c36b5")
 
 
 def bars(path: Path, result: dict[str, Any], table: str) -> str:
-    """Horizontal bars of MB/s, the fastest at the top; returns where it is, or why there is none."""
+    """Draw horizontal bars of MB/s, the fastest at the top; returns the path, or why there is no chart."""
     plt = _pyplot()
     if plt is None:
         return NONE
@@ -26,7 +26,7 @@ def bars(path: Path, result: dict[str, Any], table: str) -> str:
 
 
 def lines(path: Path, result: dict[str, Any]) -> str:
-    """Accuracy of each model by drawings trained on, with its confidence interval; returns as ``bars`` does."""
+    """Draw each model's accuracy over the number of training drawings, with intervals; returns as ``bars`` does."""
     plt = _pyplot()
     if plt is None:
         return NONE
@@ -34,7 +34,7 @@ def lines(path: Path, result: dict[str, Any]) -> str:
     models = list(dict.fromkeys(r["model"] for r in result["rows"]))
     for i, (model, colour) in enumerate(zip(reversed(models), COLOURS, strict=False)):
         rows = [r for r in result["rows"] if r["model"] == model]
-        x = [r["drawings_of_each"] * 1.02**i for r in rows]  # beside each other, so that all intervals are seen
+        x = [r["drawings_of_each"] * 1.02**i for r in rows]  # side by side, so that all intervals are visible
         y, error = ([100 * r[name] for r in rows] for name in ("accuracy", "accuracy_95"))
         axes.errorbar(x, y, error, color=colour, label=model, marker="o", markersize=4, capsize=3)
     ticks = list(dict.fromkeys(r["drawings_of_each"] for r in result["rows"]))
@@ -64,7 +64,7 @@ def _pyplot() -> Any:
 
 
 def _saved(figure: Any, axes: Any, path: Path) -> str:
-    """Write the picture without a frame; returns where it is."""
+    """Write the chart without a frame; returns its path."""
     axes.tick_params(colors=GREY, length=0)
     for side in axes.spines.values():
         side.set_visible(False)

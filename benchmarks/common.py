@@ -1,4 +1,4 @@
-"""What the benchmarks share: input, clock and cores, commands at once, the machine in words, results as JSON."""
+"""Shared by the benchmarks: inputs, timing, pinning to cores, parallel commands, results as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """CPU, system and versions: what a number is worth nothing without."""
+    """CPU, system and versions, stored with every result."""
     cpu = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -50,16 +50,14 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``, with the machine and the command."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    arguments = [
-        Path(a).name if "/" in a else a for a in sys.argv[1:]
-    ]  # whose directories these are is nobody's business
+    arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]  # keep local directories out of the result
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     path.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=2) + "\n")
     return path
 
 
 def repeat_lines(sources: list[Path], path: Path, size: int) -> int:
-    """Write the lines of ``sources`` again and again until ``path`` has ``size`` bytes or a little more; how many."""
+    """Repeat the lines of ``sources`` until ``path`` has at least ``size`` bytes; returns the number of lines."""
     lines = b"".join(f.read_bytes() for f in sources).splitlines(keepends=True)
     written = 0
     with path.open("wb") as file:
@@ -71,9 +69,9 @@ def repeat_lines(sources: list[Path], path: Path, size: int) -> int:
 
 
 def sample_lines(sources: Sequence[Path], directory: Path, count: int) -> list[Path]:
-    """Write ``count`` lines drawn by chance (always the same) from all ``sources`` into files of the same names.
+    """Write ``count`` lines, sampled from all ``sources`` with a fixed seed, into files of the same names.
 
-    Returns these in the order of their classes.
+    Returns the files in the order of their classes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     lines = [(source.name, line) for source in sources for line in source.read_bytes().splitlines()]
@@ -87,18 +85,18 @@ def sample_lines(sources: Sequence[Path], directory: Path, count: int) -> list[P
 
 
 def prepare_once(files: Sequence[Path], out: Path) -> None:
-    """`qdfast prepare` of all drawings, unless ``out`` has them: given another path, it would make it other data."""
+    """Run `qdfast prepare` on all drawings, unless ``out`` holds them already; exits if it holds other data."""
     if not (out / MANIFEST).exists():
         subprocess.run([*QDFAST, "prepare", *map(str, files), "--recognized", "any", "--out", str(out)], check=True)
         return
     there = open_prepared(out).manifest
     known = sorted((source["label"], source["size"]) for source in there["sources"])
     if known != sorted((f.stem, f.stat().st_size) for f in files) or there["options"]["recognized"] != "any":
-        sys.exit(f"{out}: prepared from other files: give another --out")
+        sys.exit(f"{out}: prepared from other files; use another --out")
 
 
 class Variant(NamedTuple):
-    """A model, by its own recipe and in float32 unless said otherwise: ``model[+recipe][@precision]``."""
+    """A model with an optional recipe (default: its own) and precision (float32): ``model[+recipe][@precision]``."""
 
     name: str
     model: str
@@ -109,21 +107,21 @@ class Variant(NamedTuple):
     def parse(cls, text: str) -> Variant:
         match = re.fullmatch(r"(\w+)(?:\+(\w+))?(?:@(\w+))?", text)
         if match is None:
-            raise ArgumentTypeError(f"{text!r} is not of the form model[+recipe][@precision]")
+            raise ArgumentTypeError(f"{text!r} is not model[+recipe][@precision]")
         return cls(text, *match.groups())
 
     @property
     def arguments(self) -> dict[str, str]:
-        """Of ``train``."""
+        """The arguments for ``train``."""
         return {key: value for key, value in self._asdict().items() if value is not None and key != "name"}
 
 
 def half_width(by_seed: Sequence[float], drawn: float) -> float:
     """Half of the 95 % confidence interval of a mean over seeds.
 
-    It covers both what other drawings and what other seeds would have given: ``drawn``, the standard error that is due
-    to the choice of drawings, does not become smaller by more seeds. The seeds' part is by Student's t; one seed has
-    none. The part that is due to both is counted twice, so the interval is rather too wide.
+    The interval covers the choice of drawings and the choice of seeds. ``drawn`` is the standard error due to the
+    choice of drawings, which more seeds do not reduce. The share of the seeds uses Student's t and is 0 for a single
+    seed. Variation due to both is counted twice, so the interval is slightly too wide.
     """
     from scipy.stats import t
 
@@ -135,7 +133,7 @@ def half_width(by_seed: Sequence[float], drawn: float) -> float:
 def run_all(tasks: Mapping[str, Sequence[Sequence[str]]], jobs: int, logs: Path) -> Iterator[tuple[str, bool]]:
     """Run each task's commands one after another, ``jobs`` tasks at once, each on its own share of the cores.
 
-    What they print goes to ``logs/<task>.log``. Yields each task when it has ended, and whether all of it went well.
+    Their output goes to ``logs/<task>.log``. Yields each task when it ends, and whether all its commands succeeded.
     """
     logs.mkdir(parents=True, exist_ok=True)
     running: set[subprocess.Popen[bytes]] = set()
@@ -147,7 +145,7 @@ def run_all(tasks: Mapping[str, Sequence[Sequence[str]]], jobs: int, logs: Path)
 
     def begin() -> None:
         if pinned:
-            os.sched_setaffinity(0, shares.get())  # of this thread; its processes inherit it
+            os.sched_setaffinity(0, shares.get())  # applies to this thread and the processes it starts
 
     def run(task: str) -> bool:
         with (logs / f"{task}.log").open("ab") as log:
@@ -167,7 +165,7 @@ def run_all(tasks: Mapping[str, Sequence[Sequence[str]]], jobs: int, logs: Path)
         for future in as_completed(futures):
             yield futures[future], future.result()
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+        sys.exit("interrupted; repeat the command to resume")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(running):
@@ -177,7 +175,7 @@ def run_all(tasks: Mapping[str, Sequence[Sequence[str]]], jobs: int, logs: Path)
 
 @contextmanager
 def cores(n: int) -> Iterator[None]:
-    """Bind this process to ``n`` cores."""
+    """Pin this process to ``n`` cores."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

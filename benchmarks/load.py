@@ -1,8 +1,8 @@
-"""Servers and those who ask them, as processes of their own, for the benchmarks of serving.
+"""Starts servers and clients as processes, for the serving benchmarks.
 
-A process of load runs some clients as threads, each with a connection of its own and one call under way, and notes of
-every call when it ended, how long it took, which version answered, and what went wrong. It is told what to do, when to
-begin and when to end by lines on its standard input, and is this file run as a program.
+A load process runs several clients as threads. Each has its own connection and one call in flight, and records for
+every call when it ended, how long it took, which version answered, and the error if it failed. The process is this
+file, run as a program. Lines on its standard input give the job and tell it when to start and stop.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import qdfast
 from qdfast.client import Client
 from qdfast.quickdraw.doodles import write_doodles
 
-TOP = 3  # labels asked for
-QUESTIONS = 64  # that a client asks in turn
+TOP = 3  # labels per drawing
+QUESTIONS = 64  # different inputs that a client sends in turn
 TIMEOUT = 30.0
 
 Ask = Callable[[int], tuple[np.ndarray, int]]  # question -> scores (n, TOP), version
@@ -46,13 +46,13 @@ class ServerProcess:
         self.start()
 
     def start(self) -> None:
-        """Return when it is ready; ``target`` is where."""
+        """Start it, wait until it is ready, and set ``target`` to its address."""
         port = self.target.rpartition(":")[2] or "0"
         self.process = subprocess.Popen([*self._command, f"--port={port}"], stdout=subprocess.PIPE, text=True)
-        self.target = _said(self.process).split()[-1]
+        self.target = _read_line(self.process).split()[-1]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send it a signal; its exit status."""
+        """Send it a signal; returns its exit status."""
         self.process.send_signal(number)
         self.process.communicate()
         return self.process.returncode
@@ -70,13 +70,13 @@ def endpoint(version_dir: Path) -> Iterator[str]:
     command = [sys.executable, str(Path(__file__).with_name("predict_endpoint.py")), str(version_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield _said(process).strip()
+        yield _read_line(process).strip()
     finally:
         process.terminate()
         process.communicate()
 
 
-def _said(process: subprocess.Popen[str]) -> str:
+def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -84,11 +84,11 @@ def _said(process: subprocess.Popen[str]) -> str:
     return line
 
 
-# ---- load, seen from outside ----
+# ---- starting the load ----
 
 
 class Call(NamedTuple):
-    """One call: when it ended (seconds since the epoch), how long it took, who answered, and what went wrong."""
+    """One call: when it ended (seconds since the epoch), its duration, the version that answered, and its error."""
 
     ended: float
     seconds: float
@@ -97,13 +97,13 @@ class Call(NamedTuple):
 
 
 @dataclass
-class Heard:
+class LoadResult:
     """What clients saw.
 
     Attributes:
-        calls: of all clients, by time.
-        answers: the scores (n, TOP) for each question and version; every answer was like the first one.
-        cpu_seconds: of the clients' processes, while they asked.
+        calls: the calls of all clients, ordered by time.
+        answers: the scores (n, TOP) for each question and version; all answers to a question were equal.
+        cpu_seconds: CPU time of the client processes during the load.
     """
 
     calls: list[Call]
@@ -113,7 +113,7 @@ class Heard:
 
 @dataclass
 class Job:
-    """What a process of load is to do: ``clients`` of ``kind`` (a key of KINDS) ask ``targets`` about ``drawings``."""
+    """The task of a load process: ``clients`` of ``kind`` (a key of KINDS) send ``drawings`` to ``targets``."""
 
     kind: str
     targets: Sequence[str]
@@ -123,7 +123,7 @@ class Job:
 
 
 class Load:
-    """``job.clients`` clients, spread over as many processes as there are cores. They ask from entering to ``stop``."""
+    """``job.clients`` clients in one process per core. They send requests from entering the context until ``stop``."""
 
     def __init__(self, job: Job) -> None:
         n = min(job.clients, os.cpu_count() or 1)
@@ -132,28 +132,28 @@ class Load:
         pipe = subprocess.PIPE
         self._processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in shares]
         for process, share in zip(self._processes, shares, strict=True):
-            self._tell(process, json.dumps(asdict(job) | {"clients": share}))
+            self._send_line(process, json.dumps(asdict(job) | {"clients": share}))
         for process in self._processes:
-            _said(process)
+            _read_line(process)
 
     def __enter__(self) -> Load:
         for process in self._processes:
-            self._tell(process, "begin")
+            self._send_line(process, "begin")
         return self
 
-    def stop(self) -> Heard:
-        """End it; what the clients saw."""
+    def stop(self) -> LoadResult:
+        """Stop the clients; returns what they saw."""
         for process in self._processes:
-            self._tell(process, "end")
-        heard = Heard([], {}, 0.0)
+            self._send_line(process, "end")
+        result = LoadResult([], {}, 0.0)
         for process in self._processes:
-            said = json.loads(_said(process))
+            said = json.loads(_read_line(process))
             process.communicate()
-            heard.calls += [Call(*call) for call in said["calls"]]
-            heard.answers |= {(q, v): np.array(scores) for q, v, scores in said["answers"]}
-            heard.cpu_seconds += said["cpu_seconds"]
-        heard.calls.sort()
-        return heard
+            result.calls += [Call(*call) for call in said["calls"]]
+            result.answers |= {(q, v): np.array(scores) for q, v, scores in said["answers"]}
+            result.cpu_seconds += said["cpu_seconds"]
+        result.calls.sort()
+        return result
 
     def __exit__(self, *exception: object) -> None:
         for process in self._processes:
@@ -162,29 +162,29 @@ class Load:
                 process.communicate()
 
     @staticmethod
-    def _tell(process: subprocess.Popen[str], line: str) -> None:
+    def _send_line(process: subprocess.Popen[str], line: str) -> None:
         assert process.stdin is not None
         print(line, file=process.stdin, flush=True)
 
 
 def percentiles(calls: Sequence[Call]) -> Mapping[str, float]:
-    """Milliseconds that the median and the slowest calls took."""
+    """Percentiles of the calls' durations, in milliseconds."""
     points = {"p50_ms": 50, "p99_ms": 99, "p99.9_ms": 99.9}
     took = np.percentile([1000 * call.seconds for call in calls], list(points.values()))
     return dict(zip(points, (round(float(ms), 2) for ms in took), strict=True))
 
 
-# ---- load, from inside ----
+# ---- in the load process ----
 
 
 def questions(path: str, batch: int) -> list[qdfast.Drawings]:
-    """QUESTIONS batches of drawings of the ndjson file at ``path``, drawn by chance (always the same)."""
+    """QUESTIONS batches of drawings of the ndjson file at ``path``, sampled with a fixed seed."""
     drawings = qdfast.read_ndjson(path, recognized="any")
     return [drawings[part] for part in np.random.default_rng(0).integers(len(drawings), size=(QUESTIONS, batch))]
 
 
 def write_drawings(directory: Path) -> Path:
-    """A file of doodles of all classes, for when there are no real drawings."""
+    """Write a file of doodles of all classes, for use without real drawings."""
     path = directory / "drawings.ndjson"
     path.write_bytes(b"".join(file.read_bytes() for file in write_doodles(directory / "doodles", per_class=50)))
     return path
@@ -201,7 +201,7 @@ def _qdfast(job: Job, asked: list[qdfast.Drawings]) -> Ask:
 
 
 def _official(job: Job, asked: list[qdfast.Drawings]) -> Ask:
-    """What TensorFlow Serving's tutorials do, from arrays that are ready."""
+    """The code of TensorFlow Serving's tutorials, from arrays made before."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -224,7 +224,7 @@ def _official(job: Job, asked: list[qdfast.Drawings]) -> Ask:
 
 
 def _http(job: Job, asked: list[qdfast.Drawings]) -> Ask:
-    """JSON to a ``predict_endpoint.py``, from arrays that are ready, over one connection that is kept."""
+    """JSON to a ``predict_endpoint.py``, from arrays made before, over one persistent connection."""
     (target,) = job.targets
     connection = HTTPConnection(target, timeout=TIMEOUT)
     arrays = [drawings.deltas(dtype=np.int16) for drawings in asked]
@@ -246,7 +246,7 @@ KINDS: dict[str, Callable[[Job, list[qdfast.Drawings]], Ask]] = {
 }
 
 
-class Asker(threading.Thread):
+class ClientThread(threading.Thread):
     """One client; it asks its questions in turn until ``stop`` is set. Its first answer is there when it is made."""
 
     def __init__(self, ask: Ask, first: int, count: int, stop: threading.Event) -> None:
@@ -277,28 +277,28 @@ class Asker(threading.Thread):
 
 
 def main(lines: IO[str] = sys.stdin) -> None:
-    """Do the job that the first line says, from the second to the third; print a line when ready, and the result."""
+    """Run the job in the first line, from the second line to the third; prints "ready", and the result at the end."""
     job = Job(**json.loads(lines.readline()))
     asked = questions(job.drawings, job.batch)
     stop = threading.Event()
-    askers = [Asker(KINDS[job.kind](job, asked), i, len(asked), stop) for i in range(job.clients)]
+    threads = [ClientThread(KINDS[job.kind](job, asked), i, len(asked), stop) for i in range(job.clients)]
     print("ready", flush=True)
     lines.readline()
     cpu = time.process_time()
-    for asker in askers:
-        asker.start()
+    for thread in threads:
+        thread.start()
     lines.readline()
     stop.set()
-    for asker in askers:
-        asker.join()
+    for thread in threads:
+        thread.join()
     cpu = time.process_time() - cpu
-    answers = {key: scores for asker in askers for key, scores in asker.answers.items()}
-    heard = {
-        "calls": [call for asker in askers for call in asker.calls],
+    answers = {key: scores for thread in threads for key, scores in thread.answers.items()}
+    result = {
+        "calls": [call for thread in threads for call in thread.calls],
         "answers": [(q, v, scores.tolist()) for (q, v), scores in answers.items()],
         "cpu_seconds": cpu,
     }
-    print(json.dumps(heard), flush=True)
+    print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The Kaggle notebook that qdfast is measured against: its preprocessing, its network, and how it trains it.
+"""The Kaggle notebook that qdfast is compared with: its preprocessing, network and training.
 
     python benchmarks/notebook.py DATA --out RUN --report DIR [--epochs N] [--seed N] [--judge SRC]
 
-Written anew from what the notebook does: json.loads and Python loops, Keras' pad_sequences to 196 steps, statistics
-over all steps that are not (0, 0), padding that the convolutions and the LSTMs take for drawing, recurrent dropout,
-``Model.fit`` on arrays in memory. Only the split is not its own (80/20 by scikit-learn) but that of DATA, a prepared
-directory, so that the same drawings are trained on.
+Reimplements what the notebook does: json.loads and Python loops, Keras' pad_sequences to 196 steps, statistics over
+all steps other than (0, 0), no masking (convolutions and LSTMs see the padding), recurrent dropout, ``Model.fit`` on
+arrays in memory. Only the split differs (the notebook's is 80/20 by scikit-learn): it is that of DATA, a prepared
+directory, so that all contestants train on the same drawings.
 
-As a program, it trains on DATA's training split and keeps the weights with the lowest validation loss. The same command
-goes on after a kill, and one with more epochs after the last. It writes RUN/history.json, an entry an epoch, and
-``metrics.json`` as `qdfast evaluate` would, of the validation split or of the drawings in SRC.
+As a program, it trains on DATA's training split and keeps the weights with the lowest validation loss. Repeat the
+command to resume, or give more epochs to continue. It writes RUN/history.json, with one entry per epoch, and
+``metrics.json`` as `qdfast evaluate` does, for the validation split or for the drawings in SRC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_LEN, BATCH, LEARNING_RATE, EPOCHS, PATIENCE = 196, 128, 1e-3, 100, 10
 
 
 def sequences(lines: Iterable[str]) -> list[list[list[int]]]:
-    """Steps [dx, dy, pen] of the drawings; lines that are none are skipped silently."""
+    """Steps [dx, dy, pen] of the drawings; lines that are not drawings are skipped silently."""
     found = []
     for line in lines:
         try:
@@ -64,7 +64,7 @@ def sequences(lines: Iterable[str]) -> list[list[list[int]]]:
 
 
 def standardize(batch: np.ndarray) -> tuple[Any, Any]:
-    """In place, by its own mean and standard deviation, which it returns; steps of (0, 0) lose their pen."""
+    """Standardize in place; returns the mean and standard deviation. Steps of (0, 0) lose their pen value."""
     real = (batch[:, :, 0] != 0) | (batch[:, :, 1] != 0)
     steps = batch[:, :, :2][real].astype(np.float64)
     mean, std = steps.mean(axis=0), steps.std(axis=0)
@@ -74,7 +74,7 @@ def standardize(batch: np.ndarray) -> tuple[Any, Any]:
 
 
 def arrays(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Files of ndjson, one a class, to what the network is fed: float32 (N, 196, 3) and one-hot float32 (N, C)."""
+    """Read one ndjson file per class; returns the network's input, float32 (N, 196, 3), and one-hot labels (N, C)."""
     import keras
 
     steps, labels = [], []
@@ -92,7 +92,7 @@ def arrays(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def network(classes: int, recurrent_dropout: float = 0.3) -> keras.Model:
-    """The notebook's, compiled as it does; it sees no lengths, so padding is drawing to it."""
+    """The notebook's network, compiled as in the notebook. It gets no lengths, so it cannot ignore the padding."""
     import keras
     from keras import layers
 
@@ -118,12 +118,12 @@ def network(classes: int, recurrent_dropout: float = 0.3) -> keras.Model:
 
 
 def fed(rows: Rows, stats: DeltaStats) -> np.ndarray:
-    """What ``arrays`` gives of these drawings, to float32 rounding (bench_train.py holds one against the other)."""
+    """The same input as from ``arrays``, to float32 rounding; bench_train.py compares the two."""
     return rows.drawings(slice(None)).deltas(MAX_LEN, stats=stats, blank_zero_steps=True)[0]
 
 
 def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
-    """The notebook's fit, epoch by epoch, so that it can go on after any."""
+    """The notebook's fit, one epoch at a time, so that it can resume after any epoch."""
     import keras
 
     training, validation = data.rows("train"), data.rows("validation")
@@ -167,7 +167,7 @@ def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
 
 
 def statistics_of(data: Prepared) -> DeltaStats:
-    """Of training and validation drawings together, as the notebook has them."""
+    """Statistics of training and validation drawings together, as in the notebook."""
     return data.rows("all").drawings(slice(None)).delta_stats(MAX_LEN, blank_zero_steps=True)
 
 
@@ -186,11 +186,13 @@ def judge(run: Run, rows: Rows, out: Path, source: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a prepared directory")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN")
-    parser.add_argument("--report", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--judge", type=Path, metavar="SRC", help="other drawings than the validation split's")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory")
+    parser.add_argument("--report", type=Path, required=True, metavar="DIR", help="directory for metrics.json")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="maximum number of epochs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="(default: %(default)s)")
+    parser.add_argument(
+        "--judge", type=Path, metavar="SRC", help="drawings to evaluate on; default: the validation split"
+    )
     options = parser.parse_args()
     source = options.judge or options.data
     try:

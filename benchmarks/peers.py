@@ -1,7 +1,7 @@
-"""What people parse these files with today, each as a function from bytes of ndjson to flat columns.
+"""Other parsers of these files, each as a function from ndjson bytes to flat columns.
 
-``Flat`` holds x, y, stroke_offsets, drawing_offsets, as ``qdfast.Drawings`` has them, so that results can be compared.
-A library that is not installed is left out.
+``Flat`` holds x, y, stroke_offsets and drawing_offsets like ``qdfast.Drawings``, so that results can be compared.
+Libraries that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -111,13 +111,15 @@ def _duckdb() -> Callable[[bytes], Flat]:
     path = Path(folder.name, "drawings.ndjson")
 
     def run(data: bytes) -> Flat:
-        if not path.exists() or path.stat().st_size != len(data):  # it reads files only; not timed after the check
+        if not path.exists() or path.stat().st_size != len(
+            data
+        ):  # DuckDB reads files only; written during the check, so not timed
             path.write_bytes(data)
         found = connection.sql(query, params=[str(path)])
         table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()
         return from_arrow(table["drawing"].combine_chunks())
 
-    run.folder = folder  # type: ignore[attr-defined]  # lives as long as the function
+    run.folder = folder  # type: ignore[attr-defined]  # keeps the directory as long as the function
     return run
 
 
@@ -131,13 +133,13 @@ LIBRARIES: dict[str, Callable[[], Callable[[bytes], Flat]]] = {
 
 
 def libraries() -> dict[str, Callable[[bytes], Flat]]:
-    """Those that are installed."""
+    """The parsers whose libraries are installed."""
     found = {}
     for name, make in LIBRARIES.items():
         try:
             found[name] = make()
         except ImportError as e:
-            print(f"{name}: left out: {e}")
+            print(f"{name} skipped: {e}")
     return found
 
 

@@ -1,9 +1,10 @@
-"""What people serve a Keras model with at first: a small web server around `model.predict`.
+"""A simple web server around Keras' `model.predict`, as many people first serve a model.
 
     python benchmarks/predict_endpoint.py MODELS/doodles/1
 
-POST /predict takes {"deltas": (n, t, 3), "lengths": (n,)} and answers {"probabilities": (n, classes)}, as JSON. Threads
-take the requests, as in Flask's own server; `predict` is called by one at a time. It prints its address when ready.
+POST /predict takes {"deltas": (n, t, 3), "lengths": (n,)} and answers {"probabilities": (n, classes)}, as JSON. Each
+request has a thread, as in Flask's development server, and one thread at a time calls `predict`. The server prints its
+address when it is ready.
 """
 
 from __future__ import annotations

@@ -21,27 +21,27 @@ pytest.importorskip("tensorflow_serving")
 from qdfast.serve import server
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from bench_reload import Phase, upheavals
-from load import TOP, Call, Heard, percentiles, questions
+from bench_reload import Phase, run_events
+from load import TOP, Call, LoadResult, percentiles, questions
 
 
 def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) -> None:
     first, second = (tiny_model.write_model(tmp_path, version) for version in (1, 2))
     file = tmp_path / "drawings.ndjson"
     file.write_bytes(qdfast.format_ndjson(drawings()))
-    phases, heard = upheavals(first, second, file, clients=20, pause=1.0)
+    phases, result = run_events(first, second, file, clients=20, pause=1.0)
 
-    assert not Counter(call.error for call in heard.calls if call.error)
+    assert not Counter(call.error for call in result.calls if call.error)
     # The phase after a change begins with answers to what was asked before it.
-    steady, published, _, taken_back, _, *later = (phase.calls(heard) for phase in phases)
+    steady, published, _, taken_back, _, *later = (phase.calls(result) for phase in phases)
     assert {call.version for call in steady} == {1}
     assert {call.version for call in [*published, *taken_back]} == {1, 2}
     assert all({call.version for call in calls} == {1} for calls in later)
     assert all(len(calls) >= 20 for calls in (steady, *later))
 
     asked = questions(str(file), 1)
-    assert {version for _, version in heard.answers} == {1, 2}
-    for (question, version), scores in heard.answers.items():
+    assert {version for _, version in result.answers} == {1, 2}
+    for (question, version), scores in result.answers.items():
         p = tiny_model.probabilities(*asked[question].deltas(dtype=np.int16), version)
         np.testing.assert_allclose(scores, -np.sort(-p, axis=1)[:, :TOP], atol=1e-5)
 
@@ -49,7 +49,7 @@ def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) 
 def test_percentiles() -> None:
     calls = [Call(0, seconds / 1000, 1, "") for seconds in range(1001)]
     assert percentiles(calls) == {"p50_ms": 500, "p99_ms": 990, "p99.9_ms": 999}
-    assert Phase("", 1, 2).calls(Heard([Call(ended, 1, 1, "") for ended in (0.5, 1, 1.5, 2)], {}, 0)) == [
+    assert Phase("", 1, 2).calls(LoadResult([Call(ended, 1, 1, "") for ended in (0.5, 1, 1.5, 2)], {}, 0)) == [
         Call(1, 1, 1, ""),
         Call(1.5, 1, 1, ""),
     ]
