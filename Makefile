@@ -24,7 +24,7 @@ $(VENV)/installed: $(PACKAGE_INPUTS)
 
 # Apart from the others, as Apache Beam asks for older versions of protobuf and pyarrow than those are tested with.
 test-beam: $(VENV)-beam/installed
-	$(VENV)-beam/bin/pytest tests/test_beam.py tests/test_pieces.py tests/test_prepare.py
+	$(VENV)-beam/bin/pytest tests/dataset/test_beam.py tests/dataset/test_shard_writer.py tests/dataset/test_prepare.py
 
 $(VENV)-beam/installed: $(PACKAGE_INPUTS)
 	test -x $(VENV)-beam/bin/python || $(PYTHON) -m venv $(VENV)-beam

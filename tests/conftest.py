@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,31 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from paths import ROOT
 
 import qdfast
 from qdfast.quickdraw.doodles import write_doodles
 
-sys.path.insert(0, str(Path(__file__).parent))  # reference.py and the tests' own helpers
-
 settings.register_profile("default", deadline=None, max_examples=int(os.environ.get("QDFAST_EXAMPLES", "200")))
 settings.load_profile("default")
 
-ROOT = Path(__file__).parent.parent
-
-
 # Who starts a test run in the background may have SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def no_big_files() -> None:
-    """``preexec_fn`` of a process whose disk is full, as it were: it cannot write past 8 KiB of a file."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-
-
-def few_open_files() -> None:
-    """``preexec_fn`` of a process that may have 64 files open, unless it asks for more."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 @pytest.fixture(scope="session")
