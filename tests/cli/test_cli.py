@@ -64,6 +64,7 @@ def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+@pytest.mark.slow
 def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path: Path):
     pytest.importorskip("tensorflow")
     sources = [tmp_path] if command == "evaluate" else []
@@ -74,6 +75,7 @@ def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path
 
 
 @pytest.mark.parametrize("command", [["export"], ["convert", "--format", "tfrecord"]])
+@pytest.mark.slow
 def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(command: list[str], tmp_path: Path):
     pytest.importorskip("tensorflow")
     environment = {**os.environ, "KERAS_BACKEND": "nothing"}
@@ -184,6 +186,7 @@ def test_whoever_reads_may_stop(doodles: Path):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_interrupted(doodles: Path, tmp_path: Path):
     lines = (doodles / "star.ndjson").read_bytes()
     (tmp_path / "big.ndjson").write_bytes(lines * 4000)

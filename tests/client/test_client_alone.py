@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT, TESTS
 
+pytestmark = pytest.mark.slow
+
 PROTOBUFS = ("==6.31.1", ">=7,<8")
 
 ASK = """

@@ -24,6 +24,8 @@ from qdfast.client import channel
 from qdfast.client.remote import HEDGED_AT_ONCE
 from qdfast.errors import ServingError
 
+pytestmark = pytest.mark.slow
+
 LOOPBACKS = ["127.0.0.1", "[::1]"]
 
 

@@ -29,6 +29,8 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 
 from qdfast.dataset import beam
 
+pytestmark = pytest.mark.slow
+
 PIECE = 20_000  # bytes: some pieces of each file
 
 COMMAND = [sys.executable, "-m", "qdfast", "prepare", "--runner", "beam"]

@@ -252,6 +252,7 @@ def test_only_what_changed_is_done_again(bitmap_files: Path, tmp_path: Path):
     assert tree(out) == tree(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_killed(tmp_path: Path):
     src, out = tmp_path / "src", tmp_path / "out"
     src.mkdir()

@@ -258,6 +258,7 @@ def many(doodles: Path, tmp_path: Path) -> Path:
     return src
 
 
+@pytest.mark.slow
 def test_killed(many: Path, tmp_path: Path):
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     again = many.with_name("again")
@@ -311,6 +312,7 @@ def test_no_space(doodles: Path, tmp_path: Path):
     subprocess.run(command, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_input(doodles: Path, tmp_path: Path):
     lines = b"".join(f.read_bytes() for f in sorted(doodles.iterdir()))
     peaks = []

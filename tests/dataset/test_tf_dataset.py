@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from tiny_network import prepared  # noqa: F401
 
 from qdfast.errors import DataError
 
@@ -22,6 +21,6 @@ pytest.importorskip("tensorflow")
         ({"buckets": (0,)}, "buckets are [0]"),
     ],
 )
-def test_numbers_that_cannot_be(options, said, prepared):  # noqa: F811
+def test_numbers_that_cannot_be(options, said, prepared):
     with pytest.raises(DataError, match=re.escape(said)):
         prepared.as_tf_dataset(**options)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from commands import refused
 from digests import tree
-from tiny_network import prepared  # noqa: F401
 
 from qdfast import from_strokes, ndjson, open_prepared
 from qdfast.bitmaps import Bitmaps, concat_any
@@ -39,7 +38,7 @@ def read_split(directory: Path, split: str) -> Drawings:
     return concat([read_converted(path) for path in sorted(directory.glob(f"{split}-*"))])
 
 
-def test_every_column_comes_back(prepared, format, tmp_path):  # noqa: F811
+def test_every_column_comes_back(prepared, format, tmp_path):
     lines: list[str] = []
     paths = convert(prepared.path, tmp_path / "out", format=format, log=lines.append)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {*(p.name for p in paths), CLASSES, LISTED}
@@ -89,7 +88,7 @@ def test_bitmaps_come_back(bitmap_files, format, tmp_path):
         assert found.word.tolist() == [data.classes[i] for i in rows.labels]
 
 
-def test_back_to_prepared_drawings(prepared, tmp_path):  # noqa: F811
+def test_back_to_prepared_drawings(prepared, tmp_path):
     pytest.importorskip("pyarrow")
     convert(prepared.path, tmp_path / "parquet", format="parquet")
     convert(tmp_path / "parquet", tmp_path / "ndjson", format="ndjson")
@@ -97,7 +96,7 @@ def test_back_to_prepared_drawings(prepared, tmp_path):  # noqa: F811
     assert again.manifest["classes"] == prepared.manifest["classes"]  # the counts and statistics of every split
 
 
-def test_labels_are_indices_into_the_classes(prepared, tmp_path):  # noqa: F811
+def test_labels_are_indices_into_the_classes(prepared, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     paths = convert(prepared.path, tmp_path, format="parquet")
     for path in paths:
@@ -106,7 +105,7 @@ def test_labels_are_indices_into_the_classes(prepared, tmp_path):  # noqa: F811
         assert words == table["word"].to_pylist()
 
 
-def test_hugging_face_reads_it(prepared, tmp_path):  # noqa: F811
+def test_hugging_face_reads_it(prepared, tmp_path):
     datasets = pytest.importorskip("datasets")
     convert(prepared.path, tmp_path / "out", format="parquet")
     found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
@@ -116,7 +115,7 @@ def test_hugging_face_reads_it(prepared, tmp_path):  # noqa: F811
     assert found["train"][0]["drawing"][0]["x"] == of_split(prepared, "train")[0][0][0].tolist()
 
 
-def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):  # noqa: F811
+def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
     pytest.importorskip("pyarrow")
     convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / "mine.txt").write_text("stays")
@@ -125,14 +124,14 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
-def test_files_of_others_are_not_replaced(prepared, name, tmp_path):  # noqa: F811
+def test_files_of_others_are_not_replaced(prepared, name, tmp_path):
     (tmp_path / name).write_text("theirs")
     with pytest.raises(DataError, match=f"{name}: not of an earlier conversion"):
         convert(prepared.path, tmp_path, format="ndjson")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "theirs")]
 
 
-def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):  # noqa: F811
+def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
     path = convert(prepared.path, tmp_path, format="ndjson")[0]
     with path.open("a") as file:
         file.write("a line more")
@@ -146,7 +145,7 @@ def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):  # noq
     assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != LISTED}
 
 
-def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monkeypatch):  # noqa: F811
+def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monkeypatch):
     convert(prepared.path, tmp_path, format="ndjson")
     before = tree(tmp_path)
     format_, written = ndjson.format_ndjson, 0
@@ -164,7 +163,7 @@ def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monk
     assert tree(tmp_path) == before
 
 
-def test_what_cannot_be_converted(prepared, tmp_path, capsys):  # noqa: F811
+def test_what_cannot_be_converted(prepared, tmp_path, capsys):
     nowhere = tmp_path / "nowhere"
     assert "nowhere: no such directory" in refused(capsys, "convert", nowhere, "--out", tmp_path, "--format", "ndjson")
     assert "neither prepared" in refused(capsys, "convert", tmp_path, "--out", nowhere, "--format", "ndjson")
@@ -187,7 +186,7 @@ def test_damaged_files_are_named(format, tmp_path):
         read_converted(tmp_path / f"bad.{format}")
 
 
-def test_pyarrow_is_asked_for_where_it_is_missing(prepared, tmp_path):  # noqa: F811
+def test_pyarrow_is_asked_for_where_it_is_missing(prepared, tmp_path):
     code = "import sys; sys.modules['pyarrow'] = None; from qdfast.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["convert", str(prepared.path), "--out", str(tmp_path), "--format", "parquet"]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
@@ -199,7 +198,7 @@ def test_pyarrow_is_asked_for_where_it_is_missing(prepared, tmp_path):  # noqa: 
 
 
 @pytest.mark.parametrize("standardized", [True, False])
-def test_a_tensorflow_dataset_has_every_drawing_once(prepared, standardized):  # noqa: F811
+def test_a_tensorflow_dataset_has_every_drawing_once(prepared, standardized):
     pytest.importorskip("tensorflow")
     dataset = prepared.as_tf_dataset("validation", batch=16, max_len=80, standardized=standardized)
     batches = list(dataset.as_numpy_iterator())
@@ -212,7 +211,7 @@ def test_a_tensorflow_dataset_has_every_drawing_once(prepared, standardized):  #
     assert dataset.element_spec[0]["deltas"].shape.as_list() == [None, 80, 3]
 
 
-def test_a_shuffled_dataset_repeats_itself_and_differs_by_epoch(prepared):  # noqa: F811
+def test_a_shuffled_dataset_repeats_itself_and_differs_by_epoch(prepared):
     pytest.importorskip("tensorflow")
 
     def epochs(seed: int) -> list[np.ndarray]:

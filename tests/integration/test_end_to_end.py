@@ -24,6 +24,8 @@ from qdfast.learn.training.runs import load_run
 
 pytest.importorskip("tensorflow")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def job(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

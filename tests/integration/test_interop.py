@@ -33,6 +33,8 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     """The tiny model, answered as TensorFlow makes tensors: numbers in ``tensor_content``, strings in ``string_val``."""

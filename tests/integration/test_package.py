@@ -16,6 +16,8 @@ from paths import ROOT
 import qdfast
 from qdfast import cli
 
+pytestmark = pytest.mark.slow
+
 LINE = '{"word":"cat","recognized":true,"drawing":[[[1,2],[3,4]]]}'
 
 

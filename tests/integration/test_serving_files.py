@@ -297,6 +297,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield s
 
 
+@pytest.mark.slow
 def test_the_probes_find_it_serving(server: Server, embedded: dict[str, dict[str, Any]]) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for probe in ("startupProbe", "readinessProbe"):
@@ -331,6 +332,7 @@ def require_series(query: str, exported: dict[str, set[str]], given: set[str]) -
         assert set(re.findall(r"(\w+)(?:=|!)", selector or "")) <= (labels or set()) | given, query
 
 
+@pytest.mark.slow
 def test_autoscaling_goes_by_metrics_that_there_are(
     exported: dict[str, set[str]], embedded: dict[str, dict[str, Any]]
 ) -> None:
@@ -345,6 +347,7 @@ def test_autoscaling_goes_by_metrics_that_there_are(
     assert {metric["pods"]["metric"]["name"], patch["value"]} == made
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_metrics_that_there_are(exported: dict[str, set[str]]) -> None:
     dashboard = json.loads(read("grafana-dashboard.json"))
     panels = dashboard["panels"]

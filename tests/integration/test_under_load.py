@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from bench_reload import Phase, upheavals
 from load import TOP, Call, Heard, percentiles, questions
 
+pytestmark = pytest.mark.slow
+
 
 def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) -> None:
     first, second = (tiny_model.write_model(tmp_path, version) for version in (1, 2))

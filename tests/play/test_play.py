@@ -170,6 +170,7 @@ def test_a_body_that_does_not_come(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert guess(url, {"drawing": RAW}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
     """As many as may are answered, the others are told to come back, and the page stays alive."""
     refused, go_on = threading.Semaphore(0), threading.Event()
@@ -223,6 +224,7 @@ def test_many_other_clients_cost_no_memory() -> None:
     assert len(rate) < 5
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_and_comes_back(url: str, server: Scripted) -> None:
     assert guess(url, {"drawing": RAW}).status_code == 200
     server.server.stop(None).wait()
@@ -359,6 +361,7 @@ def test_the_newest_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_the_command_ends_as_it_is_told(server: Scripted, doodles: Path, number: int) -> None:
     command = ["play", "--target", server.target, "--model", "tiny", "--data", str(doodles), "--port", "0"]
     process = subprocess.Popen([sys.executable, "-m", "qdfast", *command], stdout=-1, stderr=-1, text=True)
@@ -376,6 +379,7 @@ def test_the_command_ends_as_it_is_told(server: Scripted, doodles: Path, number:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_yet_is_said(server: Scripted) -> None:
     server.status = lambda request, context: context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
     with socket.create_server(("127.0.0.1", 0)) as nobody:

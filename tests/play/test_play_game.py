@@ -1,6 +1,5 @@
 """The page of `play` in a browser: the game, servers that go away, and a phone."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import json
@@ -15,7 +14,7 @@ pytest.importorskip("starlette")
 
 import browser
 import tiny_model
-from browser_fixtures import SQUARE, Model, assert_drawn, chromium, server, shares, simplified, url, visit  # noqa: F401
+from browser_fixtures import SQUARE, Model, assert_drawn, shares, simplified
 from play_fixtures import site
 from playwright.sync_api import expect
 from scripted_server import TIMEOUT, refuse

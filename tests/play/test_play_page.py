@@ -1,6 +1,5 @@
 """The page of `play` in a browser: drawing, by all that draws, and what is guessed."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import json
@@ -17,7 +16,7 @@ pytest.importorskip("playwright")
 pytest.importorskip("starlette")
 
 import browser
-from browser_fixtures import SQUARE, Model, assert_drawn, chromium, server, shares, simplified, url, visit  # noqa: F401
+from browser_fixtures import SQUARE, Model, assert_drawn, shares, simplified
 from scripted_server import TIMEOUT
 
 pytestmark = pytest.mark.skipif(browser.executable() is None, reason="no chromium: apt-get install chromium")

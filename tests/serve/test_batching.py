@@ -23,6 +23,8 @@ from qdfast.serve.batch_ops import MAX_ROWS, PIECE, as_rows
 from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
 from qdfast.serve.servable import RequestError, Servable, Signature
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 60
 
 

@@ -14,6 +14,8 @@ import hostile
 
 from qdfast.client.channel import PREDICT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:

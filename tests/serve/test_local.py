@@ -20,6 +20,8 @@ pytest.importorskip("tensorflow_serving")
 from qdfast.serve.local import LocalModel
 from qdfast.serve.server import Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

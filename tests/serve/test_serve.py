@@ -30,6 +30,8 @@ from qdfast.serve.predict import answer, warm_up  # noqa: E402
 from qdfast.serve.servable import RequestError, Servable  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 

@@ -26,6 +26,8 @@ from qdfast.protocol import wire
 from qdfast.serve import serve
 from qdfast.serve.batching_config import DEFAULTS, read_parameters
 
+pytestmark = pytest.mark.slow
+
 SERVE = "import sys; from qdfast.serve import serve; serve(sys.argv[1], port=0, name='tiny', grace=20)"
 
 

@@ -21,6 +21,8 @@ pytest.importorskip("tensorflow_serving")
 parser = pytest.importorskip("prometheus_client.parser")
 from qdfast.serve.server import Server  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:

@@ -18,6 +18,8 @@ pytest.importorskip("tensorflow_serving")
 from qdfast.serve.server import Server
 from qdfast.serve.tls import server_credentials
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -26,6 +26,8 @@ from qdfast.serve.config import ModelConfig
 from qdfast.serve.manager import Manager
 from qdfast.serve.server import Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(publish: Callable[..., Path]) -> Iterator[Server]:

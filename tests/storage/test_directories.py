@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from commands import refused
 from digests import tree
-from tiny_network import prepared, tiny_run  # noqa: F401
 
 from qdfast import cli
 from qdfast.dataset.prepare import prepare
@@ -73,7 +72,7 @@ def test_what_cannot_be_written_to_is_refused(tmp_path: Path):
         output(tmp_path / "new" / "below", REPORT)
 
 
-def test_prepare_and_convert_leave_other_directories_alone(doodles, prepared, path, kind, capsys):  # noqa: F811
+def test_prepare_and_convert_leave_other_directories_alone(doodles, prepared, path, kind, capsys):
     before = tree(path)
     for command, own in (
         (["prepare", doodles, "--out", path], PREPARED),
@@ -84,7 +83,7 @@ def test_prepare_and_convert_leave_other_directories_alone(doodles, prepared, pa
             assert tree(path) == before
 
 
-def test_evaluate_and_export_leave_other_directories_alone(tiny_run, doodles, path, kind, capsys):  # noqa: F811
+def test_evaluate_and_export_leave_other_directories_alone(tiny_run, doodles, path, kind, capsys):
     pytest.importorskip("tensorflow")
     before = tree(path)
     for command, own in ((["evaluate", tiny_run.path, doodles], REPORT), (["export", tiny_run.path], MODEL)):
@@ -93,19 +92,19 @@ def test_evaluate_and_export_leave_other_directories_alone(tiny_run, doodles, pa
             assert tree(path) == before
 
 
-def test_evaluate_looks_where_it_writes_before_it_reads(tiny_run, tmp_path, capsys):  # noqa: F811
+def test_evaluate_looks_where_it_writes_before_it_reads(tiny_run, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     command = ["evaluate", tiny_run.path, tmp_path / "absent.ndjson", "--out", tmp_path / "file"]
     assert f"{tmp_path / 'file'}: not a directory" in refused(capsys, *command)
 
 
-def test_a_report_is_replaced_by_a_report(tiny_run, doodles, tmp_path):  # noqa: F811
+def test_a_report_is_replaced_by_a_report(tiny_run, doodles, tmp_path):
     command = ["evaluate", str(tiny_run.path), str(doodles / "star.ndjson"), "--out", str(tmp_path / "report")]
     for _ in range(2):
         assert cli.main(command) == 0
 
 
-def test_urls_are_no_paths_of_this_machine(doodles, prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_urls_are_no_paths_of_this_machine(doodles, prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     url, why = "gs://bucket/z3", "gs://bucket/z3: a URL: only `qdfast prepare --runner beam` reads and writes there"
     for arguments in (["prepare", doodles, "--out", url], ["prepare", url, "--out", "data"]):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
+from tiny_network import add_tiny
 
 from qdfast.learn.evaluation.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
 from qdfast.learn.evaluation.evaluate import ask, predict_rows
@@ -80,7 +80,7 @@ def test_calibrated_is_the_softmax_of_divided_logits(temperature: float, seed: i
 # ---- in a run ----
 
 
-def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):  # noqa: F811
+def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):
     add_tiny()
     rows = prepared.rows("validation")
     best = tiny_run.history[best_epoch(tiny_run.history) - 1]
@@ -92,7 +92,7 @@ def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):  # noqa: F811
     assert better < best["val_loss"]
 
 
-def test_network_and_report_apply_it_alike(tiny_run, prepared):  # noqa: F811
+def test_network_and_report_apply_it_alike(tiny_run, prepared):
     add_tiny()
     rows = prepared.rows("validation")
     answers = ask(tiny_run, rows, rows.labels)
@@ -104,7 +104,7 @@ def test_network_and_report_apply_it_alike(tiny_run, prepared):  # noqa: F811
     ]
 
 
-def test_a_run_without_one_is_as_it_was_trained(tiny_run, prepared, tmp_path):  # noqa: F811
+def test_a_run_without_one_is_as_it_was_trained(tiny_run, prepared, tmp_path):
     add_tiny()
     shutil.copytree(tiny_run.path, tmp_path / "run")
     history = json.loads((tmp_path / "run" / "history.json").read_text())

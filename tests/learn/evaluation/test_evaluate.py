@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from tiny_network import prepared, tiny_run  # noqa: F401
 
 from qdfast import DeltaStats, Rows, from_strokes
 from qdfast.errors import DataError
@@ -53,7 +52,7 @@ def test_predictions_come_in_the_order_of_the_rows():
     assert {shape[1] for shape in net.shapes} == {32, 64, 100}
 
 
-def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):  # noqa: F811
+def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):
     rows = rows_of(["zigzag", "circle"], [0, 1, 1])
     got = evaluate(tiny_run, rows, tmp_path / "out", source="three drawings")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == got
@@ -66,7 +65,7 @@ def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):  # noqa: F811
     assert (judged["run"], judged["epochs"], judged["top1"]) == (tiny_run.name, 2, got["top1"])
 
 
-def test_evaluate_refuses_classes_and_runs_it_does_not_know(tiny_run, tmp_path):  # noqa: F811
+def test_evaluate_refuses_classes_and_runs_it_does_not_know(tiny_run, tmp_path):
     with pytest.raises(DataError, match="not learned: sun; it knows circle"):
         evaluate(tiny_run, rows_of(["sun"], [0]), tmp_path)
     with pytest.raises(DataError, match="no drawings"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
+from tiny_network import add_tiny
 
 from qdfast import from_strokes
 from qdfast.dataset.shards import Rows
@@ -23,13 +23,15 @@ from qdfast.learn.export.serving_graph import DeltaInput
 from qdfast.learn.training.runs import Run, load_run
 from qdfast.storage.files import only_writer
 
+pytestmark = pytest.mark.slow
+
 tf = pytest.importorskip("tensorflow")
 
 LONG = 300  # points, more than the runs' max_len
 
 
 @pytest.fixture(scope="module")
-def rows(prepared) -> Rows:  # noqa: F811
+def rows(prepared) -> Rows:
     """Some drawings, one of a single step in x, and one longer than any the network sees."""
     some = prepared.rows("validation").drawings(np.arange(20))
     x = np.random.default_rng(0).integers(0, 256, LONG).tolist()
@@ -38,7 +40,7 @@ def rows(prepared) -> Rows:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run, tmp_path_factory) -> Path:  # noqa: F811
+def exported(tiny_run, tmp_path_factory) -> Path:
     add_tiny()
     return export(tiny_run, tmp_path_factory.mktemp("models") / "doodles", top_k=4)
 
@@ -49,7 +51,7 @@ def signatures(exported):
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_run, rows) -> np.ndarray:  # noqa: F811
+def expected(tiny_run, rows) -> np.ndarray:
     add_tiny()
     return predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
 
@@ -77,7 +79,7 @@ def test_what_stands_in_the_padding_is_ignored(signatures, rows, expected):
     np.testing.assert_allclose(ask(signatures["serving_default"], inputs)["probabilities"], expected, atol=1e-5, rtol=0)
 
 
-def test_top_k_is_sorted_and_named(signatures, rows, expected, tiny_run):  # noqa: F811
+def test_top_k_is_sorted_and_named(signatures, rows, expected, tiny_run):
     got = ask(signatures["top_k"], raw(rows, LONG))
     order = np.argsort(-expected, axis=1, kind="stable")[:, :4]
     assert got["labels"].shape == (len(rows), 4)
@@ -85,7 +87,7 @@ def test_top_k_is_sorted_and_named(signatures, rows, expected, tiny_run):  # noq
     np.testing.assert_allclose(got["scores"], np.take_along_axis(expected, order, axis=1), atol=1e-5)
 
 
-def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run):  # noqa: F811
+def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run):
     """For every move there can be between two points."""
     flat = [v for i in range(256) for v in (i, 0)]  # 0 0 1 0 2 0 ...: every difference from -255 to 255
     drawings = from_strokes([[[flat, flat[::-1]]]])
@@ -142,7 +144,7 @@ def test_what_does_not_fit_is_refused_in_the_graph(served, rows, case):
         served(*spoil(inputs["deltas"], inputs["lengths"]))
 
 
-def test_it_explains_itself(exported, tiny_run):  # noqa: F811
+def test_it_explains_itself(exported, tiny_run):
     about = json.loads((exported / "assets.extra" / "qdfast.json").read_text())
     assert about["classes"] == list(tiny_run.classes)
     assert about["stats"] == tiny_run.stats.to_dict()
@@ -181,7 +183,7 @@ def names(directory: Path) -> list[str]:
     return sorted(p.name for p in directory.iterdir())
 
 
-def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):  # noqa: F811
+def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert [export(tiny_run.path, tmp_path).name for _ in range(2)] == ["1", "2"]
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
@@ -191,7 +193,7 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):  # noq
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
 
-def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
@@ -202,13 +204,13 @@ def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):  # noq
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_export_left_is_removed(written, tiny_run, tmp_path):  # noqa: F811
+def test_what_a_killed_export_left_is_removed(written, tiny_run, tmp_path):
     (tmp_path / ".tmp-1-1" / "variables").mkdir(parents=True)
     export(tiny_run, tmp_path)
     assert names(tmp_path) == ["1"]
 
 
-def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):  # noqa: F811
+def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):
     for name in (".tmp-upload", ".tmp-1-1-notes", "99999999999999999999"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").touch()
@@ -217,12 +219,12 @@ def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):  # noqa
     assert names(tmp_path) == [".tmp-1-1-notes", ".tmp-2-2", ".tmp-upload", "1", "7", "99999999999999999999"]
 
 
-def test_only_one_process_exports_to_a_directory(written, tiny_run, tmp_path):  # noqa: F811
+def test_only_one_process_exports_to_a_directory(written, tiny_run, tmp_path):
     with only_writer(tmp_path, "exporting to"), pytest.raises(DataError, match="another process is exporting to it"):
         export(tiny_run, tmp_path)
 
 
-def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypatch):  # noqa: F811
+def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypatch):
     add_tiny()
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     lines: list[str] = []
@@ -232,12 +234,12 @@ def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("arguments", "said"), [({"top_k": 0}, "top_k is 0"), ({"version": 0}, "version is 0")])
-def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said):  # noqa: F811
+def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said):
     with pytest.raises(DataError, match=said):
         export(tiny_run, tmp_path, **arguments)
 
 
-def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):  # noqa: F811
+def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
     with pytest.raises(DataError, match="no epoch of this run is finished"):
@@ -246,7 +248,7 @@ def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):  # noqa: F811
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
-def test_a_network_trained_on_jax_answers_alike(prepared, rows, tmp_path):  # noqa: F811
+def test_a_network_trained_on_jax_answers_alike(prepared, rows, tmp_path):
     code = f"""
 from tiny_network import add_tiny
 from qdfast.errors import DataError

@@ -37,6 +37,8 @@ from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
 from sklearn.neural_network import MLPClassifier  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # As the blog has them.
 THEIRS: dict[str, Callable[[int], Any]] = {
     "random_forest": lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed),

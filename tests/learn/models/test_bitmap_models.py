@@ -30,13 +30,15 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("grpc_health.v1")
 
-from tiny_network import add_tiny, prepared, tiny_run  # noqa: E402, F401
+from tiny_network import add_tiny  # noqa: E402
 
 from qdfast.learn.evaluation.evaluate import evaluate, predict_rows  # noqa: E402
 from qdfast.learn.export.export import export  # noqa: E402
 from qdfast.learn.models import networks  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = {"model": "bitmap_cnn", "batch": 32, "epochs": 2}
 
@@ -123,7 +125,7 @@ def test_it_learns_from_bitmaps(run: Run, data: qdfast.Prepared):
     assert run.info["data"]["train"] == len(data.rows("train"))
 
 
-def test_it_learns_from_strokes(prepared: qdfast.Prepared, run: Run, tmp_path: Path):  # noqa: F811
+def test_it_learns_from_strokes(prepared: qdfast.Prepared, run: Run, tmp_path: Path):
     train(prepared, tmp_path / "run", **ARGUMENTS, log=lambda line: None)
     learned = load_run(tmp_path / "run")
     assert learned.history[-1]["val_top1"] > 0.5
@@ -135,7 +137,7 @@ def test_strokes_and_bitmaps_of_the_same_drawings_are_judged_alike(
     run: Run,
     doodles: Path,
     bitmap_files: Path,
-    prepared: qdfast.Prepared,  # noqa: F811
+    prepared: qdfast.Prepared,
     tmp_path: Path,
 ):
     figures = []
@@ -248,7 +250,7 @@ def test_a_network_of_strokes_learns_nothing_from_bitmaps(data: qdfast.Prepared,
     assert not (tmp_path / "run").exists()
 
 
-def test_nor_is_it_judged_by_them(tiny_run: Run, bitmap_files: Path, doodles: Path, tmp_path: Path, capsys):  # noqa: F811
+def test_nor_is_it_judged_by_them(tiny_run: Run, bitmap_files: Path, doodles: Path, tmp_path: Path, capsys):
     add_tiny()
     for sources in ([bitmap_files / "star.npy"], [doodles / "tree.ndjson", bitmap_files / "star.npy"]):
         command = ["evaluate", tiny_run.path, *sources, "--recognized", "any", "--out", tmp_path / "out"]

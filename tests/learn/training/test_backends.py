@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny, prepared  # noqa: F401
+from tiny_network import add_tiny
 
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.training.runs import checkpoint_path, load_run  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 BACKENDS = ["tensorflow", "jax"]
 # Few shapes, as each is compiled: batches of one length, in two sizes.
@@ -45,7 +47,7 @@ def train_all(data: str, out: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def trained(request, prepared, tmp_path_factory) -> tuple[Path, dict[str, str], str]:  # noqa: F811
+def trained(request, prepared, tmp_path_factory) -> tuple[Path, dict[str, str], str]:
     backend = request.param
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

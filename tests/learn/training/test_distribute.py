@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny, prepared  # noqa: F401
+from tiny_network import add_tiny
 from workers import fail_second, write_config
 
 from qdfast.errors import DataError
@@ -28,6 +28,8 @@ from qdfast.learn.models.layers import AttentionPooling, StepMask, ZeroPadding  
 from qdfast.learn.training.launch import _free_addresses, on_workers  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.learn.training.workers import Cluster, WorkerError, Workers, cluster, join  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS: dict[str, Any] = {"batch": 33, "max_len": 64, "buckets": (48,), "learning_rate": 1e-2}
 EPOCHS = {"certain": 2, "tiny": 4}
@@ -75,14 +77,14 @@ def curve(run: Path, *figures: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def alone(prepared, tmp_path_factory) -> Path:  # noqa: F811
+def alone(prepared, tmp_path_factory) -> Path:
     """The runs of one process."""
     out = tmp_path_factory.mktemp("alone")
     train_all(str(prepared.path), str(out), list(EPOCHS), "none")
     return out
 
 
-def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone, tmp_path):  # noqa: F811
+def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone, tmp_path):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the workers of this test are TensorFlow's")
     workers = start_workers(prepared.path, tmp_path)
@@ -113,7 +115,7 @@ def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone
     np.testing.assert_allclose(ours, about, atol=0.15)
 
 
-def test_two_devices_of_jax_compute_what_one_does(prepared, tmp_path):  # noqa: F811
+def test_two_devices_of_jax_compute_what_one_does(prepared, tmp_path):
     pytest.importorskip("jax")
     counts = (1, 2)
     processes = [
@@ -187,7 +189,7 @@ class Second(Workers):
         (42, "the chief says: there is another run here"),
     ],
 )
-def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):  # noqa: F811
+def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):
     add_tiny()
     monkeypatch.setattr("qdfast.learn.training.workers.join", lambda distribute: Second(chiefs_seed))
     with pytest.raises(DataError, match=said):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_network import prepared  # noqa: F401
 
 import qdfast
 from qdfast.errors import DataError
@@ -119,7 +118,7 @@ ARGUMENTS = {"model": "stroke_conv", "epochs": 3, "batch": 64, "max_len": 64, "b
 
 
 @pytest.fixture(scope="module")
-def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of three epochs."""
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
@@ -129,7 +128,8 @@ def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F
     return load_run(out)
 
 
-def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: Path):  # noqa: F811
+@pytest.mark.slow
+def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: Path):
     import keras
 
     from qdfast.learn.training.train import train
@@ -154,7 +154,8 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
         train(prepared, parts.path, **{**ARGUMENTS, "epochs": 4})
 
 
-def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+@pytest.mark.slow
+def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
     from qdfast.learn.training import train as training
     from qdfast.learn.training.epoch import Course
@@ -183,7 +184,8 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
-def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: str):  # noqa: F811
+@pytest.mark.slow
+def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: str):
     from qdfast.learn.training.train import train
 
     shutil.copytree(whole.path, tmp_path / "run")
@@ -196,7 +198,8 @@ def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: 
         train(prepared, tmp_path / "run", **ARGUMENTS)
 
 
-def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):  # noqa: F811
+@pytest.mark.slow
+def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
     from qdfast.learn.evaluation.evaluate import predict_rows
     from qdfast.learn.export.export import export
@@ -217,7 +220,7 @@ def averages(run: Run, keras) -> None:
         assert any((np.asarray(v) != weights[f"arr_{i}"]).any() for i, v in enumerate(kept))
 
 
-def test_it_has_no_patience(prepared, tmp_path: Path):  # noqa: F811
+def test_it_has_no_patience(prepared, tmp_path: Path):
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 
@@ -225,7 +228,7 @@ def test_it_has_no_patience(prepared, tmp_path: Path):  # noqa: F811
         train(prepared, tmp_path / "run", patience=3, log=silent)
 
 
-def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: Path):  # noqa: F811
+def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: Path):
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 

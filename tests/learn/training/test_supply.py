@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_network import prepared  # noqa: F401
 
 import qdfast
 from qdfast.dataset.shards import Rows
@@ -58,7 +57,7 @@ def test_any_drawings_at_any_length(data):
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):  # noqa: F811
+def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):
     monkeypatch.setattr("qdfast.learn.training.supply._MANY", 100)
     rows = prepared.rows("train")
     feed = DeltaFeed(prepared.stats("train") if standardized else None, 128)
@@ -67,14 +66,14 @@ def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):  # no
         assert_equal(rows, feed, Group(steps, order))
 
 
-def test_bitmaps(prepared, bitmap_files: Path):  # noqa: F811
+def test_bitmaps(prepared, bitmap_files: Path):
     group = Group(1, np.array([5, 3, 3, 40]))
     assert_equal(prepared.rows("train"), BitmapFeed(), group)
     bitmaps = qdfast.read_bitmaps(bitmap_files / "star.npy")
     assert_equal(rows_of(bitmaps), BitmapFeed(), group)
 
 
-def test_what_is_resident_is_small(prepared):  # noqa: F811
+def test_what_is_resident_is_small(prepared):
     rows = prepared.rows("train")
     held = supply(rows, DeltaFeed(None, 196), resident=True).held
     points = int(np.minimum(rows.lengths, 196).sum())

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import python_path
-from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
+from tiny_network import add_tiny
 
 from qdfast.dataset.prepare import prepare
 from qdfast.errors import DataError
@@ -34,6 +34,8 @@ from qdfast.learn.evaluation.evaluate import evaluate  # noqa: E402
 from qdfast.learn.training.epoch import Course, TrainingError  # noqa: E402
 from qdfast.learn.training.recipes import schedule  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS: dict[str, Any] = {"model": "tiny", "batch": 32, "max_len": 96, "learning_rate": 3e-3}
 
@@ -98,7 +100,7 @@ def test_the_learning_rate_falls_to_its_floor_and_never_rises():
 # ---- a run ----
 
 
-def test_a_run_directory_explains_itself(tiny_run, prepared):  # noqa: F811
+def test_a_run_directory_explains_itself(tiny_run, prepared):
     path = tiny_run.path
     names = {p.name for p in path.iterdir()}
     assert names - {"tensorboard"} == {"run.json", "history.json", "log.csv", "best.keras", "checkpoint-0002.keras"}
@@ -119,7 +121,7 @@ def test_a_run_directory_explains_itself(tiny_run, prepared):  # noqa: F811
     assert [{k: float(v) for k, v in row.items()} for row in table] == tiny_run.history
 
 
-def test_tensorboard_reads_it(tiny_run):  # noqa: F811
+def test_tensorboard_reads_it(tiny_run):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(tiny_run.path / "tensorboard"))
     events.Reload()
@@ -133,14 +135,14 @@ def test_tensorboard_reads_it(tiny_run):  # noqa: F811
         ]
 
 
-def test_it_learns(tiny_run):  # noqa: F811
+def test_it_learns(tiny_run):
     first, second = tiny_run.history
     assert second["loss"] < first["loss"] < math.log(6) + 0.3
     assert second["val_top1"] > 2 / 6
     assert second["val_top3"] > second["val_top1"]
 
 
-def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_path):  # noqa: F811
+def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_path):
     best = min(tiny_run.history, key=lambda e: e["val_loss"])
     got = evaluate(tiny_run, prepared.rows("validation"), tmp_path)
     assert got["top1"] == best["val_top1"]
@@ -149,7 +151,7 @@ def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_pa
     assert got["calibration"]["temperature"] == best["temperature"]
 
 
-def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noqa: F811
+def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):
     before = {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()}
     lines: list[str] = []
     got = train(prepared, tiny_run.path, **ARGUMENTS, epochs=2, log=lines.append)
@@ -160,7 +162,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):  # noq
 
 
 @pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "seed": 7}])
-def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_path, more):  # noqa: F811
+def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_path, more):
     arguments = {**ARGUMENTS, **more, "log": silent}
     for epochs in (1, 3):
         train(prepared, tmp_path / "two calls", **arguments, epochs=epochs)
@@ -183,7 +185,7 @@ def start(data: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):  # noqa: F811
+def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     with start(prepared.path, killed) as process:
         while not (killed / "history.json").exists():
@@ -201,7 +203,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):  # noqa: F
     assert {p.name for p in killed.iterdir()} == {p.name for p in undisturbed.iterdir()}
 
 
-def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):  # noqa: F811
+def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):
     train(prepared, tmp_path, **ARGUMENTS, epochs=1, log=silent)
     best = (tmp_path / "best.keras").read_bytes()
     checkpoint_path(tmp_path, 1).write_bytes(b"")
@@ -210,24 +212,24 @@ def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):  # noqa: F
     assert (tmp_path / "best.keras").read_bytes() == best
 
 
-def test_only_one_process_trains_in_a_directory(prepared, tmp_path):  # noqa: F811
+def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
     with only_writer(tmp_path, "training in"), pytest.raises(DataError, match="another process is training in it"):
         train(prepared, tmp_path, **ARGUMENTS)
 
 
-def test_another_run_in_the_directory_is_refused(tiny_run, prepared):  # noqa: F811
+def test_another_run_in_the_directory_is_refused(tiny_run, prepared):
     with pytest.raises(DataError, match="of batch 32, not 16"):
         train(prepared, tiny_run.path, **{**ARGUMENTS, "batch": 16}, log=silent)
 
 
-def test_a_time_budget_ends_after_an_epoch_and_the_next_call_goes_on(prepared, tmp_path):  # noqa: F811
+def test_a_time_budget_ends_after_an_epoch_and_the_next_call_goes_on(prepared, tmp_path):
     for epochs in (1, 2):
         got = train(prepared, tmp_path, **ARGUMENTS, max_minutes=1e-6, log=silent)
         assert got.epochs == epochs
         assert got.stopped == "stopped, another epoch would not fit into 1e-06 minutes"
 
 
-def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):  # noqa: F811
+def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
     """The loop with given validation losses."""
     losses = itertools.chain([0.9, 0.5, 0.4], itertools.repeat(0.45))
     rates = []
@@ -244,7 +246,7 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
     assert train(prepared, tmp_path, **ARGUMENTS, patience=7, epochs=500, log=silent) == got
 
 
-def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):  # noqa: F811
+def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):
     with pytest.raises(TrainingError, match=r"epoch 1/100: the loss is nan after .* a lower learning rate may help"):
         train(prepared, tmp_path, **{**ARGUMENTS, "learning_rate": 3e38}, log=silent)
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
@@ -261,13 +263,13 @@ def no_memory() -> None:
 
 
 @pytest.mark.parametrize("fail", [out_of_memory, no_memory])
-def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):  # noqa: F811
+def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):
     monkeypatch.setattr(Course, "epoch", lambda *_: fail())
     with pytest.raises(TrainingError, match=r"out of memory \(\w+\): a smaller --batch"):
         train(prepared, tmp_path, **ARGUMENTS, log=silent)
 
 
-def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):  # noqa: F811
+def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):
     import qdfast.learn.training.recipes
 
     smooth = qdfast.learn.training.recipes.RECIPES["notebook"]._replace(label_smoothing=0.9)
@@ -326,7 +328,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps: max_len and buckets are for strokes"),
     ],
 )
-def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):  # noqa: F811
+def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):
     with pytest.raises(DataError, match=said):
         train(prepared, tmp_path, **{**ARGUMENTS, **arguments}, log=silent)
     assert not list(tmp_path.iterdir())
@@ -335,7 +337,7 @@ def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said)
 # ---- on a GPU ----
 
 
-def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):  # noqa: F811
+def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):
     import qdfast.learn.device
     import qdfast.learn.training.epoch
 
