@@ -4,13 +4,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
+.PHONY: quickstart test test-fast coverage check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
 
 test: check
 	$(BIN)/pytest -n auto
+
+# For the loop of a developer: without what trains, serves or starts processes.
+test-fast: $(VENV)/installed
+	$(BIN)/pytest -n auto -m "not slow"
+
+# Lines covered: of the Python by all tests, with a floor (pyproject.toml); of the C by the tests of the kernels.
+COVERED := build/covered
+coverage: $(VENV)/installed
+	$(BIN)/pytest -n auto --cov --cov-report=term
+	rm -rf $(COVERED) $(COVERED)-objects
+	QDFAST_COVERAGE=1 $(BIN)/python setup.py --quiet build --build-base $(COVERED)-objects --build-lib $(COVERED)
+	PYTHONPATH=$(abspath $(COVERED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(COVERED)) $(BIN)/pytest -n auto tests/core tests/ndjson
+	gcov --no-output --object-directory "$$(dirname "$$(find $(COVERED)-objects -name scan.gcno)")" csrc/*.c
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
