@@ -307,6 +307,7 @@ def test_messages_are_those_of_tensorflow_serving() -> None:
         ("tensorflow_serving.apis.predict_pb2", "qdfast.protocol.tfs_pb2"),
     ],
 )
+@pytest.mark.slow
 def test_both_families_of_messages_in_one_process(order: tuple[str, str]) -> None:
     pytest.importorskip("tensorflow_serving")
     code = f"""

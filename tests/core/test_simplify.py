@@ -140,7 +140,7 @@ def test_sizes():
 def test_many_strokes_and_long_ones():
     assert len(simplified(*[([i, i + 1], [i % 7, 3]) for i in range(366)])) == 366
     n = 1_000_000
-    d = simplify_columns(*np.random.default_rng(0).random((2, n)), [0, n], [0, 1])  # 130 million samples
+    d = simplify_columns(*np.random.default_rng(0).random((2, n)), [0, n], [0, 1])  # type: ignore[call-arg]  # 130 million samples
     assert 0.9 * n < len(d.x) < 1.1 * n
 
 

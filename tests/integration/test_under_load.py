@@ -44,7 +44,7 @@ def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) 
     asked = questions(str(file), 1)
     assert {version for _, version in heard.answers} == {1, 2}
     for (question, version), scores in heard.answers.items():
-        p = tiny_model.probabilities(*asked[question].deltas(dtype=np.int16), version)
+        p = tiny_model.probabilities(*asked[question].deltas(dtype=np.int16), version=version)
         np.testing.assert_allclose(scores, -np.sort(-p, axis=1)[:, :TOP], atol=1e-5)
 
 

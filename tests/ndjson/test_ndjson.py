@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -355,7 +356,7 @@ class Dripping(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         n = min(1, len(self.data))
         buffer[:n], self.data = self.data[:n], self.data[n:]
         return n
@@ -465,7 +466,7 @@ good_stroke = st.integers(0, 6).flatmap(
 )
 any_stroke = good_stroke | st.lists(st.lists(coordinate, max_size=3), max_size=3) | st.just("stroke")
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-fields = {
+fields: dict[str, Any] = {
     "word": st.sampled_from(["cat", "", "ice cream", "日本"]) | text | st.integers(),
     "countrycode": st.sampled_from(["US", "", "D", "USA"]) | text | st.none(),
     "timestamp": st.from_regex(r"[12]\d{3}-[01]\d-[0-3]\d [012]\d:[0-5]\d:[0-6]\d(\.\d{1,7})? UTC", fullmatch=True)
