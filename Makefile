@@ -4,13 +4,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
 
-.PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
+.PHONY: quickstart test test-fast coverage check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
 
 test: check
 	$(BIN)/pytest -n auto
+
+# For the loop of a developer: without what trains, serves or starts processes.
+test-fast: $(VENV)/installed
+	$(BIN)/pytest -n auto -m "not slow"
+
+# Lines covered: of the Python by all tests, with a floor (pyproject.toml); of the C by the tests of the kernels.
+COVERED := build/covered
+coverage: $(VENV)/installed
+	$(BIN)/pytest -n auto --cov --cov-report=term
+	rm -rf $(COVERED) $(COVERED)-objects
+	QDFAST_COVERAGE=1 $(BIN)/python setup.py --quiet build --build-base $(COVERED)-objects --build-lib $(COVERED)
+	PYTHONPATH=$(abspath $(COVERED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(COVERED)) $(BIN)/pytest -n auto tests/core tests/ndjson
+	gcov --no-output --object-directory "$$(dirname "$$(find $(COVERED)-objects -name scan.gcno)")" csrc/*.c
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
@@ -24,7 +37,7 @@ $(VENV)/installed: $(PACKAGE_INPUTS)
 
 # In an environment of its own: Apache Beam requires older versions of protobuf and pyarrow than the other tests use.
 test-beam: $(VENV)-beam/installed
-	$(VENV)-beam/bin/pytest tests/test_beam.py tests/test_pieces.py tests/test_prepare.py
+	$(VENV)-beam/bin/pytest tests/dataset/test_beam.py tests/dataset/test_shard_writer.py tests/dataset/test_prepare.py
 
 $(VENV)-beam/installed: $(PACKAGE_INPUTS)
 	test -x $(VENV)-beam/bin/python || $(PYTHON) -m venv $(VENV)-beam

@@ -1,6 +1,7 @@
 """The C extensions. Everything else is in pyproject.toml.
 
-QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
+QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`), QDFAST_COVERAGE=1
+with the counters that gcov reads (see `make coverage`).
 """
 
 import os
@@ -13,6 +14,8 @@ if os.environ.get("QDFAST_SANITIZE"):
     compile_args = ["-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
     compile_args += ["-fno-sanitize-recover=undefined"]
     link_args = ["-fsanitize=address,undefined"]
+elif os.environ.get("QDFAST_COVERAGE"):
+    compile_args, link_args = ["-std=c11", "-O0", "--coverage"], ["--coverage"]
 else:
     compile_args, link_args = ["-std=c11", "-O3", "-fvisibility=hidden"], []
 # A fused product and sum rounds otherwise, and no result may depend on the CPU. Pythons built with -fwrapv pass it on,

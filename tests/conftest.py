@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import os
-import resource
-import shutil
 import signal
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from paths import ROOT
 
 import qdfast
 from qdfast.quickdraw.doodles import write_doodles
 
-sys.path.insert(0, str(Path(__file__).parent))  # reference.py and the tests' own helpers
+if TYPE_CHECKING:
+    from qdfast.learn.training.runs import Run
 
-settings.register_profile("default", deadline=None, max_examples=int(os.environ.get("QDFAST_EXAMPLES", "200")))
-settings.load_profile("default")
-
-ROOT = Path(__file__).parent.parent
-
+# Few examples for a developer's loop, many where CI=true; $QDFAST_EXAMPLES is for whoever wants another number.
+settings.register_profile("local", deadline=None, max_examples=int(os.environ.get("QDFAST_EXAMPLES", "25")))
+settings.register_profile(
+    "ci", deadline=None, max_examples=int(os.environ.get("QDFAST_EXAMPLES", "200")), print_blob=True
+)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 # Who starts a test run in the background may have SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-
-def no_big_files() -> None:
-    """``preexec_fn`` of a process whose disk is full, as it were: it cannot write past 8 KiB of a file."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+# A test with one of these trains a network, starts servers or opens a browser.
+SLOW_FIXTURES = {"tiny_run", "served", "chromium"}
 
 
-def few_open_files() -> None:
-    """``preexec_fn`` of a process that may have 64 files open, unless it asks for more."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what uses a slow fixture."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
@@ -76,39 +74,23 @@ def pems(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModels 1, 2 and 10 of the tiny model, to be copied from."""
-    import tiny_model
+def prepared(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> qdfast.Prepared:
+    """Some 700 procedural drawings of six classes."""
+    from qdfast.dataset.prepare import prepare
 
-    path = tmp_path_factory.mktemp("versions")
-    for version in (1, 2, 10):
-        tiny_model.write_model(path, version)
-    return path
+    return prepare(doodles, tmp_path_factory.mktemp("learn") / "prepared", recognized="any")
 
 
-@pytest.fixture
-def publish(tiny_versions: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Put versions into a fresh model directory, by rename; returns the directory."""
+@pytest.fixture(scope="session")
+def tiny_run(prepared: qdfast.Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of two epochs of the network ``tiny``."""
+    pytest.importorskip("keras")
+    from tiny_network import add_tiny
 
-    def put(*numbers: int, name: str = "tiny") -> Path:
-        model_dir = tmp_path / name
-        model_dir.mkdir(exist_ok=True)
-        for number in numbers:
-            shutil.copytree(tiny_versions / str(number), tmp_path / "part")
-            (tmp_path / "part").rename(model_dir / str(number))
-        return model_dir
+    from qdfast.learn.training.runs import load_run
+    from qdfast.learn.training.train import train
 
-    return put
-
-
-BINARY = "tensorflow_model_server"
-NOT_INSTALLED = pytest.mark.skipif(shutil.which(BINARY) is None, reason=f"no {BINARY} on the PATH")
-
-
-@pytest.fixture(scope="module", params=["embedded", pytest.param("tensorflow_serving", marks=NOT_INSTALLED)])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A ``served.Served``: version 3 of the tiny model."""
-    from served import serve_tiny
-
-    with serve_tiny(request.param, tmp_path_factory.mktemp("served") / "tiny") as running:
-        yield running
+    add_tiny()
+    out = tmp_path_factory.mktemp("learn") / "run"
+    train(prepared, out, model="tiny", epochs=2, batch=32, max_len=96, learning_rate=3e-3, log=lambda line: None)
+    return load_run(out)

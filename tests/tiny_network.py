@@ -1,14 +1,6 @@
-"""A network that is traced and trained in seconds, and a run of it; for the tests of qdfast.learn."""
+"""A network that is traced and trained in seconds, for the tests of qdfast.learn."""
 
 from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
-
-from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared
-from qdfast.learn.training.runs import Run, load_run
 
 
 def add_tiny() -> None:
@@ -48,21 +40,3 @@ def add_tiny() -> None:
 
     networks.MODELS.setdefault("tiny", networks.Network(tiny, "for tests"))
     networks.MODELS.setdefault("tiny_raw", networks.Network(tiny_raw, "for tests", recipe="strong", standardized=False))
-
-
-@pytest.fixture(scope="session")
-def prepared(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Some 700 procedural drawings of six classes."""
-    return prepare(doodles, tmp_path_factory.mktemp("learn") / "prepared", recognized="any")
-
-
-@pytest.fixture(scope="session")
-def tiny_run(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of two epochs."""
-    pytest.importorskip("keras")
-    from qdfast.learn.training.train import train
-
-    add_tiny()
-    out = tmp_path_factory.mktemp("learn") / "run"
-    train(prepared, out, model="tiny", epochs=2, batch=32, max_len=96, learning_rate=3e-3, log=lambda line: None)
-    return load_run(out)

@@ -1,0 +1,26 @@
+"""Runs the command line, in this process and in another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from qdfast import cli
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "qdfast", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line of an error, from a command that must fail."""
+    assert cli.main([str(a) for a in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    line = err.splitlines()[-1]
+    assert line.startswith(f"qdfast {arguments[0]}: error: ")
+    assert "Traceback" not in err
+    return line

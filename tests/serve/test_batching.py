@@ -1,0 +1,390 @@
+"""Requests run together are answered as each would be alone; and who waits for whom, and for how long."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qdfast.serve.batching_config import BatchingParameters
+
+pytest.importorskip("tensorflow_serving")
+from qdfast.serve.batch_ops import MAX_ROWS, PIECE, as_rows
+from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
+from qdfast.serve.servable import RequestError, Servable, Signature
+
+pytestmark = pytest.mark.slow
+
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def servable(tmp_path_factory: pytest.TempPathFactory) -> Servable:
+    return Servable(tiny_model.write_model(tmp_path_factory.mktemp("tiny"), 1), 1)
+
+
+class Gated:
+    """A signature that notes what it is run with, and does so only while its gate is open."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.gate = threading.Event()
+        self.gate.set()
+        self.shapes: list[tuple[int, ...]] = []  # of deltas, one for each run
+        self.threads: list[int] = []
+        self.entered = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.signature, name)
+
+    def run(self, inputs: Any, outputs: Sequence[str] = ()) -> Any:
+        self.entered.set()
+        assert self.gate.wait(TIMEOUT)
+        self.threads.append(threading.get_ident())
+        self.shapes.append(inputs["deltas"].shape)
+        return self.signature.run(inputs, outputs)
+
+
+def inputs(lengths: Sequence[int], padding: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    deltas = rng.integers(-99, 100, (len(lengths), max(lengths) + padding, 3)).astype(np.int16)
+    return {"deltas": deltas, "lengths": np.array(lengths, np.int32)}
+
+
+def outcome(run: Callable[..., Any], *arguments: Any) -> Any:
+    """The outputs, or status and message of the refusal."""
+    try:
+        return dict(run(*arguments))
+    except RequestError as e:
+        return e.code, e.message
+
+
+def assert_same(got: Any, expected: Any) -> None:
+    if isinstance(expected, tuple):
+        assert got == expected
+        return
+    assert got.keys() == expected.keys()
+    for alias in expected:
+        if expected[alias].dtype == object:
+            assert got[alias].tolist() == expected[alias].tolist()
+        else:
+            np.testing.assert_allclose(got[alias], expected[alias], atol=1e-6)
+
+
+def together(
+    batcher: Batcher,
+    gated: Gated,
+    calls: Sequence[Callable[[], Any]],
+    rows: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    """What ``calls`` return that are made while the engine is busy, with so many ``rows`` in all."""
+    gated.gate.clear()
+    gated.entered.clear()
+    with ThreadPoolExecutor(len(calls) + 1) as threads:
+        first = threads.submit(batcher.run, gated, inputs([1]))
+        assert gated.entered.wait(TIMEOUT)
+        futures = [threads.submit(call) for call in calls]
+        try:
+            wait_for(lambda: batcher.waiting == rows)
+            meanwhile()
+        finally:
+            gated.gate.set()
+        first.result(TIMEOUT)
+        return [f.result(TIMEOUT) for f in futures]
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    tick = threading.Event()
+    for _ in range(TIMEOUT * 1000):
+        if true():
+            return
+        tick.wait(0.001)
+    raise AssertionError("it did not come true")
+
+
+# ---- answers ----
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
+    """A signature, inputs that may be wrong, and outputs asked for."""
+    lengths = draw(st.lists(st.integers(1, 90), min_size=1, max_size=9))
+    given = inputs(lengths, draw(st.integers(0, 40)), draw(st.integers(0, 9)))
+    signature, outputs = draw(
+        st.sampled_from(
+            [
+                ("serving_default", ()),
+                ("top_k", ()),
+                ("top_k", ("labels",)),
+                ("top_k", ("scores", "labels")),
+            ]
+        )
+    )
+    at = draw(st.integers(0, len(lengths) - 1))
+    match draw(st.sampled_from(["", "", "", "zero", "long", "fewer", "none", "rank", "dtype", "last"])):
+        case "zero":
+            given["lengths"][at] = 0
+        case "long":
+            given["lengths"][at] = given["deltas"].shape[1] + 1
+        case "fewer":
+            given["lengths"] = given["lengths"][1:]
+        case "none":
+            given = {name: array[:0] for name, array in given.items()}
+        case "rank":
+            given["deltas"] = given["deltas"][0]
+        case "dtype":
+            given["deltas"] = given["deltas"].astype(np.float32)
+        case "last":
+            given["deltas"] = given["deltas"][:, :, :2]
+    return signature, given, outputs
+
+
+@settings(max_examples=60)
+@given(
+    mixture=st.lists(requests(), min_size=1, max_size=12),
+    parameters=st.builds(
+        BatchingParameters,
+        max_batch_size=st.integers(1, 20),
+        batch_timeout_micros=st.sampled_from([0, 0, 500]),
+        num_batch_threads=st.integers(1, 2),
+        pad_variable_length_inputs=st.booleans(),
+    ),
+)
+def test_every_mixture_is_answered_as_each_request_alone(
+    servable: Servable, mixture: list[Any], parameters: BatchingParameters
+) -> None:
+    calls = [(servable.signatures[name], given, outputs) for name, given, outputs in mixture]
+    expected = [outcome(signature.run, given, outputs) for signature, given, outputs in calls]
+    batcher = Batcher(parameters)
+    start = threading.Barrier(len(calls))
+
+    def ask(call: Any) -> Any:
+        start.wait(TIMEOUT)
+        return outcome(batcher.run, *call)
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        for got, wanted in zip(threads.map(ask, calls), expected, strict=True):
+            assert_same(got, wanted)
+    for call, wanted in zip(calls, expected, strict=True):
+        assert_same(outcome(run_alone, *call), wanted)
+    assert batcher.waiting == 0
+
+
+def test_what_arrives_while_the_engine_is_busy_is_run_together(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    sizes: list[int] = []
+    batcher = Batcher(BatchingParameters(num_batch_threads=1), sizes.append)
+    asked = [inputs(lengths, seed=i) for i, lengths in enumerate(([5], [7, 2], [30, 1, 4]))]
+    got = together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=6)
+    assert sizes == [1, 6]
+    assert gated.shapes == [(1, 1, 3), (6, 30, 3)]
+    for answer, i in zip(got, asked, strict=True):
+        assert_same(answer, servable.signatures["top_k"].run(i))
+
+
+def test_a_long_drawing_does_not_pad_the_short_ones(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    asked = [inputs([n]) for n in (20, 150, 25, 140, 10)]
+    together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=5)
+    assert sorted(gated.shapes) == [(1, 1, 3), (2, 150, 3), (3, 25, 3)]
+
+
+def test_without_padding_only_equal_shapes_go_together(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(num_batch_threads=1, pad_variable_length_inputs=False))
+    asked = [inputs([n]) for n in (20, 21, 20)]
+    together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=3)
+    assert sorted(gated.shapes) == [(1, 1, 3), (1, 21, 3), (2, 20, 3)]
+
+
+def test_other_outputs_are_another_batch(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    calls = [lambda o=o: batcher.run(gated, inputs([5]), o) for o in (("labels",), ("scores",), ("labels",))]
+    got = together(batcher, gated, calls, rows=3)
+    assert [tuple(answer) for answer in got] == [("labels",), ("scores",), ("labels",)]
+    assert sorted(gated.shapes) == [(1, 1, 3), (1, 5, 3), (2, 5, 3)]
+
+
+def test_a_large_request_is_run_in_pieces(servable: Servable) -> None:
+    gated = Gated(servable.signatures["serving_default"])
+    asked = inputs([3, 9, 4, 5, 40, 2, 7], padding=10)
+    assert_same(Batcher(BatchingParameters(max_batch_size=3)).run(gated, asked), gated.signature.run(asked))
+    assert gated.shapes == [(3, 40, 3), (3, 40, 3), (1, 40, 3)]
+    gated.shapes.clear()
+    many = inputs([2] * (PIECE + 1))
+    assert_same(run_alone(gated, many), gated.signature.run(many))
+    assert gated.shapes == [(PIECE, 2, 3), (1, 2, 3)]
+
+
+def test_a_request_of_too_many_rows_is_refused(servable: Servable) -> None:
+    signature = servable.signatures["top_k"]
+    refusal = "INVALID_ARGUMENT", f"Task size {MAX_ROWS + 1} is larger than maximum input batch size {MAX_ROWS}"
+    many = inputs([1] * (MAX_ROWS + 1))
+    assert outcome(Batcher(BatchingParameters()).run, signature, many) == refusal
+    assert outcome(run_alone, signature, many) == refusal
+
+
+def test_padding_that_no_length_reaches_is_not_run(servable: Servable) -> None:
+    whole = as_rows(servable.signatures["top_k"], inputs([3, 9], padding=500))
+    assert whole is not None
+    assert whole["deltas"].shape == (2, 9, 3)
+
+
+def test_a_model_that_does_not_answer_row_by_row_is_not_batched(servable: Servable) -> None:
+    busy = servable.signatures["busy"]
+    assert not busy.by_row
+    assert Batcher(BatchingParameters()).run(busy, {"seconds": np.array(0.0)})["rounds"] >= 0
+
+
+# ---- the faults of one request, and of the model ----
+
+
+class Moody(Gated):
+    """Refuses every run with a step of 99 in it, and answers with one row too many where there is one of 98."""
+
+    def run(self, inputs: Any, outputs: Sequence[str] = ()) -> Any:
+        answers = super().run(inputs, outputs)
+        if (inputs["deltas"] == 99).any():
+            raise RequestError("INTERNAL", "moody")
+        if (inputs["deltas"] == 98).any() and len(inputs["lengths"]) > 1:
+            return {alias: np.concatenate([array, array[:1]]) for alias, array in answers.items()}
+        return answers
+
+
+@pytest.mark.parametrize("value", [98, 99])
+def test_a_run_that_fails_is_repeated_for_each_request(servable: Servable, value: int) -> None:
+    moody = Moody(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    asked = [inputs([n]) for n in (3, 4, 5)]
+    for i in asked:
+        i["deltas"] %= 50
+    asked[1]["deltas"][0, 0, 0] = value
+    got = together(batcher, moody, [lambda i=i: outcome(batcher.run, moody, i) for i in asked], rows=3)
+    expected: list[Any] = [servable.signatures["top_k"].run(i) for i in asked]
+    if value == 99:
+        expected[1] = "INTERNAL", "moody"
+    for answer, wanted in zip(got, expected, strict=True):
+        assert_same(answer, wanted)
+    assert len(moody.shapes) == 1 + 1 + 3
+
+
+def test_an_exception_reaches_its_request_and_frees_the_place(servable: Servable) -> None:
+    class Broken(Gated):
+        def run(self, inputs: Any, outputs: Sequence[str] = ()) -> Any:
+            raise MemoryError
+
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            batcher.run(Broken(servable.signatures["top_k"]), inputs([3]))
+    assert batcher.run(servable.signatures["top_k"], inputs([3]))["scores"].shape == (1, tiny_model.K)
+
+
+# ---- waiting ----
+
+
+def test_a_lone_request_is_run_at_once_in_its_own_thread(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters())
+    for _ in range(3):
+        batcher.run(gated, inputs([3]))
+    assert gated.threads == [threading.get_ident()] * 3
+
+
+def test_another_run_is_begun_only_where_enough_rows_wait(servable: Servable) -> None:
+    slow, gated = Gated(servable.signatures["serving_default"]), Gated(servable.signatures["top_k"])
+    slow.gate.clear()
+    batcher = Batcher(BatchingParameters(num_batch_threads=2))
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(batcher.run, slow, inputs([1]))
+        assert slow.entered.wait(TIMEOUT)
+        try:
+            few = threads.submit(batcher.run, gated, inputs([2] * (WORTH_A_PLACE - 1)))
+            wait_for(lambda: batcher.waiting == WORTH_A_PLACE - 1)
+            assert not gated.shapes
+            one_more = threads.submit(batcher.run, gated, inputs([2]))
+            one_more.result(TIMEOUT)
+            few.result(TIMEOUT)
+            assert not first.done()
+            assert gated.shapes == [(WORTH_A_PLACE, 2, 3)]
+        finally:
+            slow.gate.set()
+        first.result(TIMEOUT)
+
+
+def test_a_full_queue_is_unavailable(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(max_batch_size=2, max_enqueued_batches=3, num_batch_threads=1))
+    late: list[Any] = []
+    calls = [lambda: batcher.run(gated, inputs([2, 3])) for _ in range(3)]
+    together(batcher, gated, calls, 6, lambda: late.append(outcome(batcher.run, gated, inputs([4]))))
+    assert late == [
+        (
+            "UNAVAILABLE",
+            "The batch scheduling queue to which this task was submitted is full; currently 3 batches enqueued and "
+            "max_enqueued_batches is 3",
+        )
+    ]
+    assert_same(batcher.run(gated, inputs([4])), gated.signature.run(inputs([4])))
+
+
+def test_who_has_given_up_is_not_run(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    gone = [True, False, True]
+    calls = [
+        lambda g=g, n=n: outcome(batcher.run, gated, inputs([n]), (), lambda: not g) for n, g in enumerate(gone, 3)
+    ]
+    got = together(batcher, gated, calls, rows=3)
+    assert got[0] == got[2] == ("CANCELLED", "given up while it waited for the model")
+    assert_same(got[1], gated.signature.run(inputs([4])))
+    assert gated.shapes == [(1, 1, 3), (1, 4, 3)]
+    assert outcome(run_alone, gated, inputs([4]), (), lambda: False)[0] == "CANCELLED"
+
+
+def test_a_batch_waits_for_more_if_told_to(servable: Servable) -> None:
+    gated = Gated(servable.signatures["top_k"])
+    hour = 3_600_000_000
+    batcher = Batcher(BatchingParameters(max_batch_size=3, batch_timeout_micros=hour, num_batch_threads=2))
+    with ThreadPoolExecutor(3) as threads:
+        futures = [threads.submit(batcher.run, gated, inputs([n])) for n in (3, 4, 5)]
+        for future in futures:
+            future.result(TIMEOUT)
+    assert gated.shapes == [(3, 5, 3)]
+
+
+def test_a_version_goes_with_its_last_request(tmp_path: Path) -> None:
+    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+
+    def use() -> weakref.ref[Signature]:
+        gated = Gated(Servable(tiny_model.write_model(tmp_path, 1), 1).signatures["top_k"])
+        together(batcher, gated, [lambda: batcher.run(gated, inputs([4])) for _ in range(3)], rows=3)
+        return weakref.ref(gated.signature)
+
+    used = use()
+    gc.collect()
+    assert used() is None
+
+
+# ---- checks ----
+
+
+def test_values_that_are_not_finite_are_refused(servable: Servable) -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(RequestError) as e:
+            servable.signatures["busy"].run({"seconds": np.array(value)})
+        assert e.value.message == "Tensor seconds has a value that is not finite."
+        assert e.value.code == "INVALID_ARGUMENT"
