@@ -17,9 +17,9 @@ from ...dataset.shards import Rows
 from ...errors import DataError, Error
 from ...storage.progress import Progress
 from ..device import on_gpu
-from ..evaluation.calibration import fit_temperature
-from ..evaluation.evaluate import predicted
-from ..evaluation.metrics import score
+from ..metrics import score
+from ..models.calibration import fit_temperature
+from ..predict import predict_with
 from .averaging import Averaging
 from .batches import Feed, Group, filled, training_order
 from .recipes import Recipe
@@ -110,7 +110,7 @@ class Course:
         trained = time.monotonic() - begun
         self.averaging.begin()
         with self._progress(f"epoch {number}/{epochs}, validation", len(self.validation)) as progress:
-            probabilities = predicted(
+            probabilities = predict_with(
                 self._predict,
                 self.validation,
                 self.feed,
