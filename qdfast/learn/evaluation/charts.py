@@ -111,11 +111,12 @@ def confusion_matrix(counts: NDArray[np.integer[Any]], classes: Sequence[str], o
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest", aspect="auto")
     figure.colorbar(image, bar, ticks=[0, 1, 5, 20, 50, 100], label="% of the true class")
     axes.set_axis_off()
+    edge = -0.5 - 0.06 * c / side  # cells: 0.06 inches outside the matrix
     style: dict[str, Any] = {"fontsize": font, "clip_on": False}
     for i, name in enumerate(names):
         shown = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
-        axes.text(-0.7, i, shown, ha="right", va="center", **style)
-        axes.text(i, -0.7, shown, ha="center", va="bottom", rotation=90, **style)
+        axes.text(edge, i, shown, ha="right", va="center", **style)
+        axes.text(i, edge, shown, ha="center", va="bottom", rotation=90, **style)
     figure.text(0.1 / width, (0.2 + side / 2) / height, "true class", rotation=90, ha="left", va="center")
     figure.text((margin + side / 2) / width, 1 - 0.1 / height, "predicted class", ha="center", va="top")
     if c <= _COUNTED:
