@@ -78,7 +78,8 @@ def ranks_path(part: str, seed: int, options: argparse.Namespace) -> Path:
 
 def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
     """Train without a part, and write the ranks. Changes the recipe and the augmentation of this process for good."""
-    from qdfast.learn.evaluation.evaluate import label_as, predict_rows
+    from qdfast.learn.evaluation.evaluate import map_labels
+    from qdfast.learn.predict import predict_rows
     from qdfast.learn.training import augment
     from qdfast.learn.training.recipes import RECIPES
     from qdfast.learn.training.runs import load_run
@@ -94,7 +95,7 @@ def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
     out = Path(options.out, "runs", name_of(part, seed, options))
     train(options.out / "data", out, model=options.model, recipe=recipe, epochs=options.epochs, seed=seed)
     run, rows = load_run(out), open_prepared(options.out / "all").rows("validation")
-    probabilities, labels = predict_rows(run.load_model(), rows, run.feed), label_as(rows, run.classes)
+    probabilities, labels = predict_rows(run.load_model(), rows, run.feed), map_labels(rows, run.classes)
     ranks = (probabilities > probabilities[np.arange(len(rows)), labels][:, None]).sum(axis=1)
     path = ranks_path(part, seed, options)
     path.parent.mkdir(exist_ok=True)

@@ -41,9 +41,10 @@ from qdfast.bitmaps import AnyDrawings
 from qdfast.dataset.labels import labelled, labelled_bitmaps
 from qdfast.dataset.prepare import Options, prepare
 from qdfast.dataset.shards import Prepared, Rows
-from qdfast.learn.evaluation.evaluate import label_as, predict_rows
-from qdfast.learn.evaluation.metrics import score
+from qdfast.learn.evaluation.evaluate import map_labels
+from qdfast.learn.metrics import score
 from qdfast.learn.models.baselines import BASELINES
+from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import load_run
 from qdfast.learn.training.train import train
 from qdfast.quickdraw.doodles import write_doodles
@@ -109,7 +110,7 @@ class Experiment:
         trained = train(data, out, model=model, **arguments, log=lambda line: None)
         training = time.perf_counter() - begun
         run = load_run(out)
-        net, labels = run.load_model(), label_as(self.test, run.classes)
+        net, labels = run.load_model(), map_labels(self.test, run.classes)
         answers = predict_rows(net, self.test, run.feed)
         prediction = seconds(lambda: predict_rows(net, self.test, run.feed))
         accuracy = score(answers, labels, run.classes)["top1"]

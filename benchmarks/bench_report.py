@@ -74,9 +74,9 @@ def make(directory: Path, n: int, classes: int) -> None:
 
 def report(directory: Path) -> dict[str, Any]:
     """Write the report on what ``make`` has written; returns seconds and peak resident MiB."""
-    from qdfast.learn.evaluation.calibration import calibrated
+    from qdfast.learn.evaluation.predictions import Predictions, summarize, summarize_run
     from qdfast.learn.evaluation.report import write_report
-    from qdfast.learn.evaluation.summary import Answers, judge, summary
+    from qdfast.learn.models.calibration import scale_by_temperature
     from qdfast.learn.training.runs import load_run
 
     run, labels = load_run(directory), np.load(directory / "labels.npy")
@@ -84,12 +84,12 @@ def report(directory: Path) -> dict[str, Any]:
     rows = Rows.from_drawings([(drawings(rng, len(labels)), labels)], run.classes)
     begun = time.perf_counter()
     raw = np.load(directory / "probabilities.npy")
-    answers = Answers(
-        run, rows, labels, raw, calibrated(raw, run.temperature or 1.0), 1.0,
+    predictions = Predictions(
+        run, rows, labels, raw, scale_by_temperature(raw, run.temperature or 1.0), 1.0,
         lambda some: probabilities(rng, some.labels, len(run.classes)),
     )  # fmt: skip
-    metrics = {**judge(answers, "made-up drawings"), "runs": [summary(answers)]}
-    write_report(metrics, answers, directory / "report")
+    metrics = {**summarize(predictions, "made-up drawings"), "runs": [summarize_run(predictions)]}
+    write_report(metrics, predictions, directory / "report")
     seconds = time.perf_counter() - begun
     return {"seconds": seconds, "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

@@ -27,9 +27,9 @@ import numpy as np
 from qdfast.dataset.shards import Prepared, Rows, open_prepared
 from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
-from qdfast.learn.evaluation.evaluate import label_as
-from qdfast.learn.evaluation.metrics import score
-from qdfast.learn.evaluation.summary import METRICS
+from qdfast.learn.evaluation.evaluate import map_labels
+from qdfast.learn.evaluation.predictions import METRICS
+from qdfast.learn.metrics import score
 from qdfast.learn.training.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
 from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
@@ -178,7 +178,7 @@ def judge(run: Run, rows: Rows, out: Path, source: str) -> None:
     net = keras.saving.load_model(run.path / BEST)
     probabilities = net.predict(fed(rows, run.stats), batch_size=512, verbose=0)
     metrics = {"run": run.name, "model": "notebook", "source": source}
-    metrics |= score(probabilities, label_as(rows, run.classes), run.classes)
+    metrics |= score(probabilities, map_labels(rows, run.classes), run.classes)
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / METRICS, json.dumps(metrics, indent=2).encode() + b"\n")
 

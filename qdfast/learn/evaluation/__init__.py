@@ -1,1 +1,1 @@
-"""What a run is worth: the figures and the report."""
+"""Metrics and reports of trained models on labelled drawings."""

@@ -1,4 +1,4 @@
-"""What is taken for what, made readable where there are many classes."""
+"""Makes a confusion matrix of many classes readable. Matrices are (C, C), one row per true class."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Pair(NamedTuple):
-    """``n`` drawings of class ``actual`` were taken for class ``taken``."""
+class Confusion(NamedTuple):
+    """``n`` drawings of class ``actual`` were predicted as class ``predicted``."""
 
     n: int
     actual: int
-    taken: int
+    predicted: int
 
 
-def worst_pairs(confusion: NDArray[np.integer[Any]], count: int) -> list[Pair]:
-    """The most frequent confusions, at most ``count``; ``confusion`` (C, C): a row per true class."""
-    errors = confusion.copy()
+def most_frequent(matrix: NDArray[np.integer[Any]], count: int) -> list[Confusion]:
+    """The most frequent confusions, at most ``count``."""
+    errors = matrix.copy()
     np.fill_diagonal(errors, 0)
     worst = np.argsort(-errors, axis=None, kind="stable")[:count]
-    return [Pair(int(errors.flat[i]), *divmod(int(i), len(errors))) for i in worst if errors.flat[i]]
+    return [Confusion(int(errors.flat[i]), *divmod(int(i), len(errors))) for i in worst if errors.flat[i]]
 
 
-def neighbours(confusion: NDArray[np.integer[Any]]) -> list[int]:
-    """An order of the classes in which those that are confused stand beside each other.
+def cluster_classes(matrix: NDArray[np.integer[Any]]) -> list[int]:
+    """Order the classes so that those often confused are next to each other, by hierarchical clustering.
 
-    They are joined to a tree, those first that are confused most (by the mean of both directions' shares), and the
-    tree's leaves are put in the order in which neighbours are most alike.
+    The similarity of two classes is the mean of the shares of each that are predicted as the other.
     """
-    if len(confusion) < 3:
-        return list(range(len(confusion)))
+    if len(matrix) < 3:
+        return list(range(len(matrix)))
     from scipy.cluster.hierarchy import leaves_list, linkage
 
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    apart = 1 - (shares + shares.T) / 2
-    upper = np.triu_indices(len(confusion), 1)
-    return [int(i) for i in leaves_list(linkage(apart[upper], "average", optimal_ordering=True))]
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    distance = 1 - (shares + shares.T) / 2
+    upper = np.triu_indices(len(matrix), 1)
+    return [int(i) for i in leaves_list(linkage(distance[upper], "average", optimal_ordering=True))]

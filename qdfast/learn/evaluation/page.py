@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with all that it shows, for any browser, without a network."""
+"""Renders a report as one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from markupsafe import Markup
 from ...pictures import spread, svg
 from ...storage.progress import duration
 from .charts import INK
-from .confusion import worst_pairs
-from .summary import Answers
+from .confusion import most_frequent
+from .predictions import Predictions
 
-_PAIRS = 20  # of confused classes that are listed
-_EXAMPLES = 12  # drawings, spread over all
-_GUESSES = 5  # named of each of these
+_CONFUSIONS = 20  # listed
+_EXAMPLES = 12  # drawings
+_GUESSES = 5  # classes named for each example
 _SIZE = 112  # pixels of a drawing
 
 _templates = jinja2.Environment(
@@ -33,47 +33,46 @@ _templates.filters["count"] = lambda n: f"{n:,}"
 _templates.filters["duration"] = duration
 
 
-def render(metrics: dict[str, Any], answers: Answers, order: list[int], charts: dict[str, str]) -> str:
-    """The page as text.
+def render(metrics: dict[str, Any], predictions: Predictions, order: list[int], charts: dict[str, str]) -> str:
+    """Render the page.
 
     Args:
-        metrics: what is written as ``metrics.json``.
-        order: the classes as they stand in the confusion matrix.
+        metrics: the content of ``metrics.json``.
+        order: the order of the classes in the confusion matrix.
         charts: SVG documents by name.
     """
-    confusion = np.array(metrics["confusion"])
-    classes = answers.run.classes
-    shown = confusion[np.ix_(order, order)]
-    actual, taken = np.nonzero(shown)
-    examples = spread(len(answers.labels), _EXAMPLES)
+    matrix = np.array(metrics["confusion"])
+    classes = predictions.run.classes
+    ordered = matrix[np.ix_(order, order)]
+    actual, predicted = np.nonzero(ordered)
+    examples = spread(len(predictions.labels), _EXAMPLES)
     return _templates.get_template("report.html").render(
         metrics=metrics,
-        run=answers.run,
+        run=predictions.run,
         charts={name: _inline(chart) for name, chart in charts.items()},
         matrix={
             "classes": [classes[i] for i in order],
-            "cells": np.column_stack([actual, taken, shown[actual, taken]]).tolist(),
+            "cells": np.column_stack([actual, predicted, ordered[actual, predicted]]).tolist(),
         },
-        pairs=[(classes[pair.actual], classes[pair.taken], pair.n) for pair in worst_pairs(confusion, _PAIRS)],
+        confusions=[(classes[c.actual], classes[c.predicted], c.n) for c in most_frequent(matrix, _CONFUSIONS)],
         classes=sorted(metrics["classes"].items(), key=lambda item: (item[1]["f1"] is None, item[1]["f1"] or 0)),
-        mistakes=[_card(answers, i, 3) for i in answers.mistakes.tolist()],
-        examples=[_card(answers, i, _GUESSES) for i in examples.tolist()],
+        mistakes=[_card(predictions, i, 3) for i in predictions.mistakes.tolist()],
+        examples=[_card(predictions, i, _GUESSES) for i in examples.tolist()],
     )
 
 
-def _card(answers: Answers, drawing: int, guesses: int) -> dict[str, Any]:
-    """A drawing, and what it is taken for."""
+def _card(predictions: Predictions, drawing: int, k: int) -> dict[str, Any]:
     return {
-        "picture": Markup(svg(answers.picture(drawing), _SIZE)),
-        "key_id": answers.key_id(drawing),
-        "class": answers.run.classes[answers.labels[drawing]],
-        "guesses": answers.guesses(drawing, guesses),
+        "picture": Markup(svg(predictions.picture(drawing), _SIZE)),
+        "key_id": predictions.key_id(drawing),
+        "class": predictions.label(drawing),
+        "guesses": predictions.top_k(drawing, k),
     }
 
 
 def _inline(chart: str) -> Markup:
-    """An SVG document of matplotlib's, which escapes what it writes, as a part of the page and in its colour."""
+    """An SVG document of matplotlib's, which has escaped all text in it, as an element in the page's text colour."""
     tag, content = chart[chart.index("<svg") :].split(">", 1)
     tag = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", tag)
-    content = re.sub(r"<style[^>]*>.*?</style>", "", content, flags=re.DOTALL)  # which would be of the whole page
+    content = re.sub(r"<style[^>]*>.*?</style>", "", content, flags=re.DOTALL)  # it would apply to the whole page
     return Markup(f"{tag}>{content}".replace(INK, "currentColor"))

@@ -1,4 +1,4 @@
-"""How much of a drawing a model has to see: its beginnings, as the game asks about them."""
+"""Accuracy on unfinished drawings, as the game classifies them while somebody draws."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from ...dataset.shards import Rows
 from ...drawings import Drawings
 from ...pictures import spread
 from ...strokes import simplify_columns
-from .metrics import accuracy
+from ..metrics import accuracy
 
-SAMPLE = 1000  # drawings; each is asked about ten times
+SAMPLE = 1000  # drawings, each predicted at nine stages
 
 
-def beginning(drawings: Drawings, tenths: int) -> Drawings:
-    """The first ``tenths`` of ten of each drawing's points, two at least, simplified as a canvas' strokes are.
+def first_tenths(drawings: Drawings, tenths: int) -> Drawings:
+    """Keep the first ``tenths`` / 10 of each drawing's points, at least two, and simplify them as the game does.
 
-    So a beginning is as large as a whole drawing, and a stroke that is not finished ends where it is.
+    So a partial drawing is scaled to the size of a whole one, and its last stroke ends where it was cut.
     """
     lengths = drawings.lengths
-    kept = np.maximum(-(-lengths * tenths // 10), 2)
+    keep = np.maximum(-(-lengths * tenths // 10), 2)
     starts = drawings.stroke_offsets[drawings.drawing_offsets[:-1]]
-    seen = np.arange(len(drawings.x)) < np.repeat(starts + kept, lengths)
-    counts = np.add.reduceat(seen, drawings.stroke_offsets[:-1], dtype=np.int64)
+    kept = np.arange(len(drawings.x)) < np.repeat(starts + keep, lengths)
+    counts = np.add.reduceat(kept, drawings.stroke_offsets[:-1], dtype=np.int64)
     strokes_before = np.concatenate([[0], np.cumsum(counts > 0)])
     return simplify_columns(
-        drawings.x[seen],
-        drawings.y[seen],
+        drawings.x[kept],
+        drawings.y[kept],
         np.concatenate([[0], np.cumsum(counts[counts > 0])]),
         strokes_before[drawings.drawing_offsets],
     )
 
 
-def accuracy_by_seen(
-    predict: Callable[[Rows], NDArray[np.float32]], rows: Rows, labels: NDArray[np.int32], right: NDArray[np.bool_]
+def accuracy_by_completion(
+    predict: Callable[[Rows], NDArray[np.float32]], rows: Rows, labels: NDArray[np.int32], correct: NDArray[np.bool_]
 ) -> list[dict[str, Any]]:
-    """``metrics.accuracy`` by the ``share`` of the points that is seen, of at most ``SAMPLE`` drawings spread over all.
+    """``accuracy`` by the ``share`` of the points that is drawn, for at most ``SAMPLE`` of the drawings.
 
     Args:
-        predict: gives probabilities (n, C).
-        rows: drawings, of strokes.
-        labels: (n,) their classes, as columns of what ``predict`` gives.
-        right: (n,) whether the whole drawings are taken rightly.
+        predict: returns probabilities (n, C).
+        rows: drawings with strokes.
+        labels: (n,) true classes, as columns of the probabilities.
+        correct: (n,) whether each whole drawing is classified correctly.
     """
-    some = spread(len(rows), SAMPLE)
-    drawings, wanted = rows.drawings(some), labels[some]
-    parts = [(beginning(drawings, tenths), wanted) for tenths in range(1, 10)]
-    guesses = predict(Rows.from_drawings(parts, rows.classes)).argmax(axis=1).reshape(9, -1)
-    found = [*(guesses == wanted), right[some]]
-    return [{"share": tenths / 10, **accuracy(hits)} for tenths, hits in enumerate(found, start=1)]
+    sample = spread(len(rows), SAMPLE)
+    drawings, expected = rows.drawings(sample), labels[sample]
+    partial = [(first_tenths(drawings, tenths), expected) for tenths in range(1, 10)]
+    predicted = predict(Rows.from_drawings(partial, rows.classes)).argmax(axis=1).reshape(9, -1)
+    stages = [*(predicted == expected), correct[sample]]
+    return [{"share": tenths / 10, **accuracy(stage)} for tenths, stage in enumerate(stages, start=1)]

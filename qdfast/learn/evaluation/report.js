@@ -1,6 +1,6 @@
 "use strict";
 
-// ---- the confusion matrix: one pixel a cell, enlarged as the view says ----
+// ---- the confusion matrix: an image with one pixel per cell, scaled to the view ----
 
 const matrix = (() => {
   const { classes, cells } = JSON.parse(document.getElementById("confusion").textContent);
@@ -9,11 +9,11 @@ const matrix = (() => {
     counts.set(row * count + column, n);
     totals[row] += n;
   }
-  const box = document.getElementById("matrix"), canvas = box.querySelector("canvas"), said = box.querySelector("output");
+  const box = document.getElementById("matrix"), canvas = box.querySelector("canvas"), status = box.querySelector("output");
   const context = canvas.getContext("2d"), pixels = document.createElement("canvas");
-  const letters = 11, longest = Math.max(...classes.map((name) => name.length));
-  let size = 0, gutter = 0;
-  let view = { left: 0, top: 0, shown: count }; // in cells: how many are shown, of which the first
+  const fontSize = 11, longest = Math.max(...classes.map((name) => name.length));
+  let size = 0, gutter = 0; // pixels: the matrix, and the margin for class names
+  let view = { left: 0, top: 0, shown: count }; // in cells: the first column and row, and how many are shown
   let marked = null;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -22,16 +22,16 @@ const matrix = (() => {
     pixels.width = pixels.height = count;
     const target = pixels.getContext("2d"), image = target.createImageData(count, count);
     const rgb = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
-    const right = rgb(colour("--right")), wrong = rgb(colour("--wrong"));
+    const correct = rgb(colour("--correct")), wrong = rgb(colour("--wrong"));
     for (const [row, column, n] of cells) {
-      image.data.set([...(row === column ? right : wrong), 255 * (0.12 + 0.88 * Math.sqrt(n / totals[row]))], 4 * (row * count + column));
+      image.data.set([...(row === column ? correct : wrong), 255 * (0.12 + 0.88 * Math.sqrt(n / totals[row]))], 4 * (row * count + column));
     }
     target.putImageData(image, 0, 0);
   }
 
   function draw() {
     const width = canvas.clientWidth, density = window.devicePixelRatio || 1;
-    gutter = Math.min(width * 0.28, 12 + longest * letters * 0.58);
+    gutter = Math.min(width * 0.28, 12 + longest * fontSize * 0.58);
     size = width - gutter - 4;
     canvas.style.height = `${width}px`;
     canvas.width = canvas.height = Math.round(width * density);
@@ -42,11 +42,11 @@ const matrix = (() => {
     context.drawImage(pixels, view.left, view.top, view.shown, view.shown, gutter, gutter, size, size);
     context.strokeStyle = colour("--line");
     context.strokeRect(gutter, gutter, size, size);
-    names(cell);
-    context.beginPath(); // what follows is of cells that may be cut by the edge
+    drawNames(cell);
+    context.beginPath(); // clip cells at the edge
     context.rect(gutter, gutter, size, size);
     context.clip();
-    if (cell >= 26) numbers(cell);
+    if (cell >= 26) drawCounts(cell);
     if (marked) {
       context.strokeStyle = colour("--ink");
       context.lineWidth = 2;
@@ -54,10 +54,10 @@ const matrix = (() => {
     }
   }
 
-  function names(cell) {
-    const every = Math.ceil((letters + 2) / cell);
+  function drawNames(cell) {
+    const every = Math.ceil((fontSize + 2) / cell);
     context.fillStyle = colour("--ink");
-    context.font = `${letters}px system-ui, sans-serif`;
+    context.font = `${fontSize}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     for (const [first, turned] of [[view.top, false], [view.left, true]]) {
       for (let i = Math.ceil(first / every) * every; i < Math.min(first + view.shown, count); i += every) {
@@ -84,7 +84,7 @@ const matrix = (() => {
     return text === name ? name : `${text.slice(0, -1)}…`;
   }
 
-  function numbers(cell) {
+  function drawCounts(cell) {
     const ink = colour("--ink"), paper = colour("--paper");
     context.textAlign = "center";
     for (let row = Math.floor(view.top); row < Math.min(view.top + view.shown, count); row++) {
@@ -97,68 +97,67 @@ const matrix = (() => {
     }
   }
 
-  function look(left, top, shown) {
-    shown = Math.min(count, Math.max(Math.min(4, count), shown));
-    const within = (from) => Math.min(Math.max(0, from), count - shown);
-    view = { left: within(left), top: within(top), shown };
+  function setView(left, top, shown) {
+    const clamp = (first) => Math.min(Math.max(0, first), count - shown);
+    view = { left: clamp(left), top: clamp(top), shown };
     canvas.style.touchAction = shown < count ? "none" : "pan-y";
     requestAnimationFrame(draw);
   }
 
-  function zoom(factor, x = 0.5, y = 0.5) { // by a factor, about a point of the view
-    const shown = factor ? Math.min(count, Math.max(Math.min(4, count), view.shown / factor)) : count;
-    look(view.left + x * (view.shown - shown), view.top + y * (view.shown - shown), shown);
+  function zoom(factor, x = 0.5, y = 0.5) { // about a point of the view; factor 0 shows everything
+    const shown = factor ? Math.min(count, Math.max(4, view.shown / factor)) : count;
+    setView(view.left + x * (view.shown - shown), view.top + y * (view.shown - shown), shown);
   }
 
-  const place = (event) => { // of a pointer in the view, 0 to 1
+  const position = (event) => { // of a pointer in the view, 0 to 1
     const bounds = canvas.getBoundingClientRect();
     return [(event.clientX - bounds.left - gutter) / size, (event.clientY - bounds.top - gutter) / size];
   };
 
-  function say(row, column) {
-    const n = counts.get(row * count + column) || 0, of = totals[row];
-    const what = row === column ? `${classes[row]} taken rightly` : `${classes[row]} taken for ${classes[column]}`;
-    said.textContent = `${what}: ${n} of ${of}` + (of ? ` (${(100 * n / of).toFixed(1)} %)` : "");
+  function describe(row, column) {
+    const n = counts.get(row * count + column) || 0, total = totals[row];
+    const percent = total ? ` (${(100 * n / total).toFixed(1)} %)` : "";
+    status.textContent = `${classes[row]} predicted as ${classes[column]}: ${n} of ${total}${percent}`;
   }
 
   function mark(row, column) {
     marked = [row, column];
     const shown = Math.min(view.shown, 24);
-    say(row, column);
-    look(column + 0.5 - shown / 2, row + 0.5 - shown / 2, shown);
+    describe(row, column);
+    setView(column + 0.5 - shown / 2, row + 0.5 - shown / 2, shown);
   }
 
-  const held = new Map(); // pointers that are down
+  const pointers = new Map(); // those that are down, by id
   canvas.addEventListener("pointerdown", (event) => {
-    held.set(event.pointerId, place(event));
+    pointers.set(event.pointerId, position(event));
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
-    const [x, y] = place(event), before = held.get(event.pointerId);
+    const [x, y] = position(event), before = pointers.get(event.pointerId);
     if (!before) {
-      if (x >= 0 && y >= 0 && x < 1 && y < 1) say(Math.floor(view.top + y * view.shown), Math.floor(view.left + x * view.shown));
+      if (x >= 0 && y >= 0 && x < 1 && y < 1) describe(Math.floor(view.top + y * view.shown), Math.floor(view.left + x * view.shown));
       return;
     }
-    const other = [...held].find(([id]) => id !== event.pointerId)?.[1];
-    held.set(event.pointerId, [x, y]);
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    pointers.set(event.pointerId, [x, y]);
     if (other) {
-      const apart = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-      zoom(apart([x, y], other) / Math.max(apart(before, other), 0.01), (x + other[0]) / 2, (y + other[1]) / 2);
+      const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+      zoom(distance([x, y], other) / Math.max(distance(before, other), 0.01), (x + other[0]) / 2, (y + other[1]) / 2);
     } else {
-      look(view.left - (x - before[0]) * view.shown, view.top - (y - before[1]) * view.shown, view.shown);
+      setView(view.left - (x - before[0]) * view.shown, view.top - (y - before[1]) * view.shown, view.shown);
     }
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => held.delete(event.pointerId));
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => pointers.delete(event.pointerId));
   canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return; // it scrolls the page
+    if (!event.ctrlKey && !event.metaKey) return; // scroll the page
     event.preventDefault();
-    zoom(Math.exp(-event.deltaY / 300), ...place(event));
+    zoom(Math.exp(-event.deltaY / 300), ...position(event));
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     const step = view.shown / 8;
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     const factors = { "+": 1.6, "=": 1.6, "-": 0.625, "0": 0 };
-    if (event.key in moves) look(view.left + moves[event.key][0], view.top + moves[event.key][1], view.shown);
+    if (event.key in moves) setView(view.left + moves[event.key][0], view.top + moves[event.key][1], view.shown);
     else if (event.key in factors && !event.ctrlKey && !event.metaKey) zoom(factors[event.key]);
     else return;
     event.preventDefault();
@@ -171,22 +170,22 @@ const matrix = (() => {
     if (i >= 0) mark(i, i);
   });
 
-  const again = () => { paint(); draw(); };
+  const repaint = () => { paint(); draw(); };
   new ResizeObserver(draw).observe(box);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  look(0, 0, count);
-  again();
-  return { show: (actual, taken) => mark(classes.indexOf(actual), classes.indexOf(taken)), box };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  setView(0, 0, count);
+  repaint();
+  return { show: (actual, predicted) => mark(classes.indexOf(actual), classes.indexOf(predicted)), box };
 })();
 
 for (const button of document.querySelectorAll("[data-actual]")) {
   button.addEventListener("click", () => {
-    matrix.show(button.dataset.actual, button.dataset.taken);
+    matrix.show(button.dataset.actual, button.dataset.predicted);
     matrix.box.scrollIntoView();
   });
 }
 
-// ---- tables that a click on a heading sorts ----
+// ---- tables are sorted by a click on a heading ----
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];

@@ -1,11 +1,11 @@
-"""The report of `qdfast evaluate`: what it writes, and where.
+"""The files of a report.
 
-================  ====================================================
-``metrics.json``  all figures, for programs
-``report.txt``    some of them as a table
-``report.html``   a page for people, complete in itself
-``charts/``       its charts and drawings, each as .svg and as .png
-================  ====================================================
+================  ==============================================================
+``metrics.json``  all metrics, for programs
+``report.txt``    the main ones as a table
+``report.html``   the report, a single file that needs no network
+``charts/``       its charts and the most confident mistakes, as .svg and .png
+================  ==============================================================
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ...pictures import Picture, Sheet
 from ...storage.files import write_bytes
 from . import charts
 from .charts import Chart
-from .confusion import neighbours
+from .confusion import cluster_classes
 from .page import render
-from .summary import METRICS, Answers
+from .predictions import METRICS, Predictions
 from .table import format_table
 
 REPORT = "report.txt"
@@ -35,60 +35,56 @@ NAMES = (
     *("comparison", "learning", "confusion", "roc", "calibration", "seen", "strokes", "points", "country"),
     MISTAKES,
 )
-"""What there can be in ``charts/``."""
+"""All possible files in ``charts/``, without suffixes."""
 SUFFIXES = (".svg", ".png")
 
 
-def write_report(metrics: dict[str, Any], answers: Answers, out: Path) -> None:
-    """Write all of the report to the directory ``out``, created if missing; an earlier one is replaced.
+def write_report(metrics: dict[str, Any], predictions: Predictions, out: Path) -> None:
+    """Write the report to the directory ``out``, created if missing; an earlier report is replaced.
 
     Args:
-        metrics: of ``judge`` and ``summary``, as ``evaluate`` puts them together.
-        answers: of the first run.
+        metrics: the content of ``metrics.json``.
+        predictions: those of the first run.
     """
     directory = out / CHARTS
     directory.mkdir(parents=True, exist_ok=True)
-    order = neighbours(np.array(metrics["confusion"]))
-    drawn = {name: charts.save(chart, directory / name) for name, chart in _charts(metrics, answers, order)}
-    if len(answers.mistakes):
-        _mistakes(answers, directory / MISTAKES)
-    for name in {*NAMES} - {*drawn} - ({MISTAKES} if len(answers.mistakes) else set()):
+    order = cluster_classes(np.array(metrics["confusion"]))
+    svgs = {name: charts.save(chart, directory / name) for name, chart in _charts(metrics, predictions, order)}
+    written = {*svgs}
+    if len(predictions.mistakes):
+        _save_mistakes(predictions, directory / MISTAKES)
+        written.add(MISTAKES)
+    for name in {*NAMES} - written:
         for suffix in SUFFIXES:  # of an earlier report
             (directory / name).with_suffix(suffix).unlink(missing_ok=True)
     write_bytes(out / METRICS, orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     write_bytes(out / REPORT, format_table(metrics).encode())
-    write_bytes(out / PAGE, render(metrics, answers, order, drawn).encode())
+    write_bytes(out / PAGE, render(metrics, predictions, order, svgs).encode())
 
 
-def _charts(metrics: dict[str, Any], answers: Answers, order: list[int]) -> Iterator[tuple[str, Chart]]:
-    """Those that there is something to draw of."""
-    classes = answers.run.classes
-    history = [epoch for epoch in answers.run.history if "loss" in epoch]
+def _charts(metrics: dict[str, Any], predictions: Predictions, order: list[int]) -> Iterator[tuple[str, Chart]]:
+    """The charts for which there is data, by name."""
+    classes = predictions.run.classes
+    history = [epoch for epoch in predictions.run.history if "loss" in epoch]
     if len(metrics["runs"]) > 1:
         yield "comparison", partial(charts.comparison, metrics["runs"])
     if history:
         yield "learning", partial(charts.learning_curves, history)
-    yield "confusion", partial(charts.confusion, np.array(metrics["confusion"]), classes, order)
+    yield "confusion", partial(charts.confusion_matrix, np.array(metrics["confusion"]), classes, order)
     if metrics["auc"] is not None:
-        yield "roc", partial(charts.roc, answers.curves, classes)
+        yield "roc", partial(charts.roc, predictions.roc_curves, classes)
     yield "calibration", partial(charts.calibration, metrics, metrics["calibration"])
     if metrics["by_seen"]:
-        yield "seen", partial(charts.by_seen, metrics["by_seen"])
+        yield "seen", partial(charts.by_completion, metrics["by_seen"])
         yield "strokes", partial(charts.by_size, metrics["by_strokes"], "strokes")
         yield "points", partial(charts.by_size, metrics["by_points"], "points")
     if metrics["by_country"]:
         yield "country", partial(charts.by_country, metrics["by_country"])
 
 
-def _mistakes(answers: Answers, path: Path) -> None:
-    """The most certain mistakes as a sheet of drawings."""
-    pictures: list[Picture] = [answers.picture(i) for i in answers.mistakes.tolist()]
-    captions = [
-        f"{_first(answers, i)}, not {answers.run.classes[answers.labels[i]]}" for i in answers.mistakes.tolist()
-    ]
+def _save_mistakes(predictions: Predictions, path: Path) -> None:
+    drawings = predictions.mistakes.tolist()
+    pictures: list[Picture] = [predictions.picture(i) for i in drawings]
+    captions = [f"{next(iter(predictions.top_k(i, 1)))}, not {predictions.label(i)}" for i in drawings]
     for suffix in SUFFIXES:
         Sheet(pictures, captions, columns=6, size=128).save(path.with_suffix(suffix))
-
-
-def _first(answers: Answers, drawing: int) -> str:
-    return next(iter(answers.guesses(drawing)))

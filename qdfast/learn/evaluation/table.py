@@ -1,4 +1,4 @@
-"""The figures of a report as text, for a terminal."""
+"""The metrics as text, for a terminal."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from .confusion import worst_pairs
+from .confusion import most_frequent
 
 _CONFUSIONS = 10  # listed
 
 
 def format_table(metrics: dict[str, Any]) -> str:
-    """``metrics`` of ``judge`` as text: overall, per class (worst first), and the most frequent confusions."""
+    """Metrics overall, per class (lowest F1 first), and the most frequent confusions; ``metrics`` as in the file."""
     n, names = metrics["n"], list(metrics["classes"])
     low, high = metrics["top1_95"]
-    about = f"{metrics['model']} of run {metrics['run']}" + (f" on {metrics['source']}" if metrics["source"] else "")
+    title = f"{metrics['model']} of run {metrics['run']}" + (f" on {metrics['source']}" if metrics["source"] else "")
     lines = [
-        about,
+        title,
         "",
-        f"drawings  {n:,}",
-        f"top-1     {metrics['top1']:.2%}  ({low:.2%} to {high:.2%} with 95 % confidence)",
-        f"top-3     {metrics['top3']:.2%}",
-        f"loss      {metrics['loss']:.4f}",
-        f"certainty {metrics['certainty']:.2%}  (calibration error {metrics['ece']:.2%}{_before(metrics)})",
+        f"drawings          {n:,}",
+        f"top-1 accuracy    {metrics['top1']:.2%}  (95 % confidence interval: {low:.2%} to {high:.2%})",
+        f"top-3 accuracy    {metrics['top3']:.2%}",
+        f"cross-entropy     {metrics['loss']:.4f}",
+        f"mean confidence   {metrics['certainty']:.2%}",
+        f"calibration error {metrics['ece']:.2%}{_before_calibration(metrics)}",
         "",
     ]
     width = max(len("class"), *map(len, names))
     lines.append(f"{'class':<{width}}  {'n':>8}  {'precision':>9}  {'recall':>9}  {'f1':>9}")
-    known = {name: c for name, c in metrics["classes"].items() if c["f1"] is not None}
-    for name, c in sorted(known.items(), key=lambda item: item[1]["f1"]):
-        figures = [f"{'-' if c[key] is None else format(c[key], '.2%'):>9}" for key in ("precision", "recall", "f1")]
-        lines.append("  ".join([f"{name:<{width}}", f"{c['n']:>8,}", *figures]))
-    if len(known) < len(names):
-        lines.append(f"({len(names) - len(known)} classes without drawings, and none taken for one of them)")
-    pairs = worst_pairs(np.array(metrics["confusion"]), _CONFUSIONS)
-    if pairs:
+    defined = {name: c for name, c in metrics["classes"].items() if c["f1"] is not None}
+    for name, c in sorted(defined.items(), key=lambda item: item[1]["f1"]):
+        cells = [f"{'-' if c[key] is None else format(c[key], '.2%'):>9}" for key in ("precision", "recall", "f1")]
+        lines.append("  ".join([f"{name:<{width}}", f"{c['n']:>8,}", *cells]))
+    if len(defined) < len(names):
+        lines.append(f"({len(names) - len(defined)} classes have no drawings and are never predicted)")
+    if confusions := most_frequent(np.array(metrics["confusion"]), _CONFUSIONS):
         lines += ["", "most frequent confusions"]
-    for count, actual, taken in pairs:
+    for count, actual, predicted in confusions:
         share = count / metrics["classes"][names[actual]]["n"]
-        lines.append(f"{count:>8,}  {names[actual]} taken for {names[taken]}  ({share:.1%} of {names[actual]})")
+        lines.append(f"{count:>8,}  {names[actual]} predicted as {names[predicted]}  ({share:.1%} of {names[actual]})")
     return "\n".join(lines) + "\n"
 
 
-def _before(metrics: dict[str, Any]) -> str:
+def _before_calibration(metrics: dict[str, Any]) -> str:
     before = metrics["calibration"]
-    return f", {before['ece']:.2%} before temperature {before['temperature']:.3f}" if before else ""
+    return f"  ({before['ece']:.2%} before calibration, temperature {before['temperature']:.3f})" if before else ""

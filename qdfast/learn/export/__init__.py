@@ -1,1 +1,1 @@
-"""From a run to a SavedModel."""
+"""Exports a run as a SavedModel for TensorFlow Serving."""

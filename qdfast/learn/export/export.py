@@ -1,7 +1,8 @@
-"""A trained network as a SavedModel that holds everything its answers depend on, for TensorFlow Serving.
+"""Exports a trained network as a SavedModel for TensorFlow Serving.
 
-Its inputs are raw integer deltas and lengths, or bitmaps: cutting, standardization and class names are inside, so no
-client can get them wrong. Wrong shapes and lengths are refused in the graph (see ``graph``).
+The inputs are raw integer deltas and lengths, or bitmaps. Truncation, standardization and class names are part of the
+graph, so clients cannot preprocess differently from training. The graph also checks shapes and lengths; see
+``serving_graph``.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 OUTPUTS = {
     "serving_default": "probabilities float32 (B, C), ordered as classes",
-    "top_k": "labels string, scores float32 (B, k), likeliest first",
+    "top_k": "labels string, scores float32 (B, k), most probable first",
 }
-"""The signatures and what they answer."""
+"""The signatures and what they return."""
 
-LARGEST = 2**63 - 1  # version that a server takes
+MAX_VERSION = 2**63 - 1  # of TensorFlow Serving
 
 
 def export(
@@ -44,35 +45,34 @@ def export(
     version: int | None = None,
     log: Callable[[str], None] = print,
 ) -> Path:
-    """Publish the best network of a run as ``model_dir/<version>``; a server that watches ``model_dir`` takes it up.
+    """Export the best network of a run as ``model_dir/<version>``, which a server that watches ``model_dir`` loads.
 
-    The directory is complete when it gets its name. Whatever backend and precision the network was trained with, it is
-    exported as float32 and through TensorFlow, without cuDNN, and so runs with and without a GPU.
+    The version's directory appears under its name when it is complete. Whatever backend and precision the network was
+    trained with, it is exported in float32, through TensorFlow and without cuDNN, so it runs with and without a GPU.
 
     Args:
-        model_dir: created if missing; its name is what the model is usually served as.
-        top_k: answers per drawing of the signature ``top_k``; never more than there are classes.
-        version: a positive number; default: one more than the largest there.
-        log: called with a line about what was left out, if anything.
+        model_dir: created if missing; a server names the model after it by default.
+        top_k: number of labels that the signature ``top_k`` returns, at most the number of classes.
+        version: positive; default: the largest existing version plus one.
+        log: called with a line if warm-up requests cannot be written.
 
     Returns:
         The directory of the new version.
 
     Raises:
-        DataError: the run has no finished epoch, or is not of a network; ``model_dir`` is of another kind (see
-            ``kinds``), the version exists, another process is exporting there, or this process runs Keras on another
-            backend.
-        OSError: it cannot be written.
+        DataError: the run has no finished epoch or is a scikit-learn baseline; ``model_dir`` holds something else; the
+            version exists; another process is exporting there; or this process runs Keras on another backend.
+        OSError: writing failed.
     """
     if top_k < 1:
         raise DataError(f"top_k is {top_k}: it must be at least 1")
-    if version is not None and not 1 <= version <= LARGEST:
-        raise DataError(f"version is {version}: it must be 1 to {LARGEST}")
+    if version is not None and not 1 <= version <= MAX_VERSION:
+        raise DataError(f"version is {version}: it must be 1 to {MAX_VERSION}")
     run = run if isinstance(run, Run) else load_run(run)
     if run.baseline:
         raise DataError(
             f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
-            "served; networks can, among them bitmap_cnn, which takes bitmaps too"
+            "served; train a network, for bitmaps bitmap_cnn"
         )
     model_dir = output(model_dir, MODEL)
     _use_tensorflow()
@@ -81,11 +81,11 @@ def export(
             if re.fullmatch(re.escape(TEMPORARY) + r"\d+-\d+", stale.name) and stale.is_dir():
                 shutil.rmtree(stale)
         names = [d.name for d in model_dir.iterdir() if d.is_dir() and d.name.isascii() and d.name.isdigit()]
-        there = [int(name) for name in names if int(name) < LARGEST]
-        version = max(there, default=0) + 1 if version is None else version
-        if version in there:
+        versions = [int(name) for name in names if int(name) < MAX_VERSION]
+        version = max(versions, default=0) + 1 if version is None else version
+        if version in versions:
             raise DataError(f"{model_dir / str(version)}: this version exists")
-        # Not a number: a server that watches the directory passes it over.
+        # The name is not a number, so a server that watches the directory ignores it.
         temporary = model_dir / f"{TEMPORARY}{os.getpid()}-{version}"
         try:
             _write(run, temporary, top_k, log)
@@ -102,7 +102,7 @@ def _use_tensorflow() -> None:
 
     if keras.backend.backend() != "tensorflow":
         raise DataError(
-            f"this process runs Keras on {keras.backend.backend()}: export in one with KERAS_BACKEND=tensorflow"
+            f"this process runs Keras on {keras.backend.backend()}: export in a process with KERAS_BACKEND=tensorflow"
         )
 
 
@@ -110,43 +110,39 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
     import keras
     import tensorflow as tf
 
-    served = _served_input(run)
+    from .serving_graph import BitmapInput, DeltaInput
+
+    feed = run.feed
+    served = DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
     module = _module(run, served, top_k)
     try:
         tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in OUTPUTS})
-    except tf.errors.OpError as e:  # a full disk comes as ResourceExhaustedError
+    except tf.errors.OpError as e:  # of a full disk: ResourceExhaustedError
         reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
     extra = path / "assets.extra"
     extra.mkdir()
-    about = {
+    metadata = {
         "run": run.name,
         "model": run.arguments["model"],
         "classes": run.classes,
         "signatures": {name: f"{served.signature} -> {outputs}" for name, outputs in OUTPUTS.items()},
-        **served.about(),
+        **served.metadata(),
         "temperature": run.temperature,
         "top_k": min(top_k, len(run.classes)),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    (extra / "qdfast.json").write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    (extra / "qdfast.json").write_bytes(orjson.dumps(metadata, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     try:
         _write_warmup(extra / "tf_serving_warmup_requests", served)
     except ImportError as e:
         log(f"no warm-up requests in the SavedModel: tensorflow-serving-api cannot be imported ({first_line(e)})")
 
 
-def _served_input(run: Run) -> ServedInput:
-    from .serving_graph import BitmapInput, DeltaInput
-
-    feed = run.feed
-    return DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
-
-
 def _module(run: Run, served: ServedInput, top_k: int) -> Any:
-    """The network between what is served and named classes, as a ``tf.Module`` with a function for each signature."""
+    """A ``tf.Module`` with a function for each signature: input checks and preprocessing, network, class names."""
     import tensorflow as tf
 
     net = run.load_model(export=True)
@@ -155,8 +151,8 @@ def _module(run: Run, served: ServedInput, top_k: int) -> Any:
     class Classifier(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            # The weights, not the network: as an attribute, it would have every weight saved under two names, and
-            # TensorFlow's C++ loader would restore the one the functions do not use.
+            # An attribute that holds the network itself would save every weight under two names, and TensorFlow's C++
+            # loader would restore the one that the functions do not use.
             self.weights = [w.value for w in net.weights]
             self.served = served
 
@@ -173,13 +169,13 @@ def _module(run: Run, served: ServedInput, top_k: int) -> Any:
 
 
 def _write_warmup(path: Path, served: ServedInput) -> None:
-    """Requests that TensorFlow Serving sends itself before it takes up a version, so that no client's is the first."""
+    """Write the requests that TensorFlow Serving runs before it serves a version, so that no client waits."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature in OUTPUTS:
-            for inputs in served.examples():
+            for inputs in served.warmup_inputs():
                 request = predict_pb2.PredictRequest()
                 request.model_spec.signature_name = signature
                 for name, array in inputs.items():

@@ -1,1 +1,1 @@
-"""The networks and the baselines."""
+"""Neural networks (Keras), baselines (scikit-learn) and calibration. Nothing here imports the packages beside it."""

@@ -1,4 +1,4 @@
-"""``qdfast models``: all that ``train`` knows by name."""
+"""The table that ``qdfast models`` prints."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ from .baselines import BASELINES
 from .networks import MODELS, build
 
 _NOTES = """
-Models that take bitmaps take strokes too, which are drawn for them. The recipe is how a network is trained unless
-`train --recipe` says otherwise; those without are scikit-learn's, and cannot be exported or served."""
+Models that take bitmaps also accept strokes and render them. `train --recipe` overrides a network's recipe.
+Models without a recipe are scikit-learn's; they cannot be exported or served."""
 
 
 def catalogue(classes: int) -> str:
-    """A table of the networks and scikit-learn's classifiers, with as many parameters as ``classes`` classes need."""
+    """The networks and baselines as a table, with the number of parameters for ``classes`` classes."""
     rows = [("model", "takes", "parameters", "recipe", "what it is, and what for")]
-    for name, known in MODELS.items():
-        size = build(name, classes=classes).count_params()
-        rows += [(name, known.takes, f"{size:,}", known.recipe, known.summary), ("", "", "", "", known.purpose)]
+    for name, network in MODELS.items():
+        size = f"{build(name, classes=classes).count_params():,}"
+        rows += [(name, network.takes, size, network.recipe, network.summary), ("", "", "", "", network.purpose)]
     for name, baseline in BASELINES.items():
-        learned = baseline.parameters(classes)
-        size = "" if learned is None else f"{learned:,}"
+        parameters = baseline.parameters(classes)
+        size = "" if parameters is None else f"{parameters:,}"
         rows += [(name, "bitmaps", size, "", baseline.summary), ("", "", "", "", baseline.purpose)]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    aligned = ["<", "<", ">", "<"]
-    lines = [
-        "  ".join([*(f"{cell:{a}{w}}" for cell, a, w in zip(row[:4], aligned, widths, strict=True)), row[4]])
-        for row in rows
-    ]
-    return "\n".join([*map(str.rstrip, lines), _NOTES, f"Parameters are those for {classes:,} classes (--classes)."])
+    a, b, c, d = (max(len(row[i]) for row in rows) for i in range(4))
+    lines = [f"{r[0]:<{a}}  {r[1]:<{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}" for r in rows]
+    return "\n".join([*lines, _NOTES, f"Parameters are those for {classes:,} classes (--classes)."])

@@ -1,4 +1,7 @@
-"""The layers that Keras has not; made of ``keras.ops`` alone, they run on every backend."""
+"""Layers that Keras does not have. They use ``keras.ops`` only, so they run on every backend.
+
+Shapes: B drawings, T steps (points of a drawing, padded), F features.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,27 @@ import numpy as np
 from keras import layers, ops
 
 from ..device import on_jax_gpu
-from ..evaluation.calibration import SMALLEST
+from .calibration import MIN_PROBABILITY
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class StepMask(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, ...) and lengths (B,) to bool (B, T): true where the drawing is."""
+class SequenceMask(layers.Layer):  # type: ignore[misc]
+    """Lengths (B,) of steps (B, T, F) to a mask, bool (B, T): true before the end of the drawing."""
 
     def call(self, steps: Any, lengths: Any) -> Any:
         return ops.arange(ops.shape(steps)[1], dtype=lengths.dtype)[None, :] < lengths[:, None]
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class ZeroPadding(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F), those outside the mask (B, T) set to 0: so a convolution sees the same border in any padding."""
+class MaskSteps(layers.Layer):  # type: ignore[misc]
+    """Sets steps (B, T, F) outside the mask (B, T) to 0, so that a convolution sees the same border in any padding."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.supports_masking = True
 
     def compute_mask(self, *_: Any) -> None:
-        """Ends the mask that batch normalization has left on the steps: an LSTM would take it up, and cuDNN not."""
+        """Drop the Keras mask that batch normalization leaves: an LSTM with a mask cannot use cuDNN on JAX."""
 
     def call(self, steps: Any, mask: Any) -> Any:
         return ops.where(mask[..., None], steps, ops.zeros_like(steps))  # not a product: 0 * nan is nan
@@ -37,7 +40,7 @@ class ZeroPadding(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class LastStep(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F) and lengths (B,) to the last step of each drawing (B, F)."""
+    """The last step (B, F) of each drawing, from steps (B, T, F) and lengths (B,)."""
 
     def call(self, steps: Any, lengths: Any) -> Any:
         last = ops.clip(lengths, 1, ops.shape(steps)[1]) - 1
@@ -45,33 +48,33 @@ class LastStep(layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class Reversed(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F) and lengths (B,) to the same with each drawing's last step first; what is past its end stays."""
+class ReverseSequence(layers.Layer):  # type: ignore[misc]
+    """Reverses steps (B, T, F) within the lengths (B,); padding stays where it is."""
 
     def call(self, steps: Any, lengths: Any) -> Any:
         batch, count = ops.shape(steps)[0], ops.shape(steps)[1]
         step = ops.arange(count, dtype=lengths.dtype)[None, :]
         source = ops.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
-        # Rows of one matrix: take_along_axis picks every number for itself, which takes ten times as long.
+        # Gathers rows of a matrix: take_along_axis gathers single numbers, which takes ten times as long.
         rows = source + (ops.arange(batch, dtype=lengths.dtype) * count)[:, None]
         return ops.take(ops.reshape(steps, [-1, steps.shape[-1]]), rows, axis=0)
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class EveryOther(layers.Layer):  # type: ignore[misc]
-    """A mask (B, T) to that of a convolution of stride 2, (B, ceil(T / 2))."""
+class DownsampleMask(layers.Layer):  # type: ignore[misc]
+    """The mask (B, ceil(T / 2)) of the output of a convolution with stride 2, from that of its input (B, T)."""
 
     def call(self, mask: Any) -> Any:
         return mask[:, ::2]
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class Conv1D(layers.Conv1D):  # type: ignore[misc]
-    """Keras' own, with a bias, padded to "same" or not at all, as one matrix product where that is faster.
+class DilatedConv1D(layers.Conv1D):  # type: ignore[misc]
+    """``keras.layers.Conv1D`` (with bias, padding "same" or "valid"), computed as one matrix product where faster.
 
-    The product is of the steps, each beside those that the kernel sees with it. On a CPU, TensorFlow deals the steps of
-    a dilated convolution out over a larger batch, and back: for prediction the product takes half the time, but its
-    gradients twice the time. JAX on a GPU compiles the product faster (37 instead of 40 s) and runs it as fast.
+    On a CPU, TensorFlow rearranges the steps of a dilated convolution into a larger batch and back. In inference the
+    matrix product takes half the time, but its gradients take twice the time, so training uses Keras' convolution.
+    JAX on a GPU compiles the product faster (37 instead of 40 s) and runs it as fast, so it always uses the product.
     """
 
     def call(self, steps: Any, training: bool = False) -> Any:
@@ -82,33 +85,33 @@ class Conv1D(layers.Conv1D):  # type: ignore[misc]
         if self.padding == "same":
             steps = ops.pad(steps, [[0, 0], [span // 2, span - span // 2], [0, 0]])
         last = (ops.shape(steps)[1] - span - 1) // stride * stride + 1
-        seen = ops.concatenate([steps[:, i * dilation :][:, :last:stride] for i in range(size)], axis=-1)
-        return self.activation(ops.matmul(seen, ops.reshape(self.kernel, [-1, self.filters])) + self.bias)
+        windows = ops.concatenate([steps[:, i * dilation :][:, :last:stride] for i in range(size)], axis=-1)
+        return self.activation(ops.matmul(windows, ops.reshape(self.kernel, [-1, self.filters])) + self.bias)
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class StepFeatures(layers.Layer):  # type: ignore[misc]
-    """Raw steps (B, T, 3) with 0 outside of the drawings to features (B, T, 8), of about unit size.
+    """Raw steps (B, T, 3), 0 in the padding, to features (B, T, 8) of about unit scale.
 
-    The step, the pen, the point's position, whether a stroke begins there, how many steps came before, its length.
+    The features: dx, dy, pen, x, y, whether a stroke starts here, the step's number, and its length.
     """
 
     def call(self, steps: Any) -> Any:
         moves, pen = steps[..., :2] / 40, steps[..., 2:]
         position = ops.cumsum(steps[..., :2], axis=1) / 127.5 - 1
-        begins = ops.pad(pen[:, :-1], [[0, 0], [1, 0], [0, 0]])
+        starts = ops.pad(pen[:, :-1], [[0, 0], [1, 0], [0, 0]])
         number = ops.ones_like(pen) * (ops.arange(ops.shape(steps)[1], dtype="float32") / 50)[None, :, None]
         length = ops.sqrt(ops.sum(moves * moves, axis=-1, keepdims=True) + 1e-6)
-        return ops.concatenate([moves, pen, position, begins, number, length], axis=-1)
+        return ops.concatenate([moves, pen, position, starts, number, length], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class Sketch(layers.Layer):  # type: ignore[misc]
-    """Raw steps (B, T, 3) with 0 outside of the drawings, and lengths (B,), drawn: (B, 28, 28, 4) below 1.
+class RasterizeStrokes(layers.Layer):  # type: ignore[misc]
+    """Raw steps (B, T, 3), 0 in the padding, and lengths (B,) to an image (B, 28, 28, 4) with values below 1.
 
-    Every line is put down as five dots that spread over two pixels each way, weighted by its length. The channels are
-    ink, ink by the line's direction (cosine and sine of twice its angle), and ink by when it was drawn. Two matrices of
-    the dots' rows and columns make it one product; nothing is learned, and no gradient flows back.
+    Each line segment becomes five dots, splatted bilinearly and weighted by the segment's length. The channels are ink;
+    ink times the cosine and the sine of twice the segment's angle; and ink times its position in the drawing order
+    (0 to 1). The image is a product of two matrices, the dots' rows and columns. No weights, no gradient.
     """
 
     side, dots = 28, 5
@@ -117,34 +120,34 @@ class Sketch(layers.Layer):  # type: ignore[misc]
         batch, count = ops.shape(steps)[0], ops.shape(steps)[1]
         scale = (self.side - 3) / 255
         line = steps[..., :2] * scale
-        begin = ops.cumsum(steps[..., :2], axis=1) * scale - line + 1
+        start = ops.cumsum(steps[..., :2], axis=1) * scale - line + 1
         drawn = ops.cast(ops.arange(count, dtype=lengths.dtype)[None, :] < lengths[:, None], "float32")
         drawn = drawn[..., None] * (1 - ops.pad(steps[:, :-1, 2:], [[0, 0], [1, 0], [0, 0]], constant_values=1))
         length = ops.sqrt(ops.sum(line * line, axis=-1, keepdims=True) + 1e-4)
         along = ops.convert_to_tensor(((np.arange(self.dots) + 0.5) / self.dots).astype(np.float32)[:, None])
-        dots = begin[:, :, None] + line[:, :, None] * along
-        near = ops.relu(1 - ops.abs(dots[..., None] - ops.arange(self.side, dtype="float32")))
+        dots = start[:, :, None] + line[:, :, None] * along
+        weights = ops.relu(1 - ops.abs(dots[..., None] - ops.arange(self.side, dtype="float32")))
         cosine, sine = line[..., :1] / length, line[..., 1:] / length
-        when = ops.arange(count, dtype="float32")[None, :] / ops.cast(lengths, "float32")[:, None]
-        ink = [ops.ones_like(cosine), cosine * cosine - sine * sine, 2 * cosine * sine, when[..., None]]
+        order = ops.arange(count, dtype="float32")[None, :] / ops.cast(lengths, "float32")[:, None]
+        ink = [ops.ones_like(cosine), cosine * cosine - sine * sine, 2 * cosine * sine, order[..., None]]
         ink = drawn * length / self.dots * ops.concatenate(ink, axis=-1)
-        columns = near[:, :, :, 0, :, None] * ink[:, :, None, None, :]
+        columns = weights[:, :, :, 0, :, None] * ink[:, :, None, None, :]
         columns = ops.reshape(columns, [batch, count * self.dots, self.side * 4])
-        rows = ops.reshape(near[:, :, :, 1], [batch, count * self.dots, self.side])
-        picture = ops.matmul(ops.transpose(rows, [0, 2, 1]), columns)
-        return ops.stop_gradient(ops.tanh(ops.reshape(picture, [batch, self.side, self.side, 4])))
+        rows = ops.reshape(weights[:, :, :, 1], [batch, count * self.dots, self.side])
+        image = ops.matmul(ops.transpose(rows, [0, 2, 1]), columns)
+        return ops.stop_gradient(ops.tanh(ops.reshape(image, [batch, self.side, self.side, 4])))
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
-class Tempered(layers.Layer):  # type: ignore[misc]
-    """Probabilities (B, C) as of logits divided by a temperature; see ``calibration``."""
+class TemperatureScaling(layers.Layer):  # type: ignore[misc]
+    """Calibrates probabilities (B, C) by dividing their logits by a temperature; see ``calibration``."""
 
     def __init__(self, temperature: float, **options: Any) -> None:
         super().__init__(**options)
         self.temperature = temperature
 
     def call(self, probabilities: Any) -> Any:
-        return ops.softmax(ops.log(ops.maximum(probabilities, SMALLEST)) / self.temperature, axis=-1)
+        return ops.softmax(ops.log(ops.maximum(probabilities, MIN_PROBABILITY)) / self.temperature, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
@@ -152,25 +155,25 @@ class Tempered(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class AttentionPooling(layers.Layer):  # type: ignore[misc]
-    """Steps (B, T, F) inside of a mask (B, T) to (B, (heads + 1) F): means by learned weights, and the maximum."""
+    """Pools steps (B, T, F) within a mask (B, T) to (B, (heads + 1) F): one weighted mean per head, and the maximum."""
 
     def __init__(self, heads: int, **options: Any) -> None:
         super().__init__(**options)
         self.heads = heads
-        self.weights_of = layers.Dense(heads, dtype=self.dtype_policy, name="weights")
+        self.scores = layers.Dense(heads, dtype=self.dtype_policy, name="scores")
 
     def build(self, steps_shape: Any, mask_shape: Any = None) -> None:
         del mask_shape
         self.features = steps_shape[-1]
-        self.weights_of.build((None, None, self.features))
+        self.scores.build((None, None, self.features))
         self.built = True
 
     def call(self, steps: Any, mask: Any) -> Any:
-        outside = ops.where(mask, 0.0, -1e4)[..., None]
-        weights = ops.softmax(self.weights_of(steps) + outside, axis=1)
+        padding = ops.where(mask, 0.0, -1e4)[..., None]
+        weights = ops.softmax(self.scores(steps) + padding, axis=1)
         means = ops.matmul(ops.transpose(weights, [0, 2, 1]), steps)
         means = ops.reshape(means, [-1, self.heads * self.features])
-        return ops.concatenate([means, ops.max(steps + outside, axis=1)], axis=-1)
+        return ops.concatenate([means, ops.max(steps + padding, axis=1)], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads}

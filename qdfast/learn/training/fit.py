@@ -16,9 +16,9 @@ from ...dataset.shards import Prepared, Rows, open_prepared
 from ...errors import DataError
 from ...storage.files import only_writer
 from ...storage.progress import Progress, duration
-from ..evaluation.evaluate import predict_rows
-from ..evaluation.metrics import score
+from ..metrics import score
 from ..models.baselines import BASELINES, Baseline
+from ..predict import predict_rows
 from .batches import check_rows, without_drawings
 from .config import TrainConfig
 from .runs import (
@@ -70,7 +70,7 @@ def fit(
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     training, validation, classes = prepared.rows("train"), prepared.rows("validation"), len(prepared.classes)
     check_rows("bitmaps", prepared, training, validation, model)
-    if reason := kind.obstacle(len(training), classes):
+    if reason := kind.fit_problem(len(training), classes):
         raise DataError(f"{prepared.path}: {model}: {reason}")
     about = run_info(
         {"model": model, **kind.options, "seed": seed},

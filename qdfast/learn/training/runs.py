@@ -163,7 +163,7 @@ class Run:
             raise DataError(f"{self.path}: no epoch of this run is finished")
         if self.baseline:
             return self._load_baseline()
-        from ..models.networks import build, tempered
+        from ..models.networks import build, with_temperature
 
         path = checkpoint_path(self.path, len(history))
         if best_epoch(history) < len(history) or not path.exists():
@@ -182,7 +182,7 @@ class Run:
             net.load_weights(path)
         except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
             raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
-        return tempered(net, self.temperature) if calibrated else net
+        return with_temperature(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
         options = self.arguments

@@ -17,9 +17,9 @@ from ...dataset.shards import Rows
 from ...errors import DataError, Error
 from ...storage.progress import Progress
 from ..device import on_gpu
-from ..evaluation.calibration import fit_temperature
-from ..evaluation.evaluate import predicted
-from ..evaluation.metrics import score
+from ..metrics import score
+from ..models.calibration import fit_temperature
+from ..predict import predict_with
 from .averaging import WeightAverage
 from .batches import Feed, Group, filled, training_order
 from .inputs import batch_source, prefetch, resident_size
@@ -177,7 +177,7 @@ class Trainer:
             return self.steps.predict(group)[:size]
 
         with self._progress(title, len(self.validation)) as progress:
-            return predicted(
+            return predict_with(
                 predict,
                 self.validation,
                 self.feed,

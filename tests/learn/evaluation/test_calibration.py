@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_network import add_tiny
 
-from qdfast.learn.evaluation.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
-from qdfast.learn.evaluation.evaluate import ask, predict_rows
-from qdfast.learn.evaluation.metrics import cross_entropy, reliability
+from qdfast.learn.evaluation.evaluate import predict
+from qdfast.learn.metrics import cross_entropy, reliability
+from qdfast.learn.models.calibration import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    fit_temperature,
+    scale_by_temperature,
+)
+from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import best_epoch, load_run
 
 pytest.importorskip("scipy")
@@ -37,25 +43,26 @@ def test_it_is_the_best_of_all(temperature: float):
     p, labels = drawn(temperature)
     got = fit_temperature(p, labels)
     assert got == pytest.approx(temperature, rel=0.08)  # as well as so many drawings tell it
-    grid = np.geomspace(LOWEST, HIGHEST, 2000)
-    losses = [cross_entropy(calibrated(p, t), labels) + (np.log(t) / 0.5) ** 2 / 2 / len(p) for t in grid]
+    grid = np.geomspace(MIN_TEMPERATURE, MAX_TEMPERATURE, 2000)
+    losses = [cross_entropy(scale_by_temperature(p, t), labels) + (np.log(t) / 0.5) ** 2 / 2 / len(p) for t in grid]
     assert got == pytest.approx(grid[np.argmin(losses)], rel=4e-3)
 
 
 def test_it_makes_certainty_true():
     p, labels = drawn(2.0, n=20_000)
-    before, after = reliability(p, labels)["ece"], reliability(calibrated(p, fit_temperature(p, labels)), labels)["ece"]
+    before = reliability(p, labels)["ece"]
+    after = reliability(scale_by_temperature(p, fit_temperature(p, labels)), labels)["ece"]
     assert before > 0.1
     assert after < 0.015
 
 
 def test_what_is_all_right_or_all_wrong_stays_within_bounds():
     p = softmax(np.random.default_rng(0).normal(size=(5000, 4)))
-    assert fit_temperature(p, p.argmax(axis=1)) == LOWEST
-    assert fit_temperature(p, p.argmin(axis=1)) == HIGHEST
+    assert fit_temperature(p, p.argmax(axis=1)) == MIN_TEMPERATURE
+    assert fit_temperature(p, p.argmin(axis=1)) == MAX_TEMPERATURE
     assert fit_temperature(np.ones((3, 1), np.float32), np.zeros(3, int)) == pytest.approx(1, rel=1e-2)
     certain = np.eye(4, dtype=np.float32)  # with probabilities of 0, and one of them wrong
-    assert LOWEST < fit_temperature(certain[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 1])) <= HIGHEST
+    assert MIN_TEMPERATURE < fit_temperature(certain[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 1])) <= MAX_TEMPERATURE
 
 
 def test_a_few_drawings_say_little():
@@ -64,17 +71,17 @@ def test_a_few_drawings_say_little():
     assert fitted == sorted(fitted, reverse=True)
     assert fitted[0] > 0.8
     assert fitted[1] > 0.5
-    assert fitted[-1] == LOWEST
+    assert fitted[-1] == MIN_TEMPERATURE
 
 
-@given(temperature=st.floats(LOWEST, HIGHEST), seed=st.integers(0, 99))
+@given(temperature=st.floats(MIN_TEMPERATURE, MAX_TEMPERATURE), seed=st.integers(0, 99))
 def test_calibrated_is_the_softmax_of_divided_logits(temperature: float, seed: int):
     logits = np.random.default_rng(seed).normal(0, 3, (20, 5))
-    got = calibrated(softmax(logits), temperature)
+    got = scale_by_temperature(softmax(logits), temperature)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, softmax(logits / temperature), atol=2e-6)
     np.testing.assert_array_equal(got.argmax(axis=1), logits.argmax(axis=1))
-    np.testing.assert_allclose(calibrated(softmax(logits), 1.0), softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(scale_by_temperature(softmax(logits), 1.0), softmax(logits), atol=1e-6)
 
 
 # ---- in a run ----
@@ -88,17 +95,17 @@ def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):
     raw = predict_rows(tiny_run.load_model(calibrated=False), rows, tiny_run.feed)
     assert tiny_run.temperature == pytest.approx(fit_temperature(raw, rows.labels), rel=1e-4)
     assert cross_entropy(raw, rows.labels) == pytest.approx(best["val_loss"], abs=1e-6)
-    better = cross_entropy(calibrated(raw, tiny_run.temperature), rows.labels)
+    better = cross_entropy(scale_by_temperature(raw, tiny_run.temperature), rows.labels)
     assert better < best["val_loss"]
 
 
 def test_network_and_report_apply_it_alike(tiny_run, prepared):
     add_tiny()
     rows = prepared.rows("validation")
-    answers = ask(tiny_run, rows, rows.labels)
+    predictions = predict(tiny_run, rows, rows.labels)
     got = predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
-    np.testing.assert_allclose(got, answers.probabilities, atol=1e-6)
-    assert np.abs(got - answers.raw).max() > 1e-3
+    np.testing.assert_allclose(got, predictions.probabilities, atol=1e-6)
+    assert np.abs(got - predictions.uncalibrated).max() > 1e-3
     assert [w.path for w in tiny_run.load_model().weights] == [
         w.path for w in tiny_run.load_model(calibrated=False).weights
     ]
@@ -113,6 +120,6 @@ def test_a_run_without_one_is_as_it_was_trained(tiny_run, prepared, tmp_path):
     (tmp_path / "run" / "history.json").write_text(json.dumps(history))
     run, rows = load_run(tmp_path / "run"), prepared.rows("validation")
     assert run.temperature is None
-    answers = ask(run, rows, rows.labels)
-    assert answers.probabilities is answers.raw
-    np.testing.assert_array_equal(predict_rows(run.load_model(), rows, run.feed), answers.raw)
+    predictions = predict(run, rows, rows.labels)
+    assert predictions.probabilities is predictions.uncalibrated
+    np.testing.assert_array_equal(predict_rows(run.load_model(), rows, run.feed), predictions.uncalibrated)

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from qdfast.learn.evaluation.confusion import neighbours, worst_pairs
+from qdfast.learn.evaluation.confusion import cluster_classes, most_frequent
 
 
 def families(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def families(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(5))
 def test_families_stand_together(seed: int):
     counts, family = families(9, 7, seed)
-    order = neighbours(counts)
+    order = cluster_classes(counts)
     assert sorted(order) == list(range(63))
     assert (np.diff(family[order]) != 0).sum() == 8
 
@@ -31,14 +31,14 @@ def test_families_stand_together(seed: int):
 @pytest.mark.parametrize("c", [1, 2, 3])
 def test_few_classes_and_classes_without_drawings(c: int):
     for counts in (np.zeros((c, c), int), np.eye(c, dtype=int)):
-        assert sorted(neighbours(counts)) == list(range(c))
+        assert sorted(cluster_classes(counts)) == list(range(c))
 
 
 def test_the_worst_pairs_are_those_of_a_loop():
     counts, _ = families(3, 4, 0)
     pairs = [(counts[i, j], i, j) for i in range(12) for j in range(12) if i != j and counts[i, j]]
     expected = sorted(pairs, key=lambda pair: -pair[0])
-    assert worst_pairs(counts, 10) == expected[:10]
-    assert worst_pairs(counts, 1000) == expected
-    assert worst_pairs(np.diag([5, 0, 3]), 10) == []
+    assert most_frequent(counts, 10) == expected[:10]
+    assert most_frequent(counts, 1000) == expected
+    assert most_frequent(np.diag([5, 0, 3]), 10) == []
     assert counts.diagonal().min() >= 100  # the matrix is left as it is

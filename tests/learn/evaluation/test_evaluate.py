@@ -9,8 +9,9 @@ import pytest
 
 from qdfast import DeltaStats, Rows, from_strokes
 from qdfast.errors import DataError
-from qdfast.learn.evaluation.evaluate import evaluate, label_as, predict_rows
+from qdfast.learn.evaluation.evaluate import evaluate, map_labels
 from qdfast.learn.evaluation.table import format_table
+from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.batches import DeltaFeed
 
 
@@ -22,12 +23,12 @@ def rows_of(classes: list[str], labels: list[int], lengths: list[int] | None = N
 
 def test_labels_are_matched_by_name():
     rows = rows_of(["sun", "not drawn", "cat"], [0, 2, 2, 0])
-    assert label_as(rows, ["cat", "dog", "sun"]).tolist() == [2, 0, 0, 2]
+    assert map_labels(rows, ["cat", "dog", "sun"]).tolist() == [2, 0, 0, 2]
 
 
 def test_an_unknown_class_is_named_with_what_is_known():
-    with pytest.raises(DataError, match="not learned: moon, sun; it knows cat, dog"):
-        label_as(rows_of(["cat", "sun", "moon"], [0, 1, 2]), ["cat", "dog"])
+    with pytest.raises(DataError, match="not trained on moon, sun; its classes are cat, dog"):
+        map_labels(rows_of(["cat", "sun", "moon"], [0, 1, 2]), ["cat", "dog"])
 
 
 class Echo:
@@ -66,7 +67,7 @@ def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):
 
 
 def test_evaluate_refuses_classes_and_runs_it_does_not_know(tiny_run, tmp_path):
-    with pytest.raises(DataError, match="not learned: sun; it knows circle"):
+    with pytest.raises(DataError, match="not trained on sun; its classes are circle"):
         evaluate(tiny_run, rows_of(["sun"], [0]), tmp_path)
     with pytest.raises(DataError, match="no drawings"):
         evaluate(tiny_run, rows_of(["circle"], []), tmp_path)

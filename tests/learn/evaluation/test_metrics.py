@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qdfast.errors import DataError
-from qdfast.learn.evaluation.metrics import (
-    Roc,
+from qdfast.learn.evaluation.table import format_table
+from qdfast.learn.metrics import (
+    RocCurve,
     accuracy,
     accuracy_by_name,
     accuracy_by_size,
-    interval,
-    macro,
-    one_against_rest,
+    macro_average,
+    one_vs_rest,
     ranks,
     reliability,
-    roc,
+    roc_curve,
     score,
+    wilson_interval,
 )
-from qdfast.learn.evaluation.table import format_table
 
 
 def answers(n: int = 500, c: int = 7, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -44,7 +44,7 @@ def test_score_agrees_with_scikit_learn():
     assert got["top1"] == pytest.approx(metrics.accuracy_score(labels, p.argmax(axis=1)))
     for k in (2, 3):
         assert got[f"top{k}"] == pytest.approx(metrics.top_k_accuracy_score(labels, p, k=k, labels=every))
-        assert got[f"top{k}_95"] == interval(round(got[f"top{k}"] * 500), 500)
+        assert got[f"top{k}_95"] == wilson_interval(round(got[f"top{k}"] * 500), 500)
     assert got["loss"] == pytest.approx(metrics.log_loss(labels, p.astype(float), labels=every), rel=1e-5)
     assert got["confusion"] == metrics.confusion_matrix(labels, p.argmax(axis=1), labels=every).tolist()
     precision, recall, f1, n = metrics.precision_recall_fscore_support(
@@ -103,14 +103,14 @@ def test_the_report_names_the_worst_first():
     confusion = np.array(metrics["confusion"])
     np.fill_diagonal(confusion, 0)
     actual, taken = np.unravel_index(confusion.argmax(), confusion.shape)
-    assert f"{confusion.max():>8}  class {actual} taken for class {taken}" in text
+    assert f"{confusion.max():>8}  class {actual} predicted as class {taken}" in text
 
 
 @given(n=st.integers(1, 10**6), share=st.floats(0, 1))
 def test_the_interval_is_wilsons(n: int, share: float):
     stats = pytest.importorskip("scipy.stats")
     hits = round(share * n)
-    low, high = interval(hits, n)
+    low, high = wilson_interval(hits, n)
     expected = stats.binomtest(hits, n).proportion_ci(0.95, "wilson")
     assert (low, high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
     assert 0 <= low <= hits / n <= high <= 1
@@ -157,7 +157,7 @@ def test_reliability_drawing_by_drawing(seed: int, n: int, c: int):
 def test_the_curve_is_scikit_learns_also_with_ties(scores: np.ndarray, seed: int):
     metrics = pytest.importorskip("sklearn.metrics")
     positive = np.random.default_rng(seed).random(len(scores)) < 0.5
-    got = roc(scores, positive)
+    got = roc_curve(scores, positive)
     if positive.all() or not positive.any():
         assert got is None
         return
@@ -165,31 +165,32 @@ def test_the_curve_is_scikit_learns_also_with_ties(scores: np.ndarray, seed: int
     assert got.auc == pytest.approx(metrics.roc_auc_score(positive, scores))
     false, true, _ = metrics.roc_curve(positive, scores, drop_intermediate=False)
     corners = set(zip(false.round(9), true.round(9), strict=True))
-    assert corners >= set(zip(got.false.round(9), got.true.round(9), strict=True)) >= {(0, 0), (1, 1)}
-    assert len(got.false) <= 2 * positive.sum() + 2
-    between = np.interp(false, got.false, got.true)
-    steps = np.isin(false, got.false)  # where a curve rises straight up, interp may take either end
+    assert corners >= set(zip(got.fpr.round(9), got.tpr.round(9), strict=True)) >= {(0, 0), (1, 1)}
+    assert len(got.fpr) <= 2 * positive.sum() + 2
+    between = np.interp(false, got.fpr, got.tpr)
+    steps = np.isin(false, got.fpr)  # where a curve rises straight up, interp may take either end
     np.testing.assert_allclose(between[~steps], true[~steps], atol=1e-9)
 
 
 def test_one_against_rest_and_their_mean():
     metrics = pytest.importorskip("sklearn.metrics")
     p, labels, _ = answers()
-    curves = one_against_rest(p, labels)
+    curves = one_vs_rest(p, labels)
     assert curves[-1] is None  # no drawing is of the last class
     known = [curve for curve in curves if curve]
     assert [c.auc for c in known] == pytest.approx([metrics.roc_auc_score(labels == i, p[:, i]) for i in range(6)])
-    mean = macro(known)
+    mean = macro_average(known)
     assert mean.auc == pytest.approx(np.mean([c.auc for c in known]))
-    assert np.diff(mean.false) @ (mean.true[1:] + mean.true[:-1]) / 2 == pytest.approx(mean.auc, abs=2e-3)
-    assert (mean.false[0], mean.true[0], mean.false[-1], mean.true[-1]) == (0, 0, 1, 1)
-    assert (np.diff(mean.true) >= 0).all()
+    assert np.diff(mean.fpr) @ (mean.tpr[1:] + mean.tpr[:-1]) / 2 == pytest.approx(mean.auc, abs=2e-3)
+    assert (mean.fpr[0], mean.tpr[0], mean.fpr[-1], mean.tpr[-1]) == (0, 0, 1, 1)
+    assert (np.diff(mean.tpr) >= 0).all()
 
 
 def test_the_mean_of_curves_is_at_equal_false_positives():
-    corner, chance = Roc(np.array([0.0, 0, 1]), np.array([0.0, 1, 1]), 1.0), Roc(np.arange(2.0), np.arange(2.0), 0.5)
-    got = macro([corner, chance])
-    np.testing.assert_allclose(got.true[1:], (1 + got.false[1:]) / 2)
+    corner = RocCurve(np.array([0.0, 0, 1]), np.array([0.0, 1, 1]), 1.0)
+    chance = RocCurve(np.arange(2.0), np.arange(2.0), 0.5)
+    got = macro_average([corner, chance])
+    np.testing.assert_allclose(got.tpr[1:], (1 + got.fpr[1:]) / 2)
     assert got.auc == 0.75
 
 
@@ -223,7 +224,7 @@ def test_groups_of_different_sizes_are_about_equal():
 def test_groups_by_name_are_the_largest():
     names = np.array([b"US"] * 50 + [b""] * 90 + [b"FI"] * 40 + [b"DE"] * 30 + [b"SE"] * 29, "S2")
     right = np.arange(len(names)) % 5 > 0
-    got = accuracy_by_name(names, right, least=30, most=2)
+    got = accuracy_by_name(names, right, min_drawings=30, max_names=2)
     assert [(g["name"], g["n"]) for g in got] == [("US", 50), ("FI", 40)]
     assert [g["top1"] for g in got] == [0.8, 0.8]
     assert [g["name"] for g in accuracy_by_name(names, right)] == ["US", "FI", "DE"]

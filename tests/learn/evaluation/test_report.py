@@ -19,9 +19,9 @@ pytest.importorskip("matplotlib")
 
 import qdfast
 from qdfast import DataError, Rows, cli, from_strokes
-from qdfast.learn.evaluation.calibration import calibrated
+from qdfast.learn.evaluation.predictions import Predictions, summarize, summarize_run
 from qdfast.learn.evaluation.report import NAMES, SUFFIXES, write_report
-from qdfast.learn.evaluation.summary import Answers, judge, summary
+from qdfast.learn.models.calibration import scale_by_temperature
 from qdfast.learn.training.runs import Run, load_run
 
 HOSTILE = ("<script>alert(1)</script>", "a & \"b\" 'c'", "$x^{2$", "{{ 7 * 7 }}", "ねこ 🐈", "</script><b>", "\x00\x1b")
@@ -55,8 +55,10 @@ def drawings(n: int, **columns: Any) -> qdfast.Drawings:
     return qdfast.Drawings(plain.x, plain.y, plain.stroke_offsets, plain.drawing_offsets, **columns)
 
 
-def answered(run: Run, labels: np.ndarray, rows: Rows | None = None, *, wrong: bool = True, seed: int = 0) -> Answers:
-    """Answers that are mostly right; all of them unless ``wrong``."""
+def answered(
+    run: Run, labels: np.ndarray, rows: Rows | None = None, *, wrong: bool = True, seed: int = 0
+) -> Predictions:
+    """Predictions that are mostly right; all of them unless ``wrong``."""
     n, c = len(labels), len(run.classes)
     if rows is None:
         country = np.array([b"US", b"FI"])[np.arange(n) % 2]
@@ -71,14 +73,16 @@ def answered(run: Run, labels: np.ndarray, rows: Rows | None = None, *, wrong: b
         return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
 
     raw = predict(rows)
-    probabilities = raw if run.temperature is None else calibrated(raw, run.temperature)
-    return Answers(run, rows, labels, raw, probabilities, 1.5, predict)
+    probabilities = raw if run.temperature is None else scale_by_temperature(raw, run.temperature)
+    return Predictions(run, rows, labels, raw, probabilities, 1.5, predict)
 
 
-def written(answers: Answers, out: Path, source: str = "some drawings", *others: Answers) -> tuple[dict[str, Any], str]:
+def written(
+    predictions: Predictions, out: Path, source: str = "some drawings", *others: Predictions
+) -> tuple[dict[str, Any], str]:
     """The figures and the page, from the files."""
-    metrics = {**judge(answers, source), "runs": [summary(a) for a in (answers, *others)]}
-    write_report(metrics, answers, out)
+    metrics = {**summarize(predictions, source), "runs": [summarize_run(p) for p in (predictions, *others)]}
+    write_report(metrics, predictions, out)
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     return metrics, (out / "report.html").read_text()
 
@@ -108,9 +112,9 @@ ANIMALS = ("cat", "dog", "owl")
 
 
 def test_every_file_is_there_and_every_figure_on_the_page(tmp_path: Path):
-    answers = answered(run_of(tmp_path / "first", ANIMALS, temperature=0.8), LABELS)
+    predictions = answered(run_of(tmp_path / "first", ANIMALS, temperature=0.8), LABELS)
     other = answered(run_of(tmp_path / "second", ANIMALS, baseline=True), LABELS, seed=1)
-    metrics, page = written(answers, tmp_path / "out", "some drawings", other)
+    metrics, page = written(predictions, tmp_path / "out", "some drawings", other)
     assert {p.name for p in (tmp_path / "out" / "charts").iterdir()} == {n + s for n in NAMES for s in SUFFIXES}
     for svg in (tmp_path / "out" / "charts").glob("*.svg"):
         ET.parse(svg)
@@ -139,9 +143,9 @@ def test_every_file_is_there_and_every_figure_on_the_page(tmp_path: Path):
 
 
 def test_probabilities_are_the_calibrated_ones(tmp_path: Path):
-    answers = answered(run_of(tmp_path / "run", ANIMALS, temperature=3.0), LABELS)
+    predictions = answered(run_of(tmp_path / "run", ANIMALS, temperature=3.0), LABELS)
     uncalibrated = answered(run_of(tmp_path / "plain", ANIMALS), LABELS)
-    got, plain = judge(answers, ""), judge(uncalibrated, "")
+    got, plain = summarize(predictions, ""), summarize(uncalibrated, "")
     assert got["top1"] == plain["top1"]
     assert got["certainty"] < plain["certainty"] - 0.1
     assert got["calibration"]["temperature"] == 3.0
@@ -198,7 +202,7 @@ def test_charts_take_the_colours_of_the_page(hostile: str):
 # ---- what there may not be ----
 
 
-CASES: dict[str, Callable[[Path], Answers]] = {
+CASES: dict[str, Callable[[Path], Predictions]] = {
     "one class": lambda p: answered(run_of(p, ("cat",)), np.zeros(5, np.int32)),
     "two classes": lambda p: answered(run_of(p, ("cat", "dog")), (np.arange(50) % 2).astype(np.int32)),
     "two classes, drawings of one": lambda p: answered(run_of(p, ("cat", "dog")), np.zeros(9, np.int32)),
@@ -214,16 +218,16 @@ CASES: dict[str, Callable[[Path], Answers]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_not_there_is_left_out(case: str, tmp_path: Path):
-    answers = CASES[case](tmp_path / "run")
-    metrics, page = written(answers, tmp_path / "out")
+    predictions = CASES[case](tmp_path / "run")
+    metrics, page = written(predictions, tmp_path / "out")
     names = {p.stem for p in (tmp_path / "out" / "charts").glob("*.png")}
     one_sided = ("one class", "two classes, drawings of one", "one drawing")
     assert ("roc" in names) == (metrics["auc"] is not None) == (case not in one_sided)
     assert ("mistakes" in names) == (metrics["top1"] < 1)
     assert ("learning" in names) == (case != "a baseline")
     assert "comparison" not in names
-    assert ("Nothing was taken for anything else" in page) == (metrics["top1"] == 1)
-    assert Page(page).tags.count("tr") >= len(answers.run.classes)
+    assert ("There are no misclassified drawings" in page) == (metrics["top1"] == 1)
+    assert Page(page).tags.count("tr") >= len(predictions.run.classes)
     assert not re.search(r"\b(?:nan|None|undefined)\b", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
 
 
@@ -234,7 +238,7 @@ def test_without_key_id_and_country(tmp_path: Path):
     assert "key_id" not in page
     assert metrics["by_country"] == []
     assert not (tmp_path / "out" / "charts" / "country.svg").exists()
-    assert "Of no country" in page
+    assert "No country has" in page
 
 
 def test_bitmaps_are_shown_as_such(tmp_path: Path):
@@ -243,7 +247,7 @@ def test_bitmaps_are_shown_as_such(tmp_path: Path):
     metrics, page = written(answered(run_of(tmp_path / "run", ANIMALS), LABELS, rows), tmp_path / "out")
     assert metrics["by_seen"] is metrics["by_strokes"] is metrics["by_points"] is metrics["by_country"] is None
     assert page.count("data:image/png;base64,") == len(metrics["mistakes"]) + 12
-    assert "These are bitmaps" in page
+    assert "The drawings are bitmaps" in page
 
 
 def test_a_report_replaces_an_earlier_one(tmp_path: Path):
@@ -296,7 +300,7 @@ def test_runs_must_know_the_classes(tmp_path: Path):
     run_of(tmp_path / "a", ANIMALS, baseline=True)
     run_of(tmp_path / "b", ("cat", "dog", "sun"), baseline=True)
     rows = Rows.from_drawings([(drawings(120), LABELS)], ANIMALS)
-    with pytest.raises(DataError, match="not learned: owl"):
+    with pytest.raises(DataError, match="not trained on owl"):
         evaluate([tmp_path / "a", tmp_path / "b"], rows, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -327,7 +331,7 @@ def test_its_script_runs(tmp_path: Path):
     counts = np.array(metrics["confusion"])
     np.fill_diagonal(counts, 0)
     actual, taken = np.unravel_index(counts.argmax(), counts.shape)
-    assert f"{ANIMALS[actual]} taken for {ANIMALS[taken]}: {counts.max()} of 40" in dom
+    assert f"{ANIMALS[actual]} predicted as {ANIMALS[taken]}: {counts.max()} of 40" in dom
     assert re.search(r"<canvas[^>]* height=\"[1-9]\d+\"", dom)
     table = re.search(r'<table class="sortable">(.*?)</table>', dom, re.DOTALL)[1]
     assert re.findall(r"<tr><td>(\w+)", table) == sorted(ANIMALS)

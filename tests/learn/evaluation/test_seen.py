@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdfast import Rows, from_strokes, simplify
-from qdfast.learn.evaluation.partial_drawings import SAMPLE, accuracy_by_seen, beginning
+from qdfast.learn.evaluation.partial_drawings import SAMPLE, accuracy_by_completion, first_tenths
 
 strokes = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=8)
 drawing = st.lists(strokes, min_size=1, max_size=4).filter(lambda d: sum(map(len, d)) >= 2)
@@ -31,12 +31,12 @@ def test_a_beginning_is_what_a_canvas_has_by_then(drawings, tenths):
                 begun.append(stroke[:left])
                 left -= len(stroke)
         expected.append(columns(begun))
-    assert beginning(whole, tenths).equals(simplify(expected))
+    assert first_tenths(whole, tenths).equals(simplify(expected))
 
 
 def test_beginnings_are_as_large_as_whole_drawings():
     line = from_strokes([[[list(range(0, 250, 10)), list(range(0, 250, 10))]]])
-    assert beginning(line, 2).x.max() == 255
+    assert first_tenths(line, 2).x.max() == 255
 
 
 def test_accuracy_grows_with_what_is_seen():
@@ -51,7 +51,7 @@ def test_accuracy_grows_with_what_is_seen():
     def predict(asked: Rows) -> np.ndarray:
         return np.eye(4, dtype=np.float32)[asked.stroke_counts - 1]
 
-    got = accuracy_by_seen(predict, rows, labels, right)
+    got = accuracy_by_completion(predict, rows, labels, right)
     assert [g["share"] for g in got] == [i / 10 for i in range(1, 11)]
     assert {g["n"] for g in got} == {20}
     by_hand = [np.mean([math.ceil(max(2, 2 * n * t / 10) / 2 - 1e-9) == n for n in (1, 2, 3, 4)]) for t in range(1, 10)]
@@ -67,6 +67,6 @@ def test_of_many_drawings_a_sample_is_asked_about():
         asked.append(some)
         return np.ones((len(some), 1), np.float32)
 
-    got = accuracy_by_seen(predict, rows, rows.labels, np.ones(len(rows), bool))
+    got = accuracy_by_completion(predict, rows, rows.labels, np.ones(len(rows), bool))
     assert [len(some) for some in asked] == [9 * SAMPLE]
     assert [(g["n"], g["top1"]) for g in got] == [(SAMPLE, 1.0)] * 10

@@ -17,9 +17,9 @@ from tiny_network import add_tiny
 from qdfast import from_strokes
 from qdfast.dataset.shards import Rows
 from qdfast.errors import DataError
-from qdfast.learn.evaluation.evaluate import predict_rows
 from qdfast.learn.export.export import export
 from qdfast.learn.export.serving_graph import DeltaInput
+from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import Run, load_run
 from qdfast.storage.files import only_writer
 
@@ -95,7 +95,7 @@ def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run
     want, lengths = rows.deltas(np.arange(1), len(flat), stats=tiny_run.stats)
     deltas, _ = rows.deltas(np.arange(1), len(flat), dtype=np.int16)
     assert len(np.unique(deltas[..., 0])) == 511
-    got = tf.function(DeltaInput(tiny_run.stats, 96).standardized)(tf.constant(deltas), tf.constant(lengths))
+    got = tf.function(DeltaInput(tiny_run.stats, 96).standardize)(tf.constant(deltas), tf.constant(lengths))
     np.testing.assert_array_equal(got.numpy(), want)
 
 

@@ -24,9 +24,10 @@ from qdfast import DataError, cli
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.shards import Prepared
 from qdfast.dataset.sources import load_rows
-from qdfast.learn.evaluation.evaluate import evaluate, predict_rows
+from qdfast.learn.evaluation.evaluate import evaluate
 from qdfast.learn.export.export import export
-from qdfast.learn.models.baselines import BASELINES, scaled
+from qdfast.learn.models.baselines import BASELINES, flatten_and_scale
+from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import FIGURES, JUDGED, Run, load_run
 from qdfast.learn.training.train import train
 from qdfast.serve.versions import newest_version
@@ -51,7 +52,7 @@ NAMES = tuple(THEIRS)
 def theirs(name: str, rows: qdfast.Rows) -> Any:
     """scikit-learn's own, fitted; on one core, since a sum's last bits depend on it, and with them what is learned."""
     with threadpool_limits(1):
-        return THEIRS[name](3).fit(scaled(every(rows)), rows.labels)
+        return THEIRS[name](3).fit(flatten_and_scale(every(rows)), rows.labels)
 
 
 def silent(line: str) -> None:
@@ -93,15 +94,16 @@ def copies(runs: dict[str, Run], tmp_path: Path) -> dict[str, Path]:
 def test_it_is_the_blogs_classifier(runs: dict[str, Run], data: Prepared, name: str):
     """The run that was saved and loaded answers as scikit-learn's classifier does that was fitted here."""
     rows = data.rows("validation")
-    got, want = probabilities(runs[name], rows), theirs(name, data.rows("train")).predict_proba(scaled(every(rows)))
+    got = probabilities(runs[name], rows)
+    want = theirs(name, data.rows("train")).predict_proba(flatten_and_scale(every(rows)))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
 def test_pixels_are_scaled_as_for_the_networks():
     grey = np.arange(784, dtype=np.int64).reshape(1, 28, 28).astype(np.uint8)
-    np.testing.assert_allclose(scaled(grey), grey.reshape(1, 784) / 255, rtol=1e-6)
-    assert scaled(grey).max() == 1
+    np.testing.assert_allclose(flatten_and_scale(grey), grey.reshape(1, 784) / 255, rtol=1e-6)
+    assert flatten_and_scale(grey).max() == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,7 +115,7 @@ def test_a_run_of_strokes_is_that_of_their_bitmaps(runs: dict[str, Run], doodles
     assert run.info["stats"] == strokes.stats("train").to_dict()
     assert run.history[0]["val_top1"] > 0.5
     rows = strokes.rows()
-    want = theirs(name, strokes.rows("train")).predict_proba(scaled(every(rows)))
+    want = theirs(name, strokes.rows("train")).predict_proba(flatten_and_scale(every(rows)))
     np.testing.assert_allclose(probabilities(run, rows), want, rtol=1e-4, atol=1e-6)
 
 
@@ -266,7 +268,7 @@ def test_strokes_and_bitmaps_are_judged_alike_by_the_command(
 
 def test_a_class_that_it_does_not_know(runs: dict[str, Run], bitmap_files: Path, tmp_path: Path):
     shutil.copy(bitmap_files / "star.npy", tmp_path / "comet.npy")
-    with pytest.raises(DataError, match="of a class the model has not learned: comet; it knows circle"):
+    with pytest.raises(DataError, match="the model was not trained on comet; its classes are circle"):
         evaluate(runs["knn"], load_rows([tmp_path / "comet.npy"]), tmp_path / "report")
 
 
@@ -349,8 +351,8 @@ def test_data_that_is_not_enough(bitmap_files: Path, tmp_path: Path):
 
 def test_more_drawings_than_memory(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in NAMES:
-        assert BASELINES[name].obstacle(50_000, 20) == ""
-        reason = BASELINES[name].obstacle(50_000_000_000, 345)
+        assert BASELINES[name].fit_problem(50_000, 20) == ""
+        reason = BASELINES[name].fit_problem(50_000_000_000, 345)
         assert reason.startswith("50,000,000,000 drawings of 345 classes would take about ")
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 100}[name])
     with pytest.raises(

@@ -32,9 +32,10 @@ pytest.importorskip("grpc_health.v1")
 
 from tiny_network import add_tiny  # noqa: E402
 
-from qdfast.learn.evaluation.evaluate import evaluate, predict_rows  # noqa: E402
+from qdfast.learn.evaluation.evaluate import evaluate  # noqa: E402
 from qdfast.learn.export.export import export  # noqa: E402
 from qdfast.learn.models import networks  # noqa: E402
+from qdfast.learn.predict import predict_rows  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 

@@ -12,7 +12,7 @@ from qdfast.errors import DataError
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.models import networks  # noqa: E402
-from qdfast.learn.models.layers import Conv1D  # noqa: E402
+from qdfast.learn.models.layers import DilatedConv1D  # noqa: E402
 
 CLASSES = 5
 
@@ -60,7 +60,7 @@ def predict(net: keras.Model, steps: np.ndarray, lengths: np.ndarray) -> np.ndar
 def test_stroke_lstm_is_the_notebooks_network():
     net = networks.build("stroke_lstm", classes=30, recurrent_dropout=0.3)
     L = keras.layers
-    ours = (networks.StepMask, networks.ZeroPadding, networks.LastStep)
+    ours = (networks.SequenceMask, networks.MaskSteps, networks.LastStep)
     body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, *ours))]
     block = [L.Conv1D, L.BatchNormalization, L.ReLU, L.Dropout]
     assert [type(layer) for layer in body] == [
@@ -235,7 +235,7 @@ def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
 @pytest.mark.parametrize(("size", "dilation"), [(3, 1), (3, 2), (3, 4), (5, 3), (4, 3)])
 def test_a_convolution_answers_as_it_was_trained(size, dilation, count):
     rng = np.random.default_rng(0)
-    layer = Conv1D(6, size, padding="same", dilation_rate=dilation, activation="tanh")
+    layer = DilatedConv1D(6, size, padding="same", dilation_rate=dilation, activation="tanh")
     steps = rng.normal(size=(2, count, 4)).astype(np.float32)
     layer.build(steps.shape)
     layer.bias.assign(rng.normal(size=6))
@@ -249,7 +249,7 @@ def test_steps_are_reversed_within_their_lengths():
     expected = steps.copy()
     for row, n in zip(expected, lengths, strict=True):
         row[:n] = row[:n][::-1]
-    reverse = networks.Reversed()
+    reverse = networks.ReverseSequence()
     got = reverse(steps, lengths)
     np.testing.assert_array_equal(np.asarray(got), expected)
     np.testing.assert_array_equal(np.asarray(reverse(got, lengths)), steps)
@@ -259,7 +259,7 @@ def test_a_sketch_has_its_ink_where_the_drawing_is():
     """A line from the left to the right at the middle, and a pen that is lifted before the third point."""
     steps = np.zeros((1, 3, 3), np.float32)
     steps[0] = [[0, 128, 0], [255, 0, 1], [-255, 127, 1]]
-    ink = np.asarray(networks.Sketch()(steps, np.array([3], np.int32)))[0]
+    ink = np.asarray(networks.RasterizeStrokes()(steps, np.array([3], np.int32)))[0]
     assert ink.shape == (28, 28, 4)
     rows = ink[..., 0].sum(axis=1)
     assert rows[12:15].sum() == pytest.approx(rows.sum(), rel=1e-3)  # nothing of the jump to the third point

@@ -24,7 +24,7 @@ from qdfast.learn.training.runs import load_run
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.models import networks  # noqa: E402
-from qdfast.learn.models.layers import AttentionPooling, StepMask, ZeroPadding  # noqa: E402
+from qdfast.learn.models.layers import AttentionPooling, MaskSteps, SequenceMask  # noqa: E402
 from qdfast.learn.training.local_workers import _free_addresses, on_workers  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 from qdfast.learn.training.workers import Cluster, WorkerError, Workers, cluster, join  # noqa: E402
@@ -39,8 +39,8 @@ def certain(*, classes: int, recurrent_dropout: float, export: bool) -> Any:
     """A network without chance, and without statistics of a batch: what it learns depends on the order alone."""
     deltas = keras.Input((None, 3), dtype="float32", name="deltas")
     lengths = keras.Input((), dtype="int32", name="lengths")
-    mask = StepMask(name="mask")(deltas, lengths)
-    x = keras.layers.Conv1D(16, 5, padding="same", activation="relu")(ZeroPadding(name="zero0")(deltas, mask))
+    mask = SequenceMask(name="mask")(deltas, lengths)
+    x = keras.layers.Conv1D(16, 5, padding="same", activation="relu")(MaskSteps(name="masked0")(deltas, mask))
     x = AttentionPooling(2, name="attention")(x, mask)
     x = keras.layers.Dense(classes, activation="softmax", name="probabilities")(x)
     return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="certain")

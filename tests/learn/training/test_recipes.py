@@ -201,8 +201,8 @@ def test_damaged_weights_are_said(prepared, whole: Run, tmp_path: Path, damage: 
 @pytest.mark.slow
 def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
-    from qdfast.learn.evaluation.evaluate import predict_rows
     from qdfast.learn.export.export import export
+    from qdfast.learn.predict import predict_rows
 
     rows = prepared.rows("validation")
     expected = predict_rows(whole.load_model(), rows, whole.feed)
