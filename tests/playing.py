@@ -13,7 +13,7 @@ import uvicorn
 from qdfast.client import Client
 from qdfast.play.app import application
 from qdfast.play.examples import Examples
-from qdfast.play.guard import names_of
+from qdfast.play.middleware import names_of
 
 
 @contextmanager

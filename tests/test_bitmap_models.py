@@ -22,7 +22,7 @@ from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
 from qdfast.learn.training.batches import BitmapFeed
 from qdfast.learn.training.runs import Run, load_run
-from qdfast.protocol.query import Asked, Probabilities
+from qdfast.protocol.requests import Asked, Probabilities
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")

@@ -17,8 +17,8 @@ from scripted_server import LENGTHS, Awaited, Scripted, answer, drawings, expect
 
 import qdfast
 from qdfast import client
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 
 @pytest.fixture(params=[client.Client, Awaited], ids=["Client", "AsyncClient"])
@@ -50,7 +50,7 @@ def test_predictions_are_in_the_order_of_the_drawings(scripted: Scripted, max_ba
     assert p.labels.dtype.kind == "U"
     assert np.array_equal(p.scores, np.take_along_axis(everything, best, axis=1))
     assert p.version == 1
-    sizes = [wire.decode_tensor(r.inputs["lengths"]).tolist() for r in scripted.requests]
+    sizes = [messages.decode_tensor(r.inputs["lengths"]).tolist() for r in scripted.requests]
     assert max(map(len, sizes)) <= max_batch
     assert sorted(chain(*sizes)) == sorted(LENGTHS * 2)
 
@@ -61,8 +61,8 @@ def test_what_is_sent_is_raw_and_uncut(scripted: Scripted) -> None:
         c.predict(d)
     (request,) = scripted.requests
     deltas, lengths = d.deltas(dtype=np.int16)
-    assert np.array_equal(wire.decode_tensor(request.inputs["deltas"]), deltas)
-    assert wire.decode_tensor(request.inputs["lengths"]).tolist() == lengths.tolist() == [300, 250]
+    assert np.array_equal(messages.decode_tensor(request.inputs["deltas"]), deltas)
+    assert messages.decode_tensor(request.inputs["lengths"]).tolist() == lengths.tolist() == [300, 250]
     assert (request.model_spec.name, request.model_spec.version.value) == ("tiny", 4)
 
 
@@ -147,7 +147,7 @@ def test_a_failure_cancels_what_is_in_flight(scripted: Scripted) -> None:
     ended = threading.Event()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        first = wire.decode_tensor(request.inputs["lengths"])[0] == 9
+        first = messages.decode_tensor(request.inputs["lengths"])[0] == 9
         if not first:
             context.add_callback(ended.set)
         both_here.wait()
@@ -347,7 +347,7 @@ def test_metadata(scripted: Scripted) -> None:
         m = c.metadata()
         assert list(m.signatures) == ["serving_default"]
         signature = m.signatures["serving_default"]
-        assert signature.inputs["deltas"] == wire.TensorSpec("int16", (None, None, 3))
+        assert signature.inputs["deltas"] == messages.TensorSpec("int16", (None, None, 3))
         assert str(m) == (
             "version 1\n  serving_default: deltas int16 [?, ?, 3], lengths int32 [?] -> probabilities float32 [?, 5]"
         )

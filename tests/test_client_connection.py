@@ -20,7 +20,7 @@ from scripted_server import Awaited, Scripted, answer, drawings, expected, refus
 
 from qdfast import client
 from qdfast.client import channel
-from qdfast.client.remote import HEDGED_AT_ONCE
+from qdfast.client.grpc_client import HEDGED_AT_ONCE
 from qdfast.errors import ServingError
 
 LOOPBACKS = ["127.0.0.1", "[::1]"]

@@ -17,7 +17,7 @@ import qdfast
 from qdfast import cli, client
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.local import LocalModel
+from qdfast.serve.local_model import LocalModel
 from qdfast.serve.server import Server
 
 

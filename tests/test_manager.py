@@ -13,14 +13,14 @@ from scripted_server import TIMEOUT, eventually
 
 from qdfast.errors import DataError
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol.wire import ModelVersion
+from qdfast.protocol.messages import ModelVersion
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve import model
-from qdfast.serve.config import ModelConfig, ModelsFile, Policy
+from qdfast.serve import served_model
 from qdfast.serve.manager import Manager
+from qdfast.serve.model_config import ModelConfig, ModelsFile, Policy
 from qdfast.serve.servable import RequestError
-from qdfast.serve.watch import Watcher
+from qdfast.serve.watcher import Watcher
 
 
 class Version:
@@ -35,8 +35,8 @@ class Version:
 
 @pytest.fixture(autouse=True)
 def no_saved_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "Servable", Version)
-    monkeypatch.setattr(model, "warm_up", lambda servable: 0)
+    monkeypatch.setattr(served_model, "Servable", Version)
+    monkeypatch.setattr(served_model, "warm_up", lambda servable: 0)
 
 
 def publish(model_dir: Path, *versions: int, broken: str = "") -> Path:
@@ -123,7 +123,7 @@ def test_the_new_is_loaded_before_the_old_is_dropped(tmp_path: Path, monkeypatch
         seen.append((manager.find(spec()).version, states(manager)))
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     publish(tmp_path, 2)
     manager.refresh()
     assert seen == [(1, [(2, "LOADING"), (1, "AVAILABLE")])]
@@ -138,7 +138,7 @@ def test_a_version_to_be_loaded_after_another_is_at_its_start(tmp_path: Path, mo
         seen.append(states(manager))
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     manager.refresh()
     assert seen == [[(2, "LOADING"), (1, "START")], [(2, "AVAILABLE"), (1, "LOADING")]]
 
@@ -192,7 +192,7 @@ def test_no_model_hinders_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             raise ZeroDivisionError("a bug")
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     publish(tmp_path / "bad", 1, broken="no graph")
     publish(tmp_path / "worse", 1)
     publish(tmp_path / "good", 1)

@@ -30,7 +30,7 @@ import qdfast  # noqa: E402
 from qdfast import cli  # noqa: E402
 from qdfast.dataset.prepare import prepare  # noqa: E402
 from qdfast.errors import DataError  # noqa: E402
-from qdfast.play import app, drawn, examples, guard  # noqa: E402
+from qdfast.play import app, examples, middleware, request_body  # noqa: E402
 
 RAW = [[[10.5, 300.25, 123.0, 40], [20, 33.3, 250.75, 90]], [[5, 5], [8, 250]]]
 
@@ -87,8 +87,8 @@ def test_only_by_its_own_names(url: str) -> None:
         assert response.status_code in (400, 421), host
     for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "LOCALHOST"):
         assert httpx.get(f"{url}/api/model", headers={"Host": host}).status_code == 200, host
-    assert guard.names_of("0.0.0.0") is None
-    assert "127.0.0.5" in (guard.names_of("127.0.0.5") or ())
+    assert middleware.names_of("0.0.0.0") is None
+    assert "127.0.0.5" in (middleware.names_of("127.0.0.5") or ())
 
 
 # ---- guesses ----
@@ -143,7 +143,9 @@ def test_bad_input_is_refused_with_a_reason(url: str, name: str) -> None:
 
 def test_the_longest_drawing_is_answered(url: str) -> None:
     rng = np.random.default_rng(0)
-    longest = rng.uniform(0, 1000, (drawn.MAX_STROKES, 2, drawn.MAX_POINTS // drawn.MAX_STROKES)).tolist()
+    longest = rng.uniform(
+        0, 1000, (request_body.MAX_STROKES, 2, request_body.MAX_POINTS // request_body.MAX_STROKES)
+    ).tolist()
     assert guess(url, {"drawing": longest}).status_code == 200
 
 
@@ -188,7 +190,7 @@ def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
 
     with ThreadPoolExecutor(100) as clients:
         answers = clients.map(ask, range(100))
-        for _ in range(100 - guard.MAX_UNDER_WAY):
+        for _ in range(100 - middleware.MAX_UNDER_WAY):
             assert refused.acquire(timeout=TIMEOUT)
         go_on.set()
         responses = list(answers)
@@ -202,7 +204,7 @@ def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
 
 def test_rate() -> None:
     now = 0.0
-    rate = guard.Rate(10, 3, clock=lambda: now)
+    rate = middleware.Rate(10, 3, clock=lambda: now)
     assert [rate.wait("a") for _ in range(3)] == [0, 0, 0]
     assert rate.wait("a") == pytest.approx(0.1)
     assert rate.wait("b") == 0
@@ -216,7 +218,7 @@ def test_rate() -> None:
 
 def test_many_other_clients_cost_no_memory() -> None:
     now = 0.0
-    rate = guard.Rate(10, 3, clock=lambda: now)
+    rate = middleware.Rate(10, 3, clock=lambda: now)
     for i in range(1000):
         now += 0.1
         assert rate.wait(str(i)) == 0

@@ -10,7 +10,7 @@ import pytest
 from qdfast.errors import DataError
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.config import ModelConfig, ModelsFile, Policy
+from qdfast.serve.model_config import ModelConfig, ModelsFile, Policy
 
 SEVERAL = """
 # One of each policy.

@@ -21,7 +21,7 @@ from scripted_server import TIMEOUT, arrived, busy, drawings, predict_call
 import qdfast
 from qdfast import client
 from qdfast.errors import DataError, ServingError
-from qdfast.protocol import wire
+from qdfast.protocol import messages
 from qdfast.serve import serve
 from qdfast.serve.batching_config import DEFAULTS, read_parameters
 
@@ -54,7 +54,7 @@ def test_the_process_serves_drains_and_exits_with_0(tmp_path: Path) -> None:
             call = predict_call(channel).future(busy(1.0), timeout=TIMEOUT)
             arrived(channel)
             process.send_signal(signal.SIGTERM)
-            assert wire.predict_outputs(call.result())["rounds"] > 0
+            assert messages.predict_outputs(call.result())["rounds"] > 0
         out, err = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, out) == (0, "")
         assert "Traceback" not in err

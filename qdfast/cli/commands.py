@@ -167,7 +167,7 @@ def _export(a: argparse.Namespace) -> None:
 
 
 def _serve(a: argparse.Namespace) -> None:
-    from ..serve.launch import serve
+    from ..serve.main import serve
 
     serve(**{name: value for name, value in vars(a).items() if name != "command"})
 

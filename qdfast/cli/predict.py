@@ -14,8 +14,8 @@ from ..errors import DataError
 from ..ndjson import Recognized
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
-from ..protocol.asking import BlockingAsker
-from ..protocol.query import Predictions
+from ..protocol.base_client import BlockingAsker
+from ..protocol.requests import Predictions
 from ..storage.progress import Progress
 
 

@@ -13,7 +13,7 @@ from ..errors import DataError
 
 if TYPE_CHECKING:
     from ..client import Client
-    from ..protocol.asking import BlockingAsker
+    from ..protocol.base_client import BlockingAsker
 
 
 def add_target(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -70,7 +70,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
         if a.model not in (None, name := a.model_dir.resolve().name):
             raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is named as the directory: {name}")
         import_tensorflow()
-        from ..serve.local import LocalModel
+        from ..serve.local_model import LocalModel
 
         yield LocalModel(a.model_dir, a.version)
         return

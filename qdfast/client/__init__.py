@@ -22,10 +22,10 @@ from typing import Any
 
 import grpc
 
-from ..protocol.asking import AsyncAsker, BlockingAsker
-from ..protocol.query import BadResponse, DeadlineExceeded, InvalidRequest, ModelNotFound, Predictions, Unavailable
-from ..protocol.wire import ModelMetadata, ModelVersion
-from .remote import Outcome, Remote
+from ..protocol.base_client import AsyncAsker, BlockingAsker
+from ..protocol.messages import ModelMetadata, ModelVersion
+from ..protocol.requests import BadResponse, DeadlineExceeded, InvalidRequest, ModelNotFound, Predictions, Unavailable
+from .grpc_client import Outcome, Remote
 
 __all__ = [
     "AsyncClient",

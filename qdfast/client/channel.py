@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from ..errors import DataError
-from ..protocol.query import Unavailable
+from ..protocol.requests import Unavailable
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"

@@ -20,9 +20,9 @@ from ..client import Client, DeadlineExceeded, ModelNotFound, Unavailable
 from ..drawings import Drawings
 from ..errors import DataError, ServingError
 from ..ndjson import format_ndjson
-from .drawn import MAX_WORD, read_drawing, read_drawings, read_json
 from .examples import Examples
-from .guard import API, Guard, refusal
+from .middleware import API, Guard, refusal
+from .request_body import MAX_WORD, read_drawing, read_drawings, read_json
 
 PAGE = Path(__file__).parent / "page"
 GUESSES = 5

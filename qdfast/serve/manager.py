@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..protocol.wire import ModelVersion
-from .config import ModelConfig
-from .model import Model
+from ..protocol.messages import ModelVersion
+from .model_config import ModelConfig
 from .servable import RequestError, Servable
+from .served_model import Model
 
 log = logging.getLogger(__name__)
 

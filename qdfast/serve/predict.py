@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from ..errors import DataError
-from ..protocol import wire
+from ..protocol import messages
 from .batch_ops import Arrays
 from .batching import always, run_alone
 from .servable import RequestError, Servable, Signature
@@ -40,7 +40,7 @@ def answer(
     response.model_spec.version.value = servable.version
     response.model_spec.signature_name = name
     for alias, array in results.items():
-        wire.encode_tensor(array, response.outputs[alias], fields=True)
+        messages.encode_tensor(array, response.outputs[alias], fields=True)
     return response
 
 
@@ -63,7 +63,7 @@ def _inputs(signature: Signature, protos: Any) -> dict[str, Any]:
     arrays = {}
     for alias in signature.inputs:
         try:
-            arrays[alias] = wire.decode_tensor(protos[alias])
+            arrays[alias] = messages.decode_tensor(protos[alias])
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
     return arrays

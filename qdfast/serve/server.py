@@ -18,17 +18,17 @@ from ..errors import ServingError
 from .address import address, require_free
 from .batching import Batcher, run_alone
 from .batching_config import DEFAULTS, BatchingParameters
-from .config import ModelConfig, ModelsFile, one_model
 from .manager import Manager
 from .metrics import Metrics
+from .model_config import ModelConfig, ModelsFile, one_model
 from .parse_interceptor import Parsing
 from .service import Service
-from .watch import Watcher
+from .watcher import Watcher
 
 OPTIONS = (
     # Else a second server on the same port gets half of the requests, without a word.
     ("grpc.so_reuseport", 0),
-    # The largest tensor of 4-byte numbers that a message may have filled by its server (wire.MAX_FILL).
+    # The largest tensor of 4-byte numbers that a message may have filled by its server (messages.MAX_FILL).
     ("grpc.max_receive_message_length", 1 << 26),
     ("grpc.max_send_message_length", -1),
     # gRPC's own 5 minutes end the connections of clients whose pings keep them open through a load balancer.

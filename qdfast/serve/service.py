@@ -22,8 +22,8 @@ from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import DataError
 from .batch_ops import Arrays
 from .batching import run_alone
-from .config import model_configs
 from .manager import Manager
+from .model_config import model_configs
 from .predict import answer
 from .servable import RequestError
 from .unsupported_methods import CLASSIFY, REGRESS, refuse, refuse_task

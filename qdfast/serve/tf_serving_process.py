@@ -72,7 +72,7 @@ def say_ready(name: str, version: int | None, where: str) -> None:
 
 
 def _listed(models: Path) -> list[str]:
-    from .config import parse
+    from .model_config import parse
 
     try:
         return [model.name for model in parse(models).model_config_list.config]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DataError
-from ..protocol.wire import ModelVersion
-from .config import ModelConfig
+from ..protocol.messages import ModelVersion
+from .model_config import ModelConfig
 from .predict import warm_up
 from .servable import Servable
 from .versions import find_versions, newest_version

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..dataset.shards import Kind
-from . import query
-from .query import Answer, Asked, DrawingsLike, OtherInput, Predictions, Query
+from . import requests
+from .requests import Answer, Asked, DrawingsLike, OtherInput, Predictions, Query
 
 A = TypeVar("A", bound="Asker")
 P = ParamSpec("P")
@@ -71,8 +71,8 @@ class Asker(ABC):
                 model that needs strokes.
             Unavailable, DeadlineExceeded, ModelNotFound, InvalidRequest, BadResponse: subclasses of ServingError.
         """
-        known = query.as_drawings(drawings)
-        return await self._ask(known, lambda sends: query.TopK(known, k, self.asked, self.max_batch, sends))
+        known = requests.as_drawings(drawings)
+        return await self._ask(known, lambda sends: requests.TopK(known, k, self.asked, self.max_batch, sends))
 
     @either_way
     async def probabilities(self, drawings: DrawingsLike) -> NDArray[np.float32]:
@@ -80,8 +80,8 @@ class Asker(ABC):
 
         Argument and errors as for ``predict``.
         """
-        known = query.as_drawings(drawings)
-        return await self._ask(known, lambda sends: query.Probabilities(known, self.asked, self.max_batch, sends))
+        known = requests.as_drawings(drawings)
+        return await self._ask(known, lambda sends: requests.Probabilities(known, self.asked, self.max_batch, sends))
 
     async def _ask(self, drawings: AnyDrawings, query_of: Callable[[Kind], Query[Answer]]) -> Answer:
         """Ask with what the model takes; which that is says its refusal of the other."""

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Sequence
 
 from ..errors import DataError
-from .config import ModelConfig, ModelsFile
 from .manager import Manager
+from .model_config import ModelConfig, ModelsFile
 from .servable import RequestError
 
 log = logging.getLogger(__name__)

@@ -122,7 +122,7 @@ def run_embedded(
         models: a model directory, whose model is ``name``; or, if that is None, a file that lists models.
     """
     from .batching_config import DEFAULTS, read_parameters
-    from .config import ModelsFile
+    from .model_config import ModelsFile
     from .tls import server_credentials
 
     require_free(host, port)  # this and the files are looked at before the seconds that TensorFlow takes to import

@@ -25,8 +25,8 @@ from ..bitmaps import AnyDrawings, Bitmaps
 from ..dataset.shards import Kind
 from ..drawings import Drawings
 from ..errors import DataError, ServingError
+from . import messages
 from . import tfs_pb2 as pb
-from . import wire
 
 MAX_REQUEST_BYTES = 3 << 20
 """Padded deltas in one request, unless a single drawing has more: many proxies pass no message of 4 MB."""
@@ -196,7 +196,7 @@ class Query(ABC, Generic[Answer]):
     def request(self, i: int) -> pb.PredictRequest:
         """Request ``i``."""
         inputs = self._inputs(self.parts[i])
-        return wire.predict_request(self.asked.model, self.asked.version, self.signature, inputs, self.outputs)
+        return messages.predict_request(self.asked.model, self.asked.version, self.signature, inputs, self.outputs)
 
     def _deltas(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Raw deltas int16 (n, longest, 3), uncut, and lengths int32 (n,)."""
@@ -216,7 +216,7 @@ class Query(ABC, Generic[Answer]):
             InvalidRequest: the model cannot answer this query.
         """
         try:
-            arrays = wire.predict_outputs(response)
+            arrays = messages.predict_outputs(response)
         except DataError as e:
             raise BadResponse(f"{self.asked} answered with a malformed tensor: {e}") from e
         for name in self.outputs:

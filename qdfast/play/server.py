@@ -20,7 +20,7 @@ from ..serve.address import address, require_free
 from ..serve.versions import newest_version
 from .app import application
 from .examples import Examples, exported_classes, named_classes, newest_export
-from .guard import names_of
+from .middleware import names_of
 
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 5.0  # seconds a guess may take: later, the drawing is another one

@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from ..errors import DataError
+from ..protocol import messages
 from ..protocol import tfs_pb2 as pb
-from ..protocol import wire
-from ..protocol.asking import Asker, either_way
-from ..protocol.query import Asked, BadResponse, DeadlineExceeded, ModelNotFound, Query, Unavailable
-from ..protocol.wire import ModelMetadata, ModelVersion
+from ..protocol.base_client import Asker, either_way
+from ..protocol.messages import ModelMetadata, ModelVersion
+from ..protocol.requests import Asked, BadResponse, DeadlineExceeded, ModelNotFound, Query, Unavailable
 from .channel import GET_MODEL_METADATA, GET_MODEL_STATUS, PEM, PREDICT, Metadata, checked_metadata, connection
 
 POLL_SECONDS = 0.05
@@ -102,10 +102,10 @@ class Remote(Asker):
         Raises:
             Unavailable, DeadlineExceeded, ModelNotFound, BadResponse: subclasses of ServingError.
         """
-        request = wire.metadata_request(self.asked.model, self.asked.version)
+        request = messages.metadata_request(self.asked.model, self.asked.version)
         response = await self._call(GET_MODEL_METADATA, request, pb.GetModelMetadataResponse, self.timeout)
         try:
-            return wire.model_metadata(response)
+            return messages.model_metadata(response)
         except DataError as e:
             raise BadResponse(f"{self.asked} answered with {e}") from e
 
@@ -141,8 +141,8 @@ class Remote(Asker):
             await self._sleep(POLL_SECONDS)
 
     async def _model_status(self, timeout: float) -> list[ModelVersion]:
-        request = wire.status_request(self.asked.model, self.asked.version)
-        return wire.model_versions(await self._call(GET_MODEL_STATUS, request, pb.GetModelStatusResponse, timeout))
+        request = messages.status_request(self.asked.model, self.asked.version)
+        return messages.model_versions(await self._call(GET_MODEL_STATUS, request, pb.GetModelStatusResponse, timeout))
 
     async def _exchange(self, question: Query[Any]) -> None:
         """Send the requests of ``question``, ``in_flight`` at a time."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..protocol.asking import BlockingAsker
-from ..protocol.query import Asked, Query
+from ..protocol.base_client import BlockingAsker
+from ..protocol.requests import Asked, Query
 from .predict import answer
 from .servable import RequestError, Servable
 from .versions import find_versions, newest_version
