@@ -245,8 +245,8 @@ LABELS = np.full((2, 3), b"cat", dtype=object)
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({"labels": LABELS}, "answered without 'scores'"),
-        ({"labels": LABELS, "scores": SCORES[:1]}, r"answered 2 drawings with 'scores' of shape \[1, 3\]"),
+        ({"labels": LABELS}, "returned no output 'scores'"),
+        ({"labels": LABELS, "scores": SCORES[:1]}, r"returned 'scores' of shape \[1, 3\] for 2 drawings"),
         ({"labels": LABELS[0], "scores": SCORES}, r"'labels' of shape \[3\]"),
         ({"labels": LABELS, "scores": SCORES[:, :2]}, "and scores float32"),
         ({"labels": LABELS, "scores": SCORES.astype(np.float64)}, "scores float64"),
@@ -270,7 +270,7 @@ def test_an_answer_that_is_no_message(scripted: Scripted) -> None:
     scripted.predict = scripted.status = scripted.metadata = lambda request, context: b"\xff"
     with scripted.client(max_batch=1) as c:
         for ask in (lambda: c.predict(drawings([3])), lambda: c.predict(drawings([3, 4])), c.model_status, c.metadata):
-            with pytest.raises(client.BadResponse, match="answered with what is no "):
+            with pytest.raises(client.BadResponse, match="returned an invalid "):
                 ask()
 
 
@@ -331,7 +331,7 @@ def test_a_closed_client(scripted: Scripted) -> None:
             under_way = pool.submit(asked.predict, drawings([3] * count))
             assert here.wait(20)
             asked.close()
-            with pytest.raises(client.Unavailable, match=r"closed meanwhile|client was closed"):
+            with pytest.raises(client.Unavailable, match=r"connection was closed|client was closed"):
                 under_way.result(20)
             with pytest.raises(client.Unavailable, match="the client was closed"):
                 asked.predict(drawings([3]))

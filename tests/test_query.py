@@ -10,9 +10,9 @@ from qdfast.protocol import requests
 
 
 @given(st.lists(st.one_of(st.integers(2, 400), st.integers(2, 10**6)), max_size=300), st.integers(1, 300))
-def test_plan(lengths: list[int], max_batch: int) -> None:
+def test_split(lengths: list[int], max_batch: int) -> None:
     array = np.array(lengths, np.int64)
-    parts = requests.plan(array, max_batch)
+    parts = requests.split_into_requests(array, max_batch)
     assert sorted(np.concatenate([*parts, np.empty(0, int)]).tolist()) == list(range(len(lengths)))
     longest = [int(array[p].max()) for p in parts]
     assert longest == sorted(longest, reverse=True)
@@ -20,12 +20,12 @@ def test_plan(lengths: list[int], max_batch: int) -> None:
         assert 1 <= len(part) <= max_batch
         assert len(part) == 1 or len(part) * width * 6 <= requests.MAX_REQUEST_BYTES
         # Beyond what makes a request worth while, nothing is padded to more than twice its length.
-        assert (array[part[requests.WORTH_A_REQUEST :]] * 2 >= width).all()
+        assert (array[part[requests.MIN_REQUEST_ROWS :]] * 2 >= width).all()
 
 
-def test_plan_does_not_split_without_need() -> None:
-    assert len(requests.plan(np.full(256, 100), 256)) == 1
-    assert len(requests.plan(np.arange(2, 34), 256)) == 1
+def test_split_does_not_split_without_need() -> None:
+    assert len(requests.split_into_requests(np.full(256, 100), 256)) == 1
+    assert len(requests.split_into_requests(np.arange(2, 34), 256)) == 1
 
 
 def test_predictions_as_a_collection() -> None:

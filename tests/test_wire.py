@@ -246,7 +246,7 @@ def test_model_metadata() -> None:
     metadata = messages.model_metadata(response)
     inputs = {"any": messages.TensorSpec("data type 14", None), "deltas": messages.TensorSpec("int16", (None, 3))}
     assert metadata == messages.ModelMetadata(
-        3, {"top_k": messages.Signature(inputs, {"labels": messages.TensorSpec("string", ())})}
+        3, {"top_k": messages.SignatureSpec(inputs, {"labels": messages.TensorSpec("string", ())})}
     )
     assert str(metadata) == (
         "version 3\n  top_k: any data type 14 of any shape, deltas int16 [?, 3] -> labels string []"

@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..ndjson import Recognized
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
-from ..protocol.base_client import BlockingAsker
+from ..protocol.base_client import BaseSyncClient
 from ..protocol.requests import Predictions
 from ..storage.progress import Progress
 
@@ -22,7 +22,7 @@ from ..storage.progress import Progress
 def predict(
     sources: Sequence[str | os.PathLike[str] | IO[bytes]],
     out: IO[bytes],
-    model: BlockingAsker,
+    model: BaseSyncClient,
     *,
     k: int = 3,
     recognized: Recognized = "any",

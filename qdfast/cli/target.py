@@ -13,7 +13,7 @@ from ..errors import DataError
 
 if TYPE_CHECKING:
     from ..client import Client
-    from ..protocol.base_client import BlockingAsker
+    from ..protocol.base_client import BaseSyncClient
 
 
 def add_target(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -59,7 +59,7 @@ def client_of(a: argparse.Namespace) -> Client:
 
 
 @contextmanager
-def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
+def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """The model in ``model_dir``, loaded here, or else the server's, which is waited for ``wait`` seconds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A client apart from how it waits: requests in flight, deadlines, hedging, what refusals mean."""
+"""The part of a client that ``Client`` and ``AsyncClient`` share: requests in flight, deadlines, hedging, errors."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from google.protobuf.message import DecodeError
 from ..errors import DataError
 from ..protocol import messages
 from ..protocol import tfs_pb2 as pb
-from ..protocol.base_client import Asker, either_way
+from ..protocol.base_client import BaseClient, sync_or_async
+from ..protocol.errors import BadResponse, DeadlineExceeded, ModelNotFound, Unavailable, error_from_status
 from ..protocol.messages import ModelMetadata, ModelVersion
-from ..protocol.requests import Asked, BadResponse, DeadlineExceeded, ModelNotFound, Query, Unavailable
-from .channel import GET_MODEL_METADATA, GET_MODEL_STATUS, PEM, PREDICT, Metadata, checked_metadata, connection
+from ..protocol.requests import ModelSpec, Query
+from .channel import GET_MODEL_METADATA, GET_MODEL_STATUS, PEM, PREDICT, Metadata, channel_config, validate_metadata
 
 POLL_SECONDS = 0.05
-LONGEST = 1_000_000  # seconds (gRPC takes a far longer timeout for none at all), and anything else that is counted
-NOT_FOUND_SECONDS = 1.0  # a server that is up knows its models, or will not
+MAX_OPTION = 1_000_000  # of seconds and counts: gRPC treats a much longer timeout as none
+NOT_FOUND_SECONDS = 1.0  # how long `wait_ready` waits for a model that a running server does not know
 
-HEDGED_SHARE = 0.1
-"""Requests that may be sent twice, of all: more, and slow servers would get twice the work for being slow."""
-HEDGED_AT_ONCE = 10.0
+HEDGE_TOKENS_PER_REQUEST = 0.1
+"""Limits hedging to a tenth of all requests, so that slow servers do not get twice the work."""
+MAX_HEDGE_TOKENS = 10.0
 
-Outcome: TypeAlias = tuple[grpc.StatusCode, str, bytes]
-"""Of a call: its status, what was said with it, and the response, b"" where there is none."""
+CallResult: TypeAlias = tuple[grpc.StatusCode, str, bytes]
+"""A finished call: status, details, and the serialized response, or b"" if it failed."""
 
 
-class _Sent:
-    """A request under way: one call, or later two, of which one counts."""
+class _Pending:
+    """A request in flight: one call, or two if it was hedged."""
 
     def __init__(self, method: str, request: bytes, timeout: float) -> None:
         self.method = method
         self.request = request
-        self.begun = time.monotonic()
-        self.deadline = self.begun + timeout
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout
         self.calls: list[Any] = []
 
-    def cancel(self, but: Any = None) -> None:
+    def cancel(self, keep: Any = None) -> None:
         for call in self.calls:
-            if call is not but:
+            if call is not keep:
                 call.cancel()
 
 
-class Remote(Asker):
-    """Asks a model of one server, or of several; ``qdfast.client`` says what the arguments mean."""
+class GrpcClient(BaseClient):
+    """A client for a model on one or several servers; ``Client`` documents the arguments."""
 
     def __init__(
         self,
@@ -66,183 +67,205 @@ class Remote(Asker):
         metadata: Metadata = (),
         hedge_after: float | None = None,
     ) -> None:
-        counted = {"timeout": timeout, "max_batch": max_batch, "in_flight": in_flight}
-        for name, value in (counted | ({} if hedge_after is None else {"hedge_after": hedge_after})).items():
-            if not 0 < value <= LONGEST:
-                raise DataError(f"{name} is {value}: it must be positive, and not above {LONGEST:,}")
+        numbers = {"timeout": timeout, "max_batch": max_batch, "in_flight": in_flight}
+        for name, value in (numbers | ({} if hedge_after is None else {"hedge_after": hedge_after})).items():
+            if not 0 < value <= MAX_OPTION:
+                raise DataError(f"{name} is {value}: it must be positive and at most {MAX_OPTION:,}")
         if isinstance(version, int) and not 0 <= version < 1 << 63:
             raise DataError(f"version is {version}: it must be 0 to 2^63-1, or a label")
         targets = [target] if isinstance(target, str) else list(target)
         if not targets:
-            raise DataError("target is an empty list: it must have at least one HOST:PORT")
-        super().__init__(Asked(",".join(targets), model, version), max_batch)
+            raise DataError("target is an empty list: give at least one HOST:PORT")
+        super().__init__(ModelSpec(",".join(targets), model, version), max_batch)
         self.timeout = timeout
         self.in_flight = in_flight
         self.hedge_after = hedge_after
-        self._hedges = HEDGED_AT_ONCE  # that may be sent
-        self._metadata = checked_metadata(metadata)
-        self._connection = connection(targets, tls=tls, ca=ca, certificate=certificate, key=key)
+        self._hedge_tokens = MAX_HEDGE_TOKENS
+        self._metadata = validate_metadata(metadata)
+        self._config = channel_config(targets, tls=tls, ca=ca, certificate=certificate, key=key)
         self._closed = False
         self._channel: Any = None
         self._open()
 
-    @either_way
+    @sync_or_async
     async def model_status(self) -> list[ModelVersion]:
-        """The versions of the model the server knows of (only ``version``, if the client has one), newest first.
+        """Return the versions of the model that the server knows, and their states.
+
+        Returns:
+            ``ModelVersion``s, newest first; only the client's ``version`` if it has one.
 
         Raises:
-            Unavailable, DeadlineExceeded, ModelNotFound: subclasses of ServingError.
+            ServingError: Unavailable, DeadlineExceeded, ModelNotFound or BadResponse.
+
+        Example:
+            >>> client.model_status()  # doctest: +SKIP
+            [ModelVersion(version=2, state='AVAILABLE', error=''), ModelVersion(version=1, state='END', error='')]
         """
         return await self._model_status(self.timeout)
 
-    @either_way
+    @sync_or_async
     async def metadata(self) -> ModelMetadata:
-        """The version of the model that answers, and its signatures: names, dtypes and shapes.
+        """Return the signatures of the version that answers.
+
+        Returns:
+            ``ModelMetadata``: the version's number, and names, dtypes and shapes of inputs and outputs.
 
         Raises:
-            Unavailable, DeadlineExceeded, ModelNotFound, BadResponse: subclasses of ServingError.
+            ServingError: Unavailable, DeadlineExceeded, ModelNotFound or BadResponse.
+
+        Example:
+            >>> print(client.metadata())  # doctest: +SKIP
+            version 1
+              serving_default: deltas int16 [?, ?, 3], lengths int32 [?] -> probabilities float32 [?, 345]
         """
-        request = messages.metadata_request(self.asked.model, self.asked.version)
+        request = messages.metadata_request(self.model_spec.name, self.model_spec.version)
         response = await self._call(GET_MODEL_METADATA, request, pb.GetModelMetadataResponse, self.timeout)
         try:
             return messages.model_metadata(response)
         except DataError as e:
-            raise BadResponse(f"{self.asked} answered with {e}") from e
+            raise BadResponse(f"{self.model_spec} returned {e}") from e
 
-    @either_way
+    @sync_or_async
     async def wait_ready(self, timeout: float = 30.0) -> int:
-        """Wait until the server answers and has the model loaded; returns the version that will answer.
+        """Wait until the server answers and has loaded the model.
+
+        Args:
+            timeout: seconds to wait.
+
+        Returns:
+            The number of the version that answers.
 
         Raises:
-            Unavailable, DeadlineExceeded: what still hinders after ``timeout`` seconds.
+            Unavailable, DeadlineExceeded: the server or the model was still not ready after ``timeout`` seconds.
             ModelNotFound: the server has not known the model for a second.
         """
         deadline = time.monotonic() + timeout
         unknown_since: float | None = None
         while True:
-            hindrance: Exception
+            error: Exception
             try:
-                states = await self._model_status(min(max(deadline - time.monotonic(), 0.1), self.timeout))
-                for v in states:
+                versions = await self._model_status(min(max(deadline - time.monotonic(), 0.1), self.timeout))
+                for v in versions:
                     if v.state == "AVAILABLE":
                         return v.version
-                said = ", ".join(f"version {v.version} is {v.state} {v.error}".rstrip() for v in states)
-                hindrance = Unavailable(f"{self.asked} is not loaded: {said}")
+                states = ", ".join(f"version {v.version} is {v.state} {v.error}".rstrip() for v in versions)
+                error = Unavailable(f"{self.model_spec} is not loaded: {states}")
                 unknown_since = None
             except ModelNotFound as e:
                 unknown_since = unknown_since or time.monotonic()
                 if time.monotonic() - unknown_since > NOT_FOUND_SECONDS:
                     raise
-                hindrance = e
+                error = e
             except (Unavailable, DeadlineExceeded) as e:
-                unknown_since, hindrance = None, e
+                unknown_since, error = None, e
             if time.monotonic() + POLL_SECONDS >= deadline:
-                raise hindrance
+                raise error
             await self._sleep(POLL_SECONDS)
 
     async def _model_status(self, timeout: float) -> list[ModelVersion]:
-        request = messages.status_request(self.asked.model, self.asked.version)
+        request = messages.status_request(self.model_spec.name, self.model_spec.version)
         return messages.model_versions(await self._call(GET_MODEL_STATUS, request, pb.GetModelStatusResponse, timeout))
 
-    async def _exchange(self, question: Query[Any]) -> None:
-        """Send the requests of ``question``, ``in_flight`` at a time."""
-        if len(question) == 1:
-            question.take(0, await self._call(PREDICT, question.request(0), pb.PredictResponse, self.timeout))
+    async def _execute(self, query: Query[Any]) -> None:
+        """Send the requests of ``query``, at most ``in_flight`` at a time."""
+        if len(query) == 1:
+            query.add_response(0, await self._call(PREDICT, query.request(0), pb.PredictResponse, self.timeout))
             return
-        pending: deque[tuple[int, _Sent]] = deque()
+        in_flight: deque[tuple[int, _Pending]] = deque()
         try:
-            for i in range(len(question)):
-                if len(pending) == self.in_flight:
-                    await self._take(question, pending)
-                pending.append((i, self._send(PREDICT, question.request(i), self.timeout)))
-            while pending:
-                await self._take(question, pending)
+            for i in range(len(query)):
+                if len(in_flight) == self.in_flight:
+                    await self._receive_first(query, in_flight)
+                in_flight.append((i, self._send(PREDICT, query.request(i), self.timeout)))
+            while in_flight:
+                await self._receive_first(query, in_flight)
         finally:
-            for _, sent in pending:
-                sent.cancel()
+            for _, pending in in_flight:
+                pending.cancel()
 
-    async def _take(self, question: Query[Any], pending: deque[tuple[int, _Sent]]) -> None:
-        i, sent = pending[0]
-        question.take(i, self._read(await self._answered(sent), pb.PredictResponse))
-        pending.popleft()
+    async def _receive_first(self, query: Query[Any], in_flight: deque[tuple[int, _Pending]]) -> None:
+        i, pending = in_flight[0]
+        query.add_response(i, self._parse(await self._result(pending), pb.PredictResponse))
+        in_flight.popleft()
 
-    async def _call(self, method: str, request: Any, answer: Any, timeout: float) -> Any:
-        """The answer, a message of type ``answer``, to a request that is sent alone."""
+    async def _call(self, method: str, request: Any, response_type: Any, timeout: float) -> Any:
+        """Send one request and return its response."""
         if self.hedge_after is None:
             self._require_open()
-            return self._read(await self._alone(method, request.SerializeToString(), timeout), answer)
-        sent = self._send(method, request, timeout)
+            return self._parse(await self._call_and_wait(method, request.SerializeToString(), timeout), response_type)
+        pending = self._send(method, request, timeout)
         try:
-            return self._read(await self._answered(sent), answer)
+            return self._parse(await self._result(pending), response_type)
         finally:
-            sent.cancel()
+            pending.cancel()
 
-    def _send(self, method: str, request: Any, timeout: float) -> _Sent:
+    def _send(self, method: str, request: Any, timeout: float) -> _Pending:
         self._require_open()
-        sent = _Sent(method, request.SerializeToString(), timeout)
-        sent.calls.append(self._begin(method, sent.request, timeout))
-        self._hedges = min(self._hedges + HEDGED_SHARE, HEDGED_AT_ONCE)
-        return sent
+        pending = _Pending(method, request.SerializeToString(), timeout)
+        pending.calls.append(self._start_call(method, pending.request, timeout))
+        self._hedge_tokens = min(self._hedge_tokens + HEDGE_TOKENS_PER_REQUEST, MAX_HEDGE_TOKENS)
+        return pending
 
     def _require_open(self) -> None:
         if self._closed:
-            raise Unavailable(f"{self.asked} cannot be asked: the client was closed")
+            raise Unavailable(f"{self.model_spec}: the client was closed")
 
-    async def _answered(self, sent: _Sent) -> Outcome:
-        call = sent.calls[0] if self.hedge_after is None else await self._hedged(sent, self.hedge_after)
-        return await self._outcome(call)
+    async def _result(self, pending: _Pending) -> CallResult:
+        if self.hedge_after is None:
+            return await self._wait(pending.calls[0])
+        return await self._wait(await self._hedge(pending, self.hedge_after))
 
-    def _read(self, outcome: Outcome, answer: Any) -> Any:
-        status, details, content = outcome
+    def _parse(self, result: CallResult, response_type: Any) -> Any:
+        status, details, content = result
         if status is not grpc.StatusCode.OK:
-            raise self.asked.refusal(status.name, details)
+            raise error_from_status(self.model_spec, status.name, details)
         try:
-            return answer.FromString(content)
+            return response_type.FromString(content)
         except DecodeError as e:
-            raise BadResponse(f"{self.asked} answered with what is no {answer.DESCRIPTOR.name}") from e
+            raise BadResponse(f"{self.model_spec} returned an invalid {response_type.DESCRIPTOR.name}") from e
 
-    async def _hedged(self, sent: _Sent, after: float) -> Any:
-        """The call that counts: the first to have ended, unless that is UNAVAILABLE and the other still under way."""
-        ended = self._queue()
-        sent.calls[0].add_done_callback(ended.put_nowait)
-        call = await self._get(ended, max(sent.begun + after - time.monotonic(), 0))
-        left = sent.deadline - time.monotonic()
-        if call is None and self._hedges >= 1 and left > 0:
-            self._hedges -= 1
-            sent.calls.append(self._begin(sent.method, sent.request, left))
-            sent.calls[1].add_done_callback(ended.put_nowait)
+    async def _hedge(self, pending: _Pending, after: float) -> Any:
+        """Send a slow request again; return the first call that ends, or the other if that one is UNAVAILABLE."""
+        done = self._new_queue()
+        pending.calls[0].add_done_callback(done.put_nowait)
+        call = await self._next_done(done, max(pending.started + after - time.monotonic(), 0))
+        remaining = pending.deadline - time.monotonic()
+        if call is None and self._hedge_tokens >= 1 and remaining > 0:
+            self._hedge_tokens -= 1
+            pending.calls.append(self._start_call(pending.method, pending.request, remaining))
+            pending.calls[1].add_done_callback(done.put_nowait)
         if call is None:
-            call = await self._get(ended, None)
-        if len(sent.calls) == 2 and (await self._outcome(call))[0] is grpc.StatusCode.UNAVAILABLE:
-            call = await self._get(ended, None)
-        sent.cancel(but=call)
+            call = await self._next_done(done, None)
+        if len(pending.calls) == 2 and (await self._wait(call))[0] is grpc.StatusCode.UNAVAILABLE:
+            call = await self._next_done(done, None)
+        pending.cancel(keep=call)
         return call
 
-    # What differs between gRPC's two kinds of channel:
+    # The two kinds of gRPC channel, blocking and asyncio, differ in these:
 
     @abstractmethod
     def _open(self) -> None:
         """Set ``_channel``."""
 
     @abstractmethod
-    def _begin(self, method: str, request: bytes, timeout: float) -> Any:
-        """Begin a call; returns gRPC's object for it."""
+    def _start_call(self, method: str, request: bytes, timeout: float) -> Any:
+        """Start a call; return gRPC's object for it."""
 
     @abstractmethod
-    async def _outcome(self, call: Any) -> Outcome:
+    async def _wait(self, call: Any) -> CallResult:
         """Wait until ``call`` has ended."""
 
     @abstractmethod
-    async def _alone(self, method: str, request: bytes, timeout: float) -> Outcome:
-        """Begin a call, and wait until it has ended."""
+    async def _call_and_wait(self, method: str, request: bytes, timeout: float) -> CallResult:
+        """Start a call, and wait until it has ended."""
 
     @abstractmethod
-    def _queue(self) -> Any:
-        """A queue that can be put into by a call that has ended."""
+    def _new_queue(self) -> Any:
+        """A queue for calls that have ended; their callbacks put them in."""
 
     @abstractmethod
-    async def _get(self, ended: Any, timeout: float | None) -> Any:
-        """What comes out of the queue, or None after ``timeout`` seconds."""
+    async def _next_done(self, done: Any, timeout: float | None) -> Any:
+        """The next call in the queue ``done``, or None after ``timeout`` seconds."""
 
     @abstractmethod
     async def _sleep(self, seconds: float) -> None: ...

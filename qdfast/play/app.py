@@ -54,8 +54,8 @@ def application(
         def ask() -> dict[str, Any]:
             ready = [v.version for v in client.model_status() if v.state == "AVAILABLE"]
             if not ready:
-                raise Unavailable(f"{client.asked} is not loaded")
-            return {"model": client.asked.model, "version": ready[0], "words": list(words())}
+                raise Unavailable(f"{client.model_spec} is not loaded")
+            return {"model": client.model_spec.name, "version": ready[0], "words": list(words())}
 
         return JSONResponse(await run_in_threadpool(ask))
 

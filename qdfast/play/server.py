@@ -80,7 +80,7 @@ def play(
         # For a signal that comes before uvicorn listens to them; and it raises one that ended it again.
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, stop))
-        print(f"play {client.asked.model} at http://{address(host, listening.getsockname()[1])}", flush=True)
+        print(f"play {client.model_spec.name} at http://{address(host, listening.getsockname()[1])}", flush=True)
         server.run(sockets=[listening])
 
 

@@ -1,7 +1,7 @@
-"""Asking a model about drawings, written once for whatever carries the messages.
+"""The methods that every client has, written once for blocking and for asyncio clients.
 
-The methods of an ``Asker`` are coroutines. Where what they await blocks (``BlockingAsker``), they never suspend, and
-callers see ordinary functions; where it does suspend (``AsyncAsker``), callers await them.
+The methods of ``BaseClient`` are coroutines. In a ``BaseSyncClient`` everything they await blocks, so they never
+suspend, and callers see ordinary methods. In a ``BaseAsyncClient`` they suspend, and callers await them.
 """
 
 from __future__ import annotations
@@ -16,112 +16,130 @@ from numpy.typing import NDArray
 
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..dataset.shards import Kind
-from . import requests
-from .requests import Answer, Asked, DrawingsLike, OtherInput, Predictions, Query
+from .errors import WrongInput
+from .requests import DrawingsLike, ModelSpec, Predictions, ProbabilitiesQuery, Query, Result, TopKQuery, as_drawings
 
-A = TypeVar("A", bound="Asker")
+C = TypeVar("C", bound="BaseClient")
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class _Method(Protocol[P, T_co]):
-    """A method as callers see it: which kind of asker they have decides what it returns."""
+    """The type of a method as callers see it: the class it is called on decides what it returns."""
 
     @overload
-    def __get__(self, instance: BlockingAsker, owner: type) -> Callable[P, T_co]: ...
+    def __get__(self, instance: BaseSyncClient, owner: type) -> Callable[P, T_co]: ...
     @overload
-    def __get__(self, instance: AsyncAsker, owner: type) -> Callable[P, Coroutine[Any, Any, T_co]]: ...
+    def __get__(self, instance: BaseAsyncClient, owner: type) -> Callable[P, Coroutine[Any, Any, T_co]]: ...
 
 
-def either_way(method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> _Method[P, T]:
-    """Make of a coroutine method one that blocks, or that is awaited, as its asker does."""
+def sync_or_async(method: Callable[Concatenate[C, P], Coroutine[Any, Any, T]]) -> _Method[P, T]:
+    """Make a coroutine method blocking in a ``BaseSyncClient``, awaitable in a ``BaseAsyncClient``."""
 
     @wraps(method)
-    def run(self: A, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def call(self: C, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self._run(method(self, *args, **kwargs))
 
-    return cast("_Method[P, T]", run)
+    return cast("_Method[P, T]", call)
 
 
-class Asker(ABC):
-    """Asks one model.
+class BaseClient(ABC):
+    """Sends queries to one model.
 
     Args:
-        asked: whom to ask.
-        max_batch: drawings a request may have; more are split into several.
+        model_spec: the model to ask.
+        max_batch: maximum number of drawings per request; longer queries are split.
     """
 
-    def __init__(self, asked: Asked, max_batch: int) -> None:
-        self.asked = asked
+    def __init__(self, model_spec: ModelSpec, max_batch: int) -> None:
+        self.model_spec = model_spec
         self.max_batch = max_batch
-        self._takes: Kind | None = None  # what the model takes, once it has refused the other
+        self._input_kind: Kind | None = None  # known once the model has rejected the other kind
 
-    @either_way
+    @sync_or_async
     async def predict(self, drawings: DrawingsLike, k: int = 3) -> Predictions:
-        """The ``k`` most probable classes of each drawing, best first.
+        """Return the ``k`` most probable classes of each drawing.
 
         Args:
-            drawings: N drawings: ``Drawings``, a list of drawings as lists of strokes ``[xs, ys]``, or ndjson bytes;
-                or ``Bitmaps``, for a model that takes these (for which strokes are drawn).
-            k: of a model that was exported with fewer labels, or has fewer classes, all of these.
+            drawings: N drawings: ``Drawings``; a list of drawings, each a list of strokes ``[xs, ys]`` with
+                coordinates 0..255; ndjson bytes; or ``Bitmaps``. Strokes are rendered if the model takes bitmaps.
+            k: number of classes. A model with fewer classes, or exported with fewer labels, returns all it has.
+
+        Returns:
+            ``Predictions``: labels str (N, k) and scores float32 (N, k), most probable first.
 
         Raises:
-            DataError: a line of ndjson (ParseError) or an element of the list that is not a drawing; bitmaps for a
-                model that needs strokes.
-            Unavailable, DeadlineExceeded, ModelNotFound, InvalidRequest, BadResponse: subclasses of ServingError.
-        """
-        known = requests.as_drawings(drawings)
-        return await self._ask(known, lambda sends: requests.TopK(known, k, self.asked, self.max_batch, sends))
+            DataError: a line of ndjson (ParseError) or an element of the list is not a drawing, or ``drawings`` are
+                bitmaps and the model needs strokes.
+            ServingError: the call failed; one of the subclasses Unavailable, DeadlineExceeded, ModelNotFound,
+                InvalidRequest (also if ``k`` is less than 1) and BadResponse.
 
-    @either_way
+        Example:
+            >>> with Client("127.0.0.1:8500", model="doodles") as client:  # doctest: +SKIP
+            ...     client.predict([[[[0, 255], [0, 255]]]], k=2)[0]
+            [('line', 0.98), ('stairs', 0.01)]
+        """
+        converted = as_drawings(drawings)
+        return await self._query(converted, lambda kind: TopKQuery(converted, k, self.model_spec, self.max_batch, kind))
+
+    @sync_or_async
     async def probabilities(self, drawings: DrawingsLike) -> NDArray[np.float32]:
-        """float32 (N, C): the probability of each of the model's classes, in the model's order; (0, 0) if N is 0.
+        """Return the probability of every class for each drawing.
 
-        Argument and errors as for ``predict``.
+        Args:
+            drawings: N drawings, as for ``predict``.
+
+        Returns:
+            float32 (N, C), classes in the model's order; (0, 0) if N is 0.
+
+        Raises:
+            DataError, ServingError: as for ``predict``.
         """
-        known = requests.as_drawings(drawings)
-        return await self._ask(known, lambda sends: requests.Probabilities(known, self.asked, self.max_batch, sends))
+        converted = as_drawings(drawings)
+        return await self._query(
+            converted, lambda kind: ProbabilitiesQuery(converted, self.model_spec, self.max_batch, kind)
+        )
 
-    async def _ask(self, drawings: AnyDrawings, query_of: Callable[[Kind], Query[Answer]]) -> Answer:
-        """Ask with what the model takes; which that is says its refusal of the other."""
-        sends = "bitmaps" if isinstance(drawings, Bitmaps) else self._takes or "strokes"
-        question = query_of(sends)
+    async def _query(self, drawings: AnyDrawings, make_query: Callable[[Kind], Query[Result]]) -> Result:
+        """Send strokes, or bitmaps if the model rejects strokes, and remember which it takes."""
+        kind = "bitmaps" if isinstance(drawings, Bitmaps) else self._input_kind or "strokes"
+        query = make_query(kind)
         try:
-            await self._exchange(question)
-        except OtherInput as e:
-            if e.takes in (None, sends):
+            await self._execute(query)
+        except WrongInput as e:
+            if e.expected in (None, kind):
                 raise
-            self._takes = e.takes
-            question = query_of(e.takes)
-            await self._exchange(question)
-        return question.result()
+            self._input_kind = e.expected
+            query = make_query(e.expected)
+            await self._execute(query)
+        return query.result()
 
     @abstractmethod
-    async def _exchange(self, question: Query[Any]) -> None:
-        """Send every request of ``question``, and have it take the responses."""
+    async def _execute(self, query: Query[Any]) -> None:
+        """Send every request of ``query``, and add the responses to it."""
 
     @abstractmethod
-    def _run(self, steps: Coroutine[Any, Any, T]) -> Any:
-        """What a method returns, given its coroutine."""
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> Any:
+        """Turn the coroutine of a method into what the method returns."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.asked})"
+        return f"{type(self).__name__}({self.model_spec})"
 
 
-class BlockingAsker(Asker):
-    """An asker whose steps block."""
+class BaseSyncClient(BaseClient):
+    """A client whose methods block."""
 
-    def _run(self, steps: Coroutine[Any, Any, T]) -> T:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
-            steps.send(None)
+            coroutine.send(None)
         except StopIteration as end:
             return cast(T, end.value)
-        raise AssertionError("a step that should block was suspended")
+        raise AssertionError("a coroutine of a blocking client was suspended")
 
 
-class AsyncAsker(Asker):
-    """An asker whose steps suspend, in an asyncio event loop."""
+class BaseAsyncClient(BaseClient):
+    """A client whose methods are awaited in an asyncio event loop."""
 
-    def _run(self, steps: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        return steps
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        return coroutine

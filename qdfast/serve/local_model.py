@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..protocol.base_client import BlockingAsker
-from ..protocol.requests import Asked, Query
+from ..protocol.base_client import BaseSyncClient
+from ..protocol.errors import error_from_status
+from ..protocol.requests import ModelSpec, Query
 from .predict import answer
 from .servable import RequestError, Servable
 from .versions import find_versions, newest_version
 
 
-class LocalModel(BlockingAsker):
+class LocalModel(BaseSyncClient):
     """A version of an exported model, with the answers that a server would give.
 
     Args:
@@ -33,13 +34,13 @@ class LocalModel(BlockingAsker):
         path = find_versions(model_dir).get(chosen)
         if path is None:
             raise DataError(f"{model_dir}: no version {chosen} of a model in it; the newest is {newest}")
-        super().__init__(Asked(str(model_dir), model_dir.resolve().name, version), max_batch)
+        super().__init__(ModelSpec(str(model_dir), model_dir.resolve().name, version), max_batch)
         self._servable = Servable(path, chosen)
 
-    async def _exchange(self, question: Query[Any]) -> None:
-        for i in range(len(question)):
+    async def _execute(self, query: Query[Any]) -> None:
+        for i in range(len(query)):
             try:
-                response = answer(self._servable, question.request(i))
+                response = answer(self._servable, query.request(i))
             except RequestError as e:
-                raise self.asked.refusal(e.code, e.message) from None
-            question.take(i, response)
+                raise error_from_status(self.model_spec, e.code, e.message) from None
+            query.add_response(i, response)
