@@ -405,7 +405,7 @@ def test_what_the_command_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtur
         for arguments, said in (
             (["--port", port, "--target", "127.0.0.1:1"], "cannot listen on 127.0.0.1"),
             (["--port", "0", "--target", "127.0.0.1:1", "--model-dir", str(tmp_path)], "not both"),
-            (["--port", "0", "--model-dir", str(tmp_path)], "no version of a model in it"),
+            (["--port", "0", "--model-dir", str(tmp_path)], "no model version found"),
             (["--port", "0", "--model-dir", str(tmp_path), "--data", str(tmp_path / "no")], "no such file"),
         ):
             assert cli.main(["play", *arguments]) == 1

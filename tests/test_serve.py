@@ -19,14 +19,14 @@ from scripted_server import TIMEOUT, arrived, busy, drawings, eventually, predic
 from qdfast import client
 from qdfast.errors import DataError, ServingError
 from qdfast.protocol import messages
-from qdfast.serve import serve
+from qdfast.serve import ServeOptions, serve
 
 pytest.importorskip("tensorflow_serving")
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
 from grpc_health.v1 import health_pb2_grpc  # noqa: E402
 
 from qdfast.serve.model_config import ModelConfig  # noqa: E402
-from qdfast.serve.predict import answer, warm_up  # noqa: E402
+from qdfast.serve.predict import predict, warm_up  # noqa: E402
 from qdfast.serve.servable import RequestError, Servable  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_shapes_are_checked_for_a_graph_that_does_not(tmp_path: Path) -> None:
         "tiny", None, "top_k", {"deltas": np.ones((5, 3), np.int16), "lengths": np.array([5], np.int32)}
     )
     with pytest.raises(RequestError) as e:
-        answer(servable, request)
+        predict(servable, request)
     assert e.value.code == "INVALID_ARGUMENT"
     assert e.value.message == "Shape of tensor deltas [5,3] is not compatible with expected shape [?,?,3]."
 
@@ -86,13 +86,13 @@ def test_a_taken_port_is_an_error(server: Server, publish: Callable[..., Path]) 
     with pytest.raises(ServingError, match=message):
         Server(publish(2), port=server.port).start()
     with pytest.raises(ServingError, match=message):
-        serve(publish(), port=server.port, embedded=True)
+        serve(ServeOptions(publish(), port=server.port, embedded=True))
 
 
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70000), ("192.0.2.1", 0)])
 def test_an_impossible_address_is_an_error(publish: Callable[..., Path], host: str, port: int) -> None:
     with pytest.raises(ServingError, match="cannot listen on"):
-        serve(publish(1), host=host, port=port, embedded=True)
+        serve(ServeOptions(publish(1), host=host, port=port, embedded=True))
 
 
 def test_ipv6(publish: Callable[..., Path]) -> None:

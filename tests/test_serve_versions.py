@@ -22,7 +22,7 @@ from qdfast.serve.versions import find_versions, newest_version
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("grpc_health")
-from qdfast.serve.manager import Manager
+from qdfast.serve.manager import ModelManager
 from qdfast.serve.model_config import ModelConfig
 from qdfast.serve.server import Server
 
@@ -42,7 +42,7 @@ def test_versions_are_directories_named_by_numbers(tmp_path: Path) -> None:
 
 
 def test_no_version(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no version of a model in it"):
+    with pytest.raises(DataError, match="no model version found"):
         newest_version(tmp_path)
     with pytest.raises(DataError, match="no such directory"):
         newest_version(tmp_path / "missing")
@@ -151,7 +151,7 @@ def test_a_lower_version_is_served_where_the_highest_is_broken(
 
 
 def test_a_replaced_version_is_freed(publish: Callable[..., Path]) -> None:
-    manager = Manager([ModelConfig("tiny", publish(1))])
+    manager = ModelManager([ModelConfig("tiny", publish(1))])
     spec = pb.ModelSpec(name="tiny")
     assert manager.refresh() == []
     held = manager.find(spec)

@@ -167,9 +167,25 @@ def _export(a: argparse.Namespace) -> None:
 
 
 def _serve(a: argparse.Namespace) -> None:
-    from ..serve.main import serve
+    from ..serve import ServeOptions, serve
 
-    serve(**{name: value for name, value in vars(a).items() if name != "command"})
+    serve(
+        ServeOptions(
+            model_dir=a.model_dir,
+            models=a.models,
+            name=a.name,
+            host=a.host,
+            port=a.port,
+            embedded=a.embedded,
+            grace=a.grace,
+            poll_seconds=a.poll_seconds,
+            batching=a.batching,
+            metrics_port=a.metrics_port,
+            tls_cert=a.tls_cert,
+            tls_key=a.tls_key,
+            tls_client_ca=a.tls_client_ca,
+        )
+    )
 
 
 def _predict(a: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import uvicorn
 from .._quiet import import_tensorflow
 from ..client import Client
 from ..errors import DataError, ServingError
-from ..serve.address import address, require_free
+from ..serve.address import check_port, format_address
 from ..serve.versions import newest_version
 from .app import application
 from .examples import Examples, exported_classes, named_classes, newest_export
@@ -80,7 +80,7 @@ def play(
         # For a signal that comes before uvicorn listens to them; and it raises one that ended it again.
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, stop))
-        print(f"play {client.model_spec.name} at http://{address(host, listening.getsockname()[1])}", flush=True)
+        print(f"play {client.model_spec.name} at http://{format_address(host, listening.getsockname()[1])}", flush=True)
         server.run(sockets=[listening])
 
 
@@ -90,11 +90,11 @@ def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
     from ..serve.server import Server
 
     server = stack.enter_context(Server(model_dir, host=LOOPBACK, name=name))
-    return Client(address(LOOPBACK, server.port), model=name, timeout=TIMEOUT)
+    return Client(format_address(LOOPBACK, server.port), model=name, timeout=TIMEOUT)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    require_free(host, port)  # says why not
+    check_port(host, port)  # says why not
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         # Connections inherit it. asyncio sees to it only for sockets it has made; without, an answer's body waits 40 ms
@@ -102,4 +102,4 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as e:
-        raise ServingError(f"cannot listen on {address(host, port)}: {e.strerror}") from e
+        raise ServingError(f"cannot listen on {format_address(host, port)}: {e.strerror}") from e

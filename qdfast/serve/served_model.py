@@ -1,4 +1,4 @@
-"""One model: which of its versions are loaded, and how each of them fares."""
+"""One model: which of its versions are loaded, and the state of each."""
 
 from __future__ import annotations
 
@@ -14,98 +14,98 @@ from .servable import Servable
 from .versions import find_versions, newest_version
 
 
-class Model:
-    """Follows a model directory: what the policy wants of it is loaded, and all else let go.
+class ServedModel:
+    """Keeps those versions of a model directory loaded that the policy selects.
 
-    One thread at a time refreshes or drops; any number may read meanwhile.
+    Only one thread at a time may call ``refresh`` or ``unload_all``; any number of threads may read.
 
     Attributes:
-        config: what to load; a new one counts from the next refresh on.
+        config: what to load; a change takes effect at the next refresh.
         loaded: the versions that answer, by number.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.loaded: Mapping[int, Servable] = {}  # replaced, not changed: a reader sees all of it before or after
+        self.loaded: Mapping[int, Servable] = {}  # replaced, never modified, so that readers need no lock
         self._states: dict[int, ModelVersion] = {}
-        self._broken: dict[int, tuple[object, str]] = {}  # version: what its files looked like, what is wrong
+        self._failed: dict[int, tuple[object, str]] = {}  # version: fingerprint of its files, error
 
     def refresh(self) -> list[str]:
-        """Load what the policy wants, the highest version first, and only then let go of what it does not want.
+        """Load the versions that the policy selects, highest first, and then unload all others.
 
-        A version that cannot be loaded is not tried again until its files have changed (it may have been copied into
-        place bit by bit); where the policy counts versions, the next lower one takes its place. If nothing is there to
-        be loaded, what is loaded stays.
+        A version that cannot be loaded is not tried again until its files change (a copy may be in progress); if the
+        policy counts versions, the next lower one takes its place. If there is nothing to load, the loaded versions
+        stay.
 
         Returns:
-            What is wrong at present, one line each.
+            The current errors, one line each.
         """
         try:
             found = find_versions(self.config.path)
-            self._broken = {v: b for v, b in self._broken.items() if v in found and _look(found[v]) == b[0]}
-            wanted = self._load_wanted(found)
-            for version in (self.loaded.keys() - wanted) if wanted else ():
-                self._let_go(version)
+            self._failed = {v: f for v, f in self._failed.items() if v in found and _fingerprint(found[v]) == f[0]}
+            selected = self._load_selected(found)
+            for version in (self.loaded.keys() - selected) if selected else ():
+                self._unload(version)
             if not found:
-                newest_version(self.config.path)  # says why
+                newest_version(self.config.path)  # raises an error that says why
         except (DataError, OSError) as e:
-            return [f"{e}; what was served before still is" if self.loaded else str(e)]
+            return [f"{e}; the loaded versions stay in service" if self.loaded else str(e)]
         missing = sorted(self.config.policy.specific - found.keys())
-        return [error for _, error in self._broken.values()] + [
-            f"{self.config.path / str(v)}: no such directory; the version policy names it" for v in missing
+        return [error for _, error in self._failed.values()] + [
+            f"{self.config.path / str(v)}: no such directory, but the version policy lists it" for v in missing
         ]
 
-    def drop(self) -> None:
-        """Let go of all versions."""
+    def unload_all(self) -> None:
+        """Unload all versions."""
         for version in self.loaded:
-            self._let_go(version)
+            self._unload(version)
 
     def states(self) -> list[ModelVersion]:
-        """Every version that there has been, newest first."""
+        """Return the states of all versions, past ones included, newest first."""
         states = self._states.copy()
         return [states[v] for v in sorted(states, reverse=True)]
 
-    def _load_wanted(self, found: Mapping[int, Path]) -> set[int]:
+    def _load_selected(self, found: Mapping[int, Path]) -> set[int]:
         while True:
-            wanted = self.config.policy.choose(found.keys() - self._broken.keys())
-            # The same number in another directory, after a change of the configuration, is another version.
-            missing = [v for v in wanted if v not in self.loaded or self.loaded[v].path != found[v]]
+            selected = self.config.policy.choose(found.keys() - self._failed.keys())
+            # After a change of the configuration, the same number in another directory is another version.
+            missing = [v for v in selected if v not in self.loaded or self.loaded[v].path != found[v]]
             if not missing:
-                return wanted
+                return selected
             for version in missing:
-                self._set(version, "START")
+                self._set_state(version, "START")
             self._load(max(missing), found[max(missing)])
 
     def _load(self, version: int, path: Path) -> None:
-        self._set(version, "LOADING")
-        seen = _look(path)
+        self._set_state(version, "LOADING")
+        fingerprint = _fingerprint(path)
         try:
             servable = Servable(path, version)
             warm_up(servable)
         except DataError as e:
-            self._broken[version] = seen, str(e)
-            self._set(version, "END", str(e))
+            self._failed[version] = fingerprint, str(e)
+            self._set_state(version, "END", str(e))
             return
         self.loaded = {**self.loaded, version: servable}
-        self._set(version, "AVAILABLE")
+        self._set_state(version, "AVAILABLE")
 
-    def _let_go(self, version: int) -> None:
+    def _unload(self, version: int) -> None:
         servable = self.loaded[version]
         self.loaded = {v: s for v, s in self.loaded.items() if v != version}
-        self._set(version, "UNLOADING")
-        # Requests under way hold the servable; the last of them frees it.
-        weakref.finalize(servable, self._freed, version).atexit = False
+        self._set_state(version, "UNLOADING")
+        # Requests in flight hold references to the servable; the last of them frees it.
+        weakref.finalize(servable, self._on_freed, version).atexit = False
 
-    def _freed(self, version: int) -> None:
-        if self._states[version].state == "UNLOADING":  # else it has been loaded again meanwhile
-            self._set(version, "END")
+    def _on_freed(self, version: int) -> None:
+        if self._states[version].state == "UNLOADING":  # otherwise it has been loaded again
+            self._set_state(version, "END")
 
-    def _set(self, version: int, state: str, error: str = "") -> None:
-        # A single store: the garbage collector may call `_freed` at any time, in any thread.
+    def _set_state(self, version: int, state: str, error: str = "") -> None:
+        # A single store, since the garbage collector may call `_on_freed` at any time, in any thread.
         self._states[version] = ModelVersion(version, state, error)
 
 
-def _look(path: Path) -> object:
-    """What changes when one of the files of a version does."""
+def _fingerprint(path: Path) -> object:
+    """A value that changes when a file of the version does."""
     files = sorted(f for f in path.rglob("*") if f.is_file())
     return [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in (f.stat(),)]
