@@ -1,4 +1,4 @@
-"""``play``: the web page, and the embedded server where no other is named, until a signal ends it."""
+"""``play``: runs the web page, and the embedded server unless another is given, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..client import Client
 from ..errors import DataError, ServingError
 from ..serve.address import check_port, format_address
 from ..serve.versions import newest_version
-from .app import application
-from .examples import Examples, exported_classes, named_classes, newest_export
-from .middleware import names_of
+from .app import create_app
+from .examples import Examples, exported_classes, newest_export, probe_classes
+from .middleware import allowed_hosts
 
 LOOPBACK = "127.0.0.1"
-TIMEOUT = 5.0  # seconds a guess may take: later, the drawing is another one
-PATIENCE = 1.5  # seconds for a server to answer before the page is shown all the same
+TIMEOUT = 5.0  # seconds for a guess; after that, the drawing has changed
+READY_SECONDS = 1.5  # to wait for a server before the page starts without it
 
 
 def play(
@@ -37,38 +37,45 @@ def play(
     port: int = 8000,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page until SIGTERM or SIGINT. Prints ``play MODEL at http://HOST:PORT`` when it is ready.
+    """Serve the page until SIGTERM or SIGINT.
+
+    Prints ``play MODEL at http://HOST:PORT`` when the page is ready.
 
     Args:
-        target: ``host:port`` of a server's gRPC API; default: the embedded server is started on ``model_dir``.
-        model: the model's name; default: of a server "doodles", else the directory's.
-        model_dir: a model directory; default: the one below the working directory that was exported to last.
-        data: drawings to show after a round, as ``Examples`` takes them; default: procedural ones.
-        host, port: where to listen; port 0 takes a free one.
-        log: called with a line if the server does not answer: it may yet.
+        target: ``host:port`` of a server's gRPC API; default: start the embedded server on ``model_dir``.
+        model: the model's name; default: "doodles" with ``target``, otherwise the directory's name.
+        model_dir: a model directory; default: the most recent export below the working directory.
+        data: sources of drawings to show after a round, as for ``Examples``; default: procedural drawings.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        log: called with a line if the server does not answer yet.
 
     Raises:
-        DataError: no model, both a server and a directory, or ``data`` that cannot be shown.
+        DataError: there is no model, both ``target`` and ``model_dir`` are given, or ``data`` cannot be shown.
         ServingError: the port is taken.
+
+    Example:
+        >>> play(model_dir="models/doodles")  # doctest: +SKIP
+        play doodles at http://127.0.0.1:8000
     """
     if target is not None and model_dir is not None:
-        raise DataError("either a server is asked (--target) or one is started (--model-dir), not both")
+        raise DataError("give a running server (--target) or a model to start one with (--model-dir), not both")
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(host, port))
         examples = Examples(data)
         words: Callable[[], Sequence[str]]
         if target is not None:
             client = stack.enter_context(Client(target, model=model or "doodles", timeout=TIMEOUT))
-            words = (lambda: examples.classes) if data else cache(partial(named_classes, client))
+            words = (lambda: examples.classes) if data else cache(partial(probe_classes, client))
             try:
-                client.wait_ready(PATIENCE)
+                client.wait_ready(READY_SECONDS)
             except ServingError as e:
                 log(f"no guesses yet: {e}")
         else:
-            found = Path(model_dir) if model_dir is not None else newest_export(Path())
-            client = stack.enter_context(_embedded(found, model or found.resolve().name, stack))
-            words = partial(exported_classes, found)
-        app = application(client, words, examples, names_of(host))
+            exported = Path(model_dir) if model_dir is not None else newest_export(Path())
+            client = stack.enter_context(_start_embedded(exported, model or exported.resolve().name, stack))
+            words = partial(exported_classes, exported)
+        app = create_app(client, words, examples, allowed_hosts(host))
         config = uvicorn.Config(
             app, log_level="warning", lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=2
         )
@@ -77,15 +84,16 @@ def play(
         def stop(number: int, frame: FrameType | None) -> None:
             server.should_exit = True
 
-        # For a signal that comes before uvicorn listens to them; and it raises one that ended it again.
+        # For signals before uvicorn installs its handlers, and for the one that it raises again after stopping.
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, stop))
-        print(f"play {client.model_spec.name} at http://{format_address(host, listening.getsockname()[1])}", flush=True)
+        address = format_address(host, listening.getsockname()[1])
+        print(f"play {client.model_spec.name} at http://{address}", flush=True)
         server.run(sockets=[listening])
 
 
-def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
-    newest_version(model_dir)  # says what is wrong before anything heavy
+def _start_embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
+    newest_version(model_dir)  # raises an error, if any, before the slow import
     import_tensorflow()
     from ..serve.server import Server
 
@@ -94,11 +102,11 @@ def _embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    check_port(host, port)  # says why not
+    check_port(host, port)  # raises an error with the reason
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Connections inherit it. asyncio sees to it only for sockets it has made; without, an answer's body waits 40 ms
-        # for its head to be acknowledged.
+        # Accepted connections inherit this. asyncio sets it only on sockets that it created; without it, the body of a
+        # response waits 40 ms for its headers to be acknowledged.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as e:
