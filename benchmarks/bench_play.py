@@ -53,7 +53,7 @@ def drawings_of(data: Path | None, count: int) -> list[Any]:
     rng = np.random.default_rng(0)
     if data is None:
         return [doodle(CLASSES[i % len(CLASSES)], rng) for i in range(count)]
-    return [examples.some(examples.classes[i % len(examples.classes)], 1)[0][0] for i in range(count)]
+    return [examples.sample(examples.classes[i % len(examples.classes)], 1)[0][0] for i in range(count)]
 
 
 def measure(url: str, drawings: list[Any]) -> list[float]:

@@ -20,8 +20,8 @@ from common import write_result
 from numpy.typing import NDArray
 
 from qdfast._quiet import import_quietly
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 SHAPE = (128, 196, 3)
 CALLS = 20  # per timing
@@ -30,7 +30,7 @@ Array = NDArray[np.float32]
 
 
 def ours(array: Array) -> bytes:
-    return wire.encode_tensor(array).SerializeToString()
+    return messages.encode_tensor(array).SerializeToString()
 
 
 def raw_content(array: Array) -> bytes:
@@ -70,7 +70,7 @@ def main() -> None:
 
     for name, method in METHODS.items():
         message = pb.TensorProto.FromString(method(array))
-        if not np.array_equal(wire.decode_tensor(message), array):
+        if not np.array_equal(messages.decode_tensor(message), array):
             raise SystemExit(f"{name}: the decoded array differs")
     if not ours(array) == raw_content(array) == tensorflow(array):
         raise SystemExit("the messages differ")

@@ -32,8 +32,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from qdfast.client.channel import PREDICT
 from qdfast.errors import DataError
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 IN_FLIGHT = 8
 TIMEOUT = 60
@@ -68,9 +68,9 @@ def valid_requests(draw: st.DrawFn) -> pb.PredictRequest:
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     deltas = rng.integers(-255, 256, (len(lengths), steps, 3)).astype(np.int16)
     signature = draw(st.sampled_from(["serving_default", "top_k", ""]))
-    request = wire.predict_request("tiny", draw(st.sampled_from([None, 1])), signature, {})
+    request = messages.predict_request("tiny", draw(st.sampled_from([None, 1])), signature, {})
     for name, array in (("deltas", deltas), ("lengths", lengths)):
-        wire.encode_tensor(array, request.inputs[name], fields=draw(st.booleans()))
+        messages.encode_tensor(array, request.inputs[name], fields=draw(st.booleans()))
     return request
 
 
@@ -107,9 +107,9 @@ def nonsense(draw: st.DrawFn) -> pb.PredictRequest:
 
 
 def _set_array(request: pb.PredictRequest, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    array = change(wire.decode_tensor(request.inputs[name]).copy())
+    array = change(messages.decode_tensor(request.inputs[name]).copy())
     request.inputs[name].Clear()
-    wire.encode_tensor(array, request.inputs[name])
+    messages.encode_tensor(array, request.inputs[name])
 
 
 @st.composite
@@ -213,7 +213,7 @@ def expected(data: bytes) -> dict[str, np.ndarray] | None:
     """The outputs by name that the bytes of a Predict request must be answered with; None if it must be refused."""
     try:
         request = predict_pb2.PredictRequest.FromString(data)
-        arrays = {name: wire.decode_tensor(tensor) for name, tensor in request.inputs.items()}
+        arrays = {name: messages.decode_tensor(tensor) for name, tensor in request.inputs.items()}
     except (DecodeError, DataError):
         return None
     spec = request.model_spec
@@ -258,7 +258,7 @@ def judge(method: str, data: bytes, call: Any) -> str:
             assert status in REFUSALS, (status, error.details())
         return status
     assert outputs is not None, "a bad request was answered"
-    got = wire.predict_outputs(pb.PredictResponse.FromString(call.result()))
+    got = messages.predict_outputs(pb.PredictResponse.FromString(call.result()))
     assert set(got) == set(outputs)
     if "labels" in outputs:
         _check_labels(got.pop("labels"), outputs.pop("labels"))
@@ -298,7 +298,7 @@ def drive(target: str, pid: int, count: int, first_seed: int = 0) -> Driven:
     Raises:
         AssertionError: the first batch of requests, made as small as it gets, that is not treated as it must be.
     """
-    good = wire.predict_request("tiny", None, "serving_default", _good_inputs()).SerializeToString()
+    good = messages.predict_request("tiny", None, "serving_default", _good_inputs()).SerializeToString()
     driven = Driven()
     with grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)]) as channel:
 

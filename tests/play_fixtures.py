@@ -11,15 +11,15 @@ import tiny_model
 import uvicorn
 
 from qdfast.client import Client
-from qdfast.play.app import application
+from qdfast.play.app import create_app
 from qdfast.play.examples import Examples
-from qdfast.play.guard import names_of
+from qdfast.play.middleware import allowed_hosts
 
 
 @contextmanager
 def site(client: Client, words: Sequence[str] = tiny_model.CLASSES, examples: Examples | None = None) -> Iterator[str]:
     """The page's address."""
-    app = application(client, lambda: words, examples or Examples(), names_of("127.0.0.1"))
+    app = create_app(client, lambda: words, examples or Examples(), allowed_hosts("127.0.0.1"))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -16,8 +16,8 @@ import tiny_model
 import qdfast
 from qdfast import client
 from qdfast.client import channel
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 TIMEOUT = 60
 LENGTHS = [5, 2, 40, 3, 9, 200, 2, 7, 31, 3]
@@ -40,7 +40,7 @@ def expected(d: qdfast.Drawings) -> np.ndarray:
 
 def answer(request: pb.PredictRequest, version: int = 1) -> pb.PredictResponse:
     """What a server of the tiny model answers."""
-    inputs = {name: wire.decode_tensor(proto) for name, proto in request.inputs.items()}
+    inputs = {name: messages.decode_tensor(proto) for name, proto in request.inputs.items()}
     assert inputs["deltas"].dtype == np.int16
     assert inputs["lengths"].dtype == np.int32
     p = tiny_model.probabilities(inputs["deltas"], inputs["lengths"])
@@ -60,7 +60,7 @@ def respond_with(outputs: dict[str, np.ndarray], version: int = 1) -> pb.Predict
     response = pb.PredictResponse()
     response.model_spec.version.value = version
     for name, array in outputs.items():
-        wire.encode_tensor(array, response.outputs[name], fields=True)
+        messages.encode_tensor(array, response.outputs[name], fields=True)
     return response
 
 
@@ -192,7 +192,7 @@ def ask(server: Any, **options: Any) -> client.Client:
 
 def busy(seconds: float) -> pb.PredictRequest:
     """A request that keeps the tiny model busy for so long."""
-    return wire.predict_request("tiny", None, "busy", {"seconds": np.array(seconds)})
+    return messages.predict_request("tiny", None, "busy", {"seconds": np.array(seconds)})
 
 
 def predict_call(open_channel: grpc.Channel) -> Any:

@@ -61,7 +61,7 @@ def serve_tiny(kind: str, model_dir: Path) -> Iterator[Served]:
         with Server(model_dir) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield Served(f"127.0.0.1:{server.port}", channel, model_dir)
         return
-    code = "import sys; from qdfast.serve import serve; serve(sys.argv[1], port=0, embedded=False)"
+    code = "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(sys.argv[1], port=0, embedded=False))"
     environment = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1])}
     command = [sys.executable, "-c", code, str(model_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

@@ -169,22 +169,24 @@ def _export(a: argparse.Namespace) -> None:
 
 
 def _serve(a: argparse.Namespace) -> None:
-    from ..serve.launch import serve
+    from ..serve import ServeOptions, serve
 
     serve(
-        a.model_dir,
-        models=a.models,
-        name=a.name,
-        host=a.host,
-        port=a.port,
-        embedded=a.embedded,
-        grace=a.grace,
-        poll_seconds=a.poll_seconds,
-        batching=a.batching,
-        metrics_port=a.metrics_port,
-        tls_cert=a.tls_cert,
-        tls_key=a.tls_key,
-        tls_client_ca=a.tls_client_ca,
+        ServeOptions(
+            model_dir=a.model_dir,
+            models=a.models,
+            name=a.name,
+            host=a.host,
+            port=a.port,
+            embedded=a.embedded,
+            grace=a.grace,
+            poll_seconds=a.poll_seconds,
+            batching=a.batching,
+            metrics_port=a.metrics_port,
+            tls_cert=a.tls_cert,
+            tls_key=a.tls_key,
+            tls_client_ca=a.tls_client_ca,
+        )
     )
 
 

@@ -17,13 +17,13 @@ from ..errors import DataError
 from ..ndjson import Recognized
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
-from ..protocol.asking import BlockingAsker
-from ..protocol.query import Predictions
+from ..protocol.base_client import BaseSyncClient
+from ..protocol.requests import Predictions
 from ..storage.progress import Progress
 
 
 @contextmanager
-def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
+def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """Open the model that the arguments of `qdfast predict` name.
 
     With ``model_dir``, the model is loaded into this process. Else a client is connected to the server at ``target``,
@@ -37,7 +37,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
         if a.model not in (None, name := a.model_dir.resolve().name):
             raise DataError(f"--model is {a.model}, but the model in {a.model_dir} has its directory's name: {name}")
         import_tensorflow()
-        from ..serve.local import LocalModel
+        from ..serve.local_model import LocalModel
 
         yield LocalModel(a.model_dir, a.version)
         return
@@ -61,7 +61,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BlockingAsker]:
 def predict(
     sources: Sequence[str | os.PathLike[str] | IO[bytes]],
     out: IO[bytes],
-    model: BlockingAsker,
+    model: BaseSyncClient,
     *,
     k: int = 3,
     recognized: Recognized = "any",

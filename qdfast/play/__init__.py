@@ -1,5 +1,5 @@
-"""The web page: draw, and a served model guesses. Needs Starlette and uvicorn (``pip install qdfast[play]``)."""
+"""A web page on which a served model guesses what the user draws. Needs ``pip install qdfast[play]``."""
 
-from .launch import play
+from .server import play
 
 __all__ = ["play"]

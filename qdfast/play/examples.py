@@ -1,4 +1,4 @@
-"""Drawings to show beside one's own, and the words to draw."""
+"""Example drawings to show after a round, and the words for the game."""
 
 from __future__ import annotations
 
@@ -21,94 +21,97 @@ from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
 from ..strokes import from_strokes
 
-EXPORTED = "assets.extra/qdfast.json"  # in a version's directory
-LABELS = 50  # asked for, per drawing: more than exported models have
+METADATA_FILE = "assets.extra/qdfast.json"  # written by `qdfast export` into a version's directory
+PROBE_K = 50  # more labels than exported models return
 
 _rng = np.random.default_rng()
 
 
 class Examples:
-    """Some drawings of any class: of ``sources``, else procedural ones, else none.
+    """Random drawings of a class: from ``sources``, otherwise procedural ones, otherwise none.
 
     Args:
         sources: ndjson files (the class is the file's name), directories of them, and prepared directories.
 
     Raises:
-        DataError, OSError: a source that cannot be read, or has only bitmaps, or no drawings.
+        DataError, OSError: a source cannot be read, contains bitmaps, or begins with no drawings.
     """
 
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
-        self._of: dict[str, Callable[[int], Drawings]] = {}
+        self._samplers: dict[str, Callable[[int], Drawings]] = {}
         for source in resolve(sources) if sources else ():
             if source.kind == "bitmaps" if isinstance(source, Prepared) else has_bitmaps(source):
-                raise DataError(f"{source_name(source)}: these are bitmaps, and strokes are shown")
+                raise DataError(f"{source_name(source)}: these are bitmaps; examples need strokes")
             if isinstance(source, Prepared):
                 rows = source.rows()
-                self._of |= {name: partial(_of_rows, rows, code) for code, name in enumerate(source.classes)}
+                self._samplers |= {name: partial(_sample_rows, rows, code) for code, name in enumerate(source.classes)}
             else:
-                if not len(_of_file(source, 1)):
-                    raise DataError(f"{source_name(source)}: no drawings to show at its beginning")
-                self._of[label_of(source)] = partial(_of_file, source)
+                if not len(_sample_file(source, 1)):
+                    raise DataError(f"{source_name(source)}: no drawings to show at the beginning of this file")
+                self._samplers[label_of(source)] = partial(_sample_file, source)
 
     @property
     def classes(self) -> list[str]:
-        """Of the sources, sorted."""
-        return sorted(self._of)
+        """The classes in the sources, sorted."""
+        return sorted(self._samplers)
 
-    def some(self, word: str, count: int) -> tuple[list[Drawing], str]:
-        """At most ``count`` drawings of a class, chosen by chance, and what they are: "real" or "procedural".
+    def sample(self, word: str, count: int) -> tuple[list[Drawing], str]:
+        """Choose random drawings of a class.
+
+        Returns:
+            At most ``count`` drawings, and their kind: "real" or "procedural".
 
         Raises:
             DataError, OSError: the source can no longer be read.
         """
-        if word in self._of:
-            drawings = self._of[word](count)
+        if word in self._samplers:
+            drawings = self._samplers[word](count)
             return [[[x.tolist(), y.tolist()] for x, y in strokes] for strokes in drawings], "real"
         if word in CLASSES:
             return [doodle(word, _rng) for _ in range(count)], "procedural"
         return [], "real"
 
 
-def _of_file(source: Source, count: int) -> Drawings:
-    """From the first some thousand, as a file of Google's has 60 MB; not those that Google's game did not recognize."""
+def _sample_file(source: Source, count: int) -> Drawings:
+    """Choose from the first batch, since Google's files have 60 MB; skip drawings that Google did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
     if drawings is None:
         return from_strokes([])
-    return drawings[_chosen(np.flatnonzero(drawings.recognized != 0), count)]
+    return drawings[_choose(np.flatnonzero(drawings.recognized != 0), count)]
 
 
-def _of_rows(rows: Rows, code: int, count: int) -> Drawings:
-    return rows.drawings(_chosen(np.flatnonzero(rows.labels == code), count))
+def _sample_rows(rows: Rows, code: int, count: int) -> Drawings:
+    return rows.drawings(_choose(np.flatnonzero(rows.labels == code), count))
 
 
-def _chosen(rows: np.ndarray, count: int) -> np.ndarray:
+def _choose(rows: np.ndarray, count: int) -> np.ndarray:
     return _rng.choice(rows, min(count, len(rows)), replace=False)
 
 
 def newest_export(directory: Path) -> Path:
-    """The model directory, at most three levels below ``directory``, that `qdfast export` wrote to last.
+    """Return the model directory that `qdfast export` wrote to last, at most three levels below ``directory``.
 
     Raises:
         DataError: there is none.
     """
-    found = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{EXPORTED}")]
+    found = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{METADATA_FILE}")]
     if not found:
-        raise DataError(f"no exported model in {directory.resolve()}: name one by --model-dir, or a server by --target")
+        raise DataError(f"no exported model in {directory.resolve()}: give --model-dir, or --target for a server")
     return max(found, key=lambda file: file.stat().st_mtime_ns).parents[2]
 
 
 def exported_classes(model_dir: Path) -> list[str]:
-    """The class names of the newest version in ``model_dir``; none if `qdfast export` has not written it."""
-    about = model_dir / str(newest_version(model_dir)) / EXPORTED
-    return list(orjson.loads(about.read_bytes())["classes"]) if about.exists() else []
+    """Return the class names of the newest version in ``model_dir``; none if `qdfast export` did not write it."""
+    metadata = model_dir / str(newest_version(model_dir)) / METADATA_FILE
+    return list(orjson.loads(metadata.read_bytes())["classes"]) if metadata.exists() else []
 
 
-def named_classes(client: Client) -> list[str]:
-    """The classes that a served model names when it is asked about doodles: no server tells all of them.
+def probe_classes(client: Client) -> list[str]:
+    """Return the classes that a served model predicts for procedural doodles, as no server lists all its classes.
 
     Raises:
-        ServingError: the model cannot be asked.
+        ServingError: the request failed.
     """
     rng = np.random.default_rng(0)
-    answers = client.predict(from_strokes([doodle(name, rng) for name in CLASSES for _ in range(3)]), k=LABELS)
-    return sorted(set(answers.labels.ravel().tolist()))
+    predictions = client.predict(from_strokes([doodle(name, rng) for name in CLASSES for _ in range(3)]), k=PROBE_K)
+    return sorted(set(predictions.labels.ravel().tolist()))

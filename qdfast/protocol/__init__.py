@@ -1,1 +1,1 @@
-"""What is asked of a model and what it answers: of the client, the server and a model in this process alike."""
+"""Requests to a model and its responses, shared by the client, the server and a model in this process."""

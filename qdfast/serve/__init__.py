@@ -1,5 +1,6 @@
-"""Serve a model directory over TensorFlow Serving's gRPC API: by that server where installed, else by our own."""
+"""Serves a model directory over TensorFlow Serving's gRPC API, with TensorFlow Serving or with the embedded server."""
 
-from .launch import serve
+from .main import serve
+from .options import ServeOptions
 
-__all__ = ["serve"]
+__all__ = ["ServeOptions", "serve"]

@@ -1,11 +1,11 @@
-"""Requests that arrive together, answered by one run of the model.
+"""Batches concurrent requests: those that arrive while the model is busy are answered by one run.
 
-The thread of a request runs the model itself if nobody else does: a lone request meets no other thread and no timer,
-and is answered as soon as it would be without batching. Meanwhile others wait; the thread that has finished hands its
-place to the one that has waited longest, and this one takes along what has come for the same function of the model and
-is of like length. Where so many wait that their run is worth a core of its own, it begins beside the one under way.
-So batches grow with the load and with nothing else, and the threads that gRPC gives to the requests are all there are:
-a version that is unloaded goes with the last request that holds it.
+Each request has a thread from gRPC, and that thread runs the model itself if no other run is in progress. So a lone
+request involves no other thread and no timer, and is as fast as without batching. Meanwhile other requests wait in a
+queue. A thread that finishes a run makes the request that has waited longest the leader of the next batch; the leader
+adds queued requests to the same signature that are of similar length. If enough rows are queued to occupy another core,
+their run starts in parallel. Batches therefore grow with the load only, and there are no threads besides gRPC's: an
+unloaded version is freed with the last request that uses it.
 """
 
 from __future__ import annotations
@@ -16,215 +16,231 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .batch_ops import PIECE, Arrays, as_rows, joined, merge, pieces, rows, split
+from .batch_ops import (
+    CHUNK_ROWS,
+    Arrays,
+    batchable_inputs,
+    chunks,
+    concat_outputs,
+    merge_inputs,
+    num_rows,
+    split_outputs,
+)
 from .batching_config import BatchingParameters
-from .servable import RequestError, Signature
+from .servable import RequestError, SignatureRunner
 
-WORTH_A_PLACE = 4
-"""Rows from which on a run is begun beside another: it then costs more by its rows than by the fact of being one."""
+MIN_PARALLEL_ROWS = 4
+"""Rows for which a run is started beside another: from there on its rows cost more than its fixed overhead."""
 
-LEAST_OCTAVE = 6
-"""Sizes up to 2**6 are of like length: there, a batch's fixed cost is more than its padding's."""
+MIN_SIZE_BITS = 6
+"""Sizes up to 2**6 count as similar: below, a batch's fixed cost exceeds that of its padding."""
 
 
-def always() -> bool:
-    """Of a request whose asker cannot give up."""
+def always_active() -> bool:
+    """``is_active`` for a request that cannot be cancelled."""
     return True
 
 
-def run_alone(
-    signature: Signature, inputs: Arrays, outputs: Sequence[str] = (), wanted: Callable[[], bool] = always
+def run_unbatched(
+    signature: SignatureRunner,
+    inputs: Arrays,
+    outputs: Sequence[str] = (),
+    is_active: Callable[[], bool] = always_active,
 ) -> Arrays:
-    """What ``Batcher.run`` answers, without other requests."""
-    whole = as_rows(signature, inputs)
-    if whole is None:
+    """Run a request alone. Arguments and result as for ``Batcher.run``."""
+    checked = batchable_inputs(signature, inputs)
+    if checked is None:
         return signature.run(inputs, outputs)
     results = []
-    for piece in pieces(whole, PIECE):
-        _require(wanted)
-        results.append(signature.run(piece, outputs))
-    return joined(results)
+    for chunk in chunks(checked, CHUNK_ROWS):
+        _require_active(is_active)
+        results.append(signature.run(chunk, outputs))
+    return concat_outputs(results)
 
 
 class Batcher:
-    """Runs requests to any signatures, together where they can be.
+    """Runs requests to any signatures, in batches where possible.
 
     Args:
         parameters: sizes and limits.
-        observe: called with the rows of every batch that is run.
+        on_batch: called with the number of rows of every run.
     """
 
-    def __init__(self, parameters: BatchingParameters, observe: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(self, parameters: BatchingParameters, on_batch: Callable[[int], None] = lambda rows: None) -> None:
         self._parameters = parameters
-        self._observe = observe
+        self._on_batch = on_batch
         self._timeout = parameters.batch_timeout_micros / 1e6
-        self._running = 0
-        self._waiting: dict[Any, deque[_Task]] = {}  # by what may go together; no deque is empty
-        self._open: set[Any] = set()  # what a batch is waiting for, with its place taken
-        self._rows = 0  # of all that wait
+        self._running = 0  # runs in progress
+        self._queues: dict[Any, deque[_Task]] = {}  # by batch key (signature, outputs, sizes); no deque is empty
+        self._collecting: set[Any] = set()  # keys of batches that are started and still wait for more requests
+        self._queued_rows = 0
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
 
     @property
-    def waiting(self) -> int:
-        """Rows that wait for the engine."""
-        return self._rows
+    def queued_rows(self) -> int:
+        """Rows that wait for the model."""
+        return self._queued_rows
 
     def run(
-        self, signature: Signature, inputs: Arrays, outputs: Sequence[str] = (), wanted: Callable[[], bool] = always
+        self,
+        signature: SignatureRunner,
+        inputs: Arrays,
+        outputs: Sequence[str] = (),
+        is_active: Callable[[], bool] = always_active,
     ) -> Arrays:
-        """The outputs asked for, as ``signature.run(inputs, outputs)`` gives them; large requests are run in pieces.
+        """Return what ``signature.run(inputs, outputs)`` returns; large requests are run in chunks.
 
         Args:
-            wanted: whether the asker still waits; asked before the model is run.
+            is_active: whether the client still waits; called before the model is run.
 
         Raises:
-            RequestError: as of ``signature.run``; UNAVAILABLE if too many wait; CANCELLED if not ``wanted``.
+            RequestError: as for ``signature.run``; UNAVAILABLE if the queue is full; CANCELLED if not ``is_active``.
         """
-        whole = as_rows(signature, inputs)
-        if whole is None:
+        checked = batchable_inputs(signature, inputs)
+        if checked is None:
             return signature.run(inputs, outputs)
         size = self._parameters.max_batch_size
-        tasks = (_Task(signature, piece, outputs, wanted) for piece in pieces(whole, size))
-        return joined([self._answer(task) for task in tasks])
+        tasks = (_Task(signature, chunk, outputs, is_active) for chunk in chunks(checked, size))
+        return concat_outputs([self._run_task(task) for task in tasks])
 
-    def _answer(self, task: _Task) -> Arrays:
-        key = task.signature, tuple(task.outputs), self._like(task.inputs)
+    def _run_task(self, task: _Task) -> Arrays:
+        key = task.signature, tuple(task.outputs), self._size_class(task.inputs)
         with self._lock:
-            if key not in self._open and self._may_run(task.rows + self._rows_of(key)):
+            if key not in self._collecting and self._may_start(task.rows + self._rows_queued_for(key)):
                 self._running += 1
-                task.leads = True
+                task.is_leader = True
             else:
                 self._enqueue(key, task)
-        if not task.leads:
-            task.turn.acquire()
-        if task.leads:
-            self._lead(key, task)
+        if not task.is_leader:
+            task.wakeup.acquire()
+        if task.is_leader:
+            self._lead_batch(key, task)
         if task.error:
             raise task.error
         return task.results
 
-    def _like(self, inputs: Arrays) -> tuple[Any, ...]:
-        """Equal for inputs that may be put together."""
+    def _size_class(self, inputs: Arrays) -> tuple[Any, ...]:
+        """Equal for inputs that may be merged."""
         shapes = tuple(array.shape[1:] for array in inputs.values())
         if not self._parameters.pad_variable_length_inputs:
             return shapes
-        return tuple(tuple(max((size - 1).bit_length(), LEAST_OCTAVE) for size in shape) for shape in shapes)
+        return tuple(tuple(max((size - 1).bit_length(), MIN_SIZE_BITS) for size in shape) for shape in shapes)
 
-    def _may_run(self, rows: int) -> bool:
-        return not self._running or (self._running < self._parameters.num_batch_threads and rows >= WORTH_A_PLACE)
+    def _may_start(self, rows: int) -> bool:
+        return not self._running or (self._running < self._parameters.num_batch_threads and rows >= MIN_PARALLEL_ROWS)
 
-    def _rows_of(self, key: Any) -> int:
-        return sum(task.rows for task in self._waiting.get(key, ()))
+    def _rows_queued_for(self, key: Any) -> int:
+        return sum(task.rows for task in self._queues.get(key, ()))
 
     def _enqueue(self, key: Any, task: _Task) -> None:
         size, limit = self._parameters.max_batch_size, self._parameters.max_enqueued_batches
-        if self._rows + task.rows > size * limit:
+        if self._queued_rows + task.rows > size * limit:
             message = (
                 "The batch scheduling queue to which this task was submitted is full; currently "
-                f"{-(-self._rows // size)} batches enqueued and max_enqueued_batches is {limit}"
+                f"{-(-self._queued_rows // size)} batches enqueued and max_enqueued_batches is {limit}"
             )
             raise RequestError("UNAVAILABLE", message)
-        self._waiting.setdefault(key, deque()).append(task)
-        self._rows += task.rows
+        self._queues.setdefault(key, deque()).append(task)
+        self._queued_rows += task.rows
         self._arrived.notify_all()
 
     def _dequeue(self, key: Any) -> _Task:
-        queue = self._waiting[key]
+        queue = self._queues[key]
         task = queue.popleft()
-        self._rows -= task.rows
+        self._queued_rows -= task.rows
         if not queue:
-            del self._waiting[key]  # it holds a version of a model
+            del self._queues[key]  # the key keeps a model version alive
         return task
 
-    def _lead(self, key: Any, task: _Task) -> None:
-        """Run ``task`` and what waits to go with it, then pass the place at the engine on."""
+    def _lead_batch(self, key: Any, task: _Task) -> None:
+        """Run ``task`` with queued tasks of the same key, then start the next batch."""
         batch = [task]
         try:
             with self._lock:
                 self._collect(key, batch)
-            _run([t for t in batch if t.still_wanted()], self._observe)
+            _run_batch([t for t in batch if t.check_active()], self._on_batch)
         finally:
-            self._pass_on()
-            for answered in batch[1:]:
-                answered.turn.release()
+            self._start_next()
+            for finished in batch[1:]:
+                finished.wakeup.release()
 
     def _collect(self, key: Any, batch: list[_Task]) -> None:
-        """Move what fits from the queue to ``batch``, waiting for more until the first of it has waited enough."""
+        """Move tasks that fit from the queue to ``batch``; wait for more until its first task has timed out."""
         room = self._parameters.max_batch_size - batch[0].rows
-        latest = batch[0].arrived + self._timeout
-        self._open.add(key)
+        deadline = batch[0].arrived + self._timeout
+        self._collecting.add(key)
         while True:
-            while key in self._waiting and self._waiting[key][0].rows <= room:
+            while key in self._queues and self._queues[key][0].rows <= room:
                 batch.append(self._dequeue(key))
                 room -= batch[-1].rows
-            left = latest - time.monotonic()
-            if key in self._waiting or not room or left <= 0:
+            remaining = deadline - time.monotonic()
+            if key in self._queues or not room or remaining <= 0:
                 break
-            self._arrived.wait(left)
-        self._open.discard(key)
+            self._arrived.wait(remaining)
+        self._collecting.discard(key)
 
-    def _pass_on(self) -> None:
-        """Let one who waits take this place, the first that has waited longest and may."""
+    def _start_next(self) -> None:
+        """End a run, and make the task that has waited longest, and may start, the leader of the next one."""
         with self._lock:
             self._running -= 1
-            keys = sorted(self._waiting, key=lambda key: self._waiting[key][0].arrived)
-            key = next((key for key in keys if self._may_run(self._rows_of(key))), None)
+            keys = sorted(self._queues, key=lambda key: self._queues[key][0].arrived)
+            key = next((key for key in keys if self._may_start(self._rows_queued_for(key))), None)
             if key is None:
                 return
             task = self._dequeue(key)
             self._running += 1
-        task.leads = True
-        task.turn.release()
+        task.is_leader = True
+        task.wakeup.release()
 
 
 class _Task:
-    """A request, or a piece of one, whose thread waits until it has ``results`` or an ``error``, or until it leads."""
+    """A request, or a chunk of one. Its thread waits until it has ``results`` or an ``error``, or is made leader."""
 
     def __init__(
-        self, signature: Signature, inputs: Arrays, outputs: Sequence[str], wanted: Callable[[], bool]
+        self, signature: SignatureRunner, inputs: Arrays, outputs: Sequence[str], is_active: Callable[[], bool]
     ) -> None:
         self.signature = signature
         self.inputs = inputs
         self.outputs = outputs
-        self.wanted = wanted
-        self.rows = rows(inputs)
+        self.is_active = is_active
+        self.rows = num_rows(inputs)
         self.arrived = time.monotonic()
-        self.leads = False
-        self.turn = threading.Lock()  # released once by who answers it or makes it lead
-        self.turn.acquire()
+        self.is_leader = False
+        self.wakeup = threading.Lock()  # released once, by the thread that answers this task or makes it leader
+        self.wakeup.acquire()
         self.results: Arrays = {}
         self.error: Exception | None = None
 
-    def still_wanted(self) -> bool:
-        """Whether to run it; sets its error if not."""
+    def check_active(self) -> bool:
+        """Return whether to run the task; set its error if not."""
         try:
-            _require(self.wanted)
+            _require_active(self.is_active)
         except RequestError as e:
             self.error = e
         return self.error is None
 
 
-def _require(wanted: Callable[[], bool]) -> None:
-    if not wanted():
-        raise RequestError("CANCELLED", "given up while it waited for the model")
+def _require_active(is_active: Callable[[], bool]) -> None:
+    if not is_active():
+        raise RequestError("CANCELLED", "the client cancelled the request while it was queued")
 
 
-def _run(batch: list[_Task], observe: Callable[[int], None]) -> None:
-    """Answer tasks to the same signature and outputs by one run; if that fails, by one for each."""
+def _run_batch(batch: list[_Task], on_batch: Callable[[int], None]) -> None:
+    """Run tasks of the same signature and outputs together; if that fails, run each alone."""
     if not batch:
         return
     counts = [task.rows for task in batch]
     try:
-        outputs = batch[0].signature.run(merge([task.inputs for task in batch]), batch[0].outputs)
-        results = split(outputs, counts) if len(batch) > 1 else [outputs]
+        outputs = batch[0].signature.run(merge_inputs([task.inputs for task in batch]), batch[0].outputs)
+        results = split_outputs(outputs, counts) if len(batch) > 1 else [outputs]
     except Exception as e:
         if len(batch) == 1:
             batch[0].error = e
             return
         for task in batch:
-            _run([task], observe)
+            _run_batch([task], on_batch)
         return
     for task, result in zip(batch, results, strict=True):
         task.results = result
-    observe(sum(counts))
+    on_batch(sum(counts))

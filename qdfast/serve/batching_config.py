@@ -1,4 +1,4 @@
-"""How requests are put together into batches: TensorFlow Serving's BatchingParameters, and our defaults."""
+"""The configuration of batching: TensorFlow Serving's BatchingParameters, with our defaults."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ _PAD = "pad_variable_length_inputs"
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """Named as in TensorFlow Serving's file, so that one file configures either server.
+    """Batching parameters, named as in TensorFlow Serving, so that one file configures either server.
 
     Attributes:
-        max_batch_size: rows (drawings) of a batch; a request of more is run in pieces of so many.
-        batch_timeout_micros: how long a batch that is not full waits for more after its first request. 0: it takes what
-            came while the engine was busy, and a lone request never waits.
-        max_enqueued_batches: full batches that may wait; more requests are refused with UNAVAILABLE.
-        num_batch_threads: runs of the model at once, each on one core; one more is begun only where enough rows wait.
-        pad_variable_length_inputs: whether requests that differ in a size the model leaves open are padded to go
-            together, as TensorFlow Serving does it: with the tensor's first element.
+        max_batch_size: maximum rows (drawings) of a batch; a larger request is run in chunks of this size.
+        batch_timeout_micros: microseconds that a batch waits to fill up after its first request. 0: a batch consists of
+            what arrived while the model was busy, and a lone request never waits.
+        max_enqueued_batches: full batches that may be queued; further requests are rejected with UNAVAILABLE.
+        num_batch_threads: maximum concurrent runs of the model, each on one core; another run is started only if enough
+            rows are queued.
+        pad_variable_length_inputs: whether requests of different length are padded and batched together. As in
+            TensorFlow Serving, padding repeats the tensor's first element.
+
+    Raises:
+        DataError: a value is too small.
     """
 
     max_batch_size: int = 64
@@ -38,20 +42,21 @@ class BatchingParameters:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            least = 0 if field.name == "batch_timeout_micros" else 1
+            minimum = 0 if field.name == "batch_timeout_micros" else 1
             value = getattr(self, field.name)
-            if field.name != _PAD and value < least:
-                raise DataError(f"{field.name} is {value}: it must be at least {least}")
+            if field.name != _PAD and value < minimum:
+                raise DataError(f"{field.name} is {value}: it must be at least {minimum}")
 
 
 DEFAULTS = BatchingParameters()
 
 
 def read_parameters(path: str | os.PathLike[str]) -> BatchingParameters:
-    """The parameters in a file of TensorFlow Serving's text format; those it does not give are our defaults.
+    """Read parameters from a file in TensorFlow Serving's text format; missing ones have our defaults.
 
     Raises:
-        DataError: it cannot be read or parsed, has a field that only TensorFlow Serving knows, or an impossible value.
+        DataError: the file cannot be read or parsed, has a field that only TensorFlow Serving supports, or an invalid
+            value.
     """
     message = _message_class()()
     try:
@@ -62,11 +67,11 @@ def read_parameters(path: str | os.PathLike[str]) -> BatchingParameters:
         return BatchingParameters(**values)
     except (OSError, UnicodeDecodeError, text_format.ParseError, DataError) as e:
         reason = getattr(e, "strerror", None) or str(e)
-        raise DataError(f"{path}: no batching parameters: {reason}") from e
+        raise DataError(f"{path}: invalid batching parameters: {reason}") from e
 
 
 def as_text(parameters: BatchingParameters) -> str:
-    """What ``read_parameters`` reads, and TensorFlow Serving."""
+    """Format parameters as text that ``read_parameters`` and TensorFlow Serving read."""
     message = _message_class()()
     for name in _NUMBERS:
         getattr(message, name).value = getattr(parameters, name)
@@ -76,7 +81,7 @@ def as_text(parameters: BatchingParameters) -> str:
 
 @cache
 def _message_class() -> Any:
-    """BatchingParameters; tensorflow-serving-api is shipped without it."""
+    """The BatchingParameters message, which tensorflow-serving-api does not include."""
     file = descriptor_pb2.FileDescriptorProto(
         name="qdfast/batching_parameters.proto", package="qdfast", syntax="proto2"
     )

@@ -1,4 +1,4 @@
-"""Which models are served, and which version of which one answers a request."""
+"""The models that are served, and which version answers a request."""
 
 from __future__ import annotations
 
@@ -7,87 +7,88 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..protocol.wire import ModelVersion
-from .config import ModelConfig
-from .model import Model
+from ..protocol.messages import ModelVersion
+from .model_config import ModelConfig
 from .servable import RequestError, Servable
+from .served_model import ServedModel
 
 log = logging.getLogger(__name__)
 
 
-class Manager:
-    """Holds the models; finds what requests ask for.
+class ModelManager:
+    """Holds the models and finds the version for a request.
 
-    Models are refreshed one after the other: two loads at once would take the more cores from the requests. All methods
-    may be called from any thread.
+    Models are refreshed one after the other, since parallel loading would take more cores away from requests. All
+    methods may be called from any thread.
 
     Args:
-        on_change: called with the name of a model whose versions may be others than before.
+        configs: the models to serve.
+        on_change: called with the name of a model whose versions may have changed.
     """
 
     def __init__(self, configs: Sequence[ModelConfig], on_change: Callable[[str], None] = lambda name: None) -> None:
-        self._models = {config.name: Model(config) for config in configs}
-        self._gone: dict[str, Model] = {}  # once served; what became of their versions can still be asked
+        self._models = {config.name: ServedModel(config) for config in configs}
+        self._removed: dict[str, ServedModel] = {}  # no longer served, but their status is still available
         self._on_change = on_change
         self._lock = threading.Lock()  # one refresh or reload at a time
 
     @property
     def names(self) -> list[str]:
-        """Of the models that are to be served."""
+        """The names of the configured models."""
         return list(self._models)
 
     def available(self, name: str) -> list[int]:
-        """The versions of a model that answer, lowest first."""
+        """Return the versions of a model that answer, lowest first."""
         model = self._models.get(name)
         return sorted(model.loaded) if model else []
 
     def refresh(self) -> list[str]:
-        """Look at the directory of every model; load and let go what has to be.
+        """Check the directory of every model; load and unload versions as needed.
 
         Returns:
-            What is wrong at present, one line each; no model's trouble is another's.
+            The current errors, one line each. An error of one model does not affect the others.
         """
         with self._lock:
-            return [trouble for troubles in self._refresh().values() for trouble in troubles]
+            return [error for errors in self._refresh().values() for error in errors]
 
     def _refresh(self) -> dict[str, list[str]]:
-        troubles = {}
+        errors = {}
         for name, model in self._models.items():
             try:
-                troubles[name] = model.refresh()
+                errors[name] = model.refresh()
                 self._on_change(name)
-            except Exception as e:  # whatever it is, the other models and the next refresh go on
+            except Exception as e:  # must not stop the other models or the next refresh
                 log.debug("model %s", name, exc_info=True)
-                troubles[name] = [f"model {name}: {type(e).__name__}: {e}"]
-        return troubles
+                errors[name] = [f"model {name}: {type(e).__name__}: {e}"]
+        return errors
 
     def reload(self, configs: Sequence[ModelConfig]) -> dict[str, str]:
-        """Serve these models from now on: those that are new are loaded, those that are not listed are let go.
+        """Replace the configuration: load new models, unload those that are no longer listed.
 
         Returns:
-            The models that are new and could not be loaded, each with the reason. They are tried again by ``refresh``.
+            New models that could not be loaded, each with the error. ``refresh`` tries them again.
 
         Raises:
-            RequestError: a label is to move to a version that is not available; nothing has been changed.
+            RequestError: a label would move to a version that is not available. Nothing has changed.
         """
         with self._lock:
             self._check_labels(configs)
-            known = self._gone | self._models
+            known = self._removed | self._models
             new = {config.name for config in configs} - self._models.keys()
-            models = {config.name: known.get(config.name) or Model(config) for config in configs}
+            models = {config.name: known.get(config.name) or ServedModel(config) for config in configs}
             for config in configs:
                 models[config.name].config = config
-            dropped = self._models.keys() - models.keys()
-            self._gone = {name: model for name, model in known.items() if name not in models}
+            removed = self._models.keys() - models.keys()
+            self._removed = {name: model for name, model in known.items() if name not in models}
             self._models = models
-            for name in dropped:
-                self._gone[name].drop()
+            for name in removed:
+                self._removed[name].unload_all()
                 self._on_change(name)
-            troubles = self._refresh()
-            return {name: "; ".join(troubles[name]) for name in sorted(new) if not models[name].loaded}
+            errors = self._refresh()
+            return {name: "; ".join(errors[name]) for name in sorted(new) if not models[name].loaded}
 
     def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
-        """A label that is in use moves only to where there is somebody to answer."""
+        """Check that labels in use move only to versions that are loaded."""
         for config in configs:
             if config.name not in self._models:
                 continue
@@ -101,7 +102,11 @@ class Manager:
                     )
 
     def find(self, spec: Any) -> Servable:
-        """The servable of a ModelSpec. RequestError: it is not loaded."""
+        """Return the servable for a ModelSpec.
+
+        Raises:
+            RequestError: the version is not loaded, or the label is unknown.
+        """
         if not spec.name:
             raise RequestError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
         model = self._models.get(spec.name)
@@ -122,8 +127,12 @@ class Manager:
         return loaded[version]
 
     def status(self, spec: Any) -> list[ModelVersion]:
-        """The state of one version or, if the ModelSpec has none, of all, newest first. RequestError: none known."""
-        model = self._models.get(spec.name) or self._gone.get(spec.name)
+        """Return the state of the ModelSpec's version or, if it has none, of all versions, newest first.
+
+        Raises:
+            RequestError: no such version is known.
+        """
+        model = self._models.get(spec.name) or self._removed.get(spec.name)
         states = model.states() if model else []
         if spec.HasField("version"):
             states = [s for s in states if s.version == spec.version.value]

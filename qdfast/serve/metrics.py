@@ -1,14 +1,14 @@
-"""What the embedded server counts, for Prometheus.
+"""The Prometheus metrics of the embedded server.
 
-    qdfast_requests_total{model, version, method, status}     answered, refused and given up, by gRPC status
-    qdfast_request_seconds{model, method}                     from a request's thread to its answer (histogram)
-    qdfast_requests_in_flight                                 calls that have a thread
-    qdfast_batch_rows                                         drawings of a run of the model (histogram)
+    qdfast_requests_total{model, version, method, status}     finished calls, by gRPC status
+    qdfast_request_seconds{model, method}                     duration of calls (histogram)
+    qdfast_requests_in_flight                                 calls in progress
+    qdfast_batch_rows                                         drawings per run of the model (histogram)
     qdfast_queue_rows                                         drawings that wait for the model
     qdfast_model_loaded{model, version}                       1 for every version that answers
 
-``model`` is "" where the server has none of the name asked for, and ``version`` is "" where none answered: a client can
-not make the server remember names.
+``model`` is "" if the server has no such model, and ``version`` is "" if no version answered, so that clients cannot
+create new label values.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import GaugeMetricFamily
 
 from ..errors import ServingError
-from .address import address, require_free
+from .address import check_port, format_address
 
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Counts calls where it intercepts them, and serves all counts over HTTP.
+    """A gRPC interceptor that counts calls, and an HTTP server for the metrics.
 
     Args:
-        versions: the versions that answer, by the name of the model; asked when the counts are.
-        waiting: how many rows wait for the model; likewise.
+        versions: returns the versions that answer, by model name; called whenever the metrics are read.
+        queued_rows: returns the number of rows that wait for the model; called likewise.
     """
 
     def __init__(
-        self, versions: Callable[[], Mapping[str, Sequence[int]]], waiting: Callable[[], int] = lambda: 0
+        self, versions: Callable[[], Mapping[str, Sequence[int]]], queued_rows: Callable[[], int] = lambda: 0
     ) -> None:
         self._versions = versions
         self.registry = CollectorRegistry()
@@ -47,13 +47,13 @@ class Metrics(grpc.ServerInterceptor):  # type: ignore[misc]
         self._seconds = Histogram(
             "qdfast_request_seconds", "Duration of calls.", ("model", "method"), buckets=SECONDS, registry=self.registry
         )
-        self._in_flight = Gauge("qdfast_requests_in_flight", "Calls worked on or waiting.", registry=self.registry)
-        self._batches = Histogram("qdfast_batch_rows", "Rows run at once.", buckets=ROWS, registry=self.registry)
-        Gauge("qdfast_queue_rows", "Rows waiting.", registry=self.registry).set_function(waiting)
+        self._in_flight = Gauge("qdfast_requests_in_flight", "Calls in progress.", registry=self.registry)
+        self._batches = Histogram("qdfast_batch_rows", "Rows per run.", buckets=ROWS, registry=self.registry)
+        Gauge("qdfast_queue_rows", "Rows waiting.", registry=self.registry).set_function(queued_rows)
         self.registry.register(self)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The versions that answer, for the registry."""
+        """Yield the versions that answer, for the registry."""
         family = GaugeMetricFamily("qdfast_model_loaded", "1 for a version that answers.", labels=("model", "version"))
         for model, versions in self._versions().items():
             for version in versions:
@@ -61,60 +61,61 @@ class Metrics(grpc.ServerInterceptor):  # type: ignore[misc]
         yield family
 
     def observe_batch(self, rows: int) -> None:
-        """Count a run of the model."""
+        """Count a run of the model, of ``rows`` rows."""
         self._batches.observe(rows)
 
     def intercept_service(self, continuation: Callable[[Any], Any], call: Any) -> Any:
-        """Count calls of methods with one request and one response; the others are streams of health."""
+        """Count calls with one request and one response; the others are health streams."""
         handler = continuation(call)
         if handler is None or handler.unary_unary is None:
             return handler
         respond, method = handler.unary_unary, call.method.rpartition("/")[2]
 
-        def counted(request: Any, context: grpc.ServicerContext) -> Any:
-            begun = time.perf_counter()
+        def respond_and_count(request: Any, context: grpc.ServicerContext) -> Any:
+            start = time.perf_counter()
             version = ""
             with self._in_flight.track_inprogress():
                 try:
                     response = respond(request, context)
-                    version = _spec(response, "version")
+                    version = _model_spec_field(response, "version")
                     return response
                 finally:
-                    model = _spec(request, "name")
+                    model = _model_spec_field(request, "name")
                     model = model if model in self._versions() else ""
                     self._requests.labels(model, version, method, _status(context)).inc()
-                    self._seconds.labels(model, method).observe(time.perf_counter() - begun)
+                    self._seconds.labels(model, method).observe(time.perf_counter() - start)
 
         return grpc.unary_unary_rpc_method_handler(
-            counted,
+            respond_and_count,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Answer GET on every path, among them /metrics and TensorFlow Serving's /monitoring/prometheus/metrics.
+        """Serve the metrics at every path, such as /metrics and TensorFlow Serving's /monitoring/prometheus/metrics.
 
-        Returns the port and what ends it.
+        Returns:
+            The port, and a function that stops the HTTP server.
 
         Raises:
             ServingError: the port cannot be listened on.
         """
-        port = require_free(host, port)
+        port = check_port(host, port)
         try:
             httpd, thread = start_http_server(port, host, self.registry)
         except OSError as e:
-            raise ServingError(f"cannot listen on {address(host, port)}: {e.strerror or e}") from e
+            raise ServingError(f"cannot listen on {format_address(host, port)}: {e.strerror or e}") from e
 
-        def end() -> None:
+        def stop() -> None:
             httpd.shutdown()
             httpd.server_close()
             thread.join()
 
-        return port, end
+        return port, stop
 
 
-def _spec(message: Any, field: str) -> str:
-    """``name`` or ``version`` of the model in a request or response, "" where it has none."""
+def _model_spec_field(message: Any, field: str) -> str:
+    """The ``name`` or ``version`` in the ModelSpec of a request or response; "" if it has none."""
     if "model_spec" not in message.DESCRIPTOR.fields_by_name:
         return ""
     spec = message.model_spec

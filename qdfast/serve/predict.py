@@ -1,4 +1,4 @@
-"""A Predict request answered by a loaded version, in messages; and the warm-up requests that travel with a model."""
+"""Answers Predict requests from a loaded version, and replays the warm-up requests of an exported model."""
 
 from __future__ import annotations
 
@@ -9,67 +9,75 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from ..errors import DataError
-from ..protocol import wire
+from ..protocol import messages
 from .batch_ops import Arrays
-from .batching import always, run_alone
-from .servable import RequestError, Servable, Signature
+from .batching import always_active, run_unbatched
+from .servable import RequestError, Servable, SignatureRunner
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
-def answer(
-    servable: Servable, request: Any, run: Callable[..., Arrays] = run_alone, wanted: Callable[[], bool] = always
+def predict(
+    servable: Servable,
+    request: Any,
+    run: Callable[..., Arrays] = run_unbatched,
+    is_active: Callable[[], bool] = always_active,
 ) -> Any:
-    """The PredictResponse to a PredictRequest.
+    """Answer a PredictRequest.
 
     Args:
-        run: ``run_alone``, or ``run`` of a ``Batcher``.
-        wanted: whether the asker still waits.
+        servable: the version that answers.
+        request: the PredictRequest.
+        run: ``run_unbatched``, or ``run`` of a ``Batcher``.
+        is_active: whether the client still waits.
+
+    Returns:
+        The PredictResponse.
 
     Raises:
-        RequestError: what TensorFlow Serving would refuse, with its status and message.
+        RequestError: TensorFlow Serving would reject the request, with this status and message.
     """
     name = request.model_spec.signature_name or "serving_default"
     signature = servable.signatures.get(name)
     if signature is None:
         raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
-    inputs = _inputs(signature, request.inputs)
-    results = run(signature, inputs, _checked_filter(signature, list(request.output_filter)), wanted)
+    inputs = _decode_inputs(signature, request.inputs)
+    results = run(signature, inputs, _check_output_filter(signature, list(request.output_filter)), is_active)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = servable.version
     response.model_spec.signature_name = name
     for alias, array in results.items():
-        wire.encode_tensor(array, response.outputs[alias], fields=True)
+        messages.encode_tensor(array, response.outputs[alias], fields=True)
     return response
 
 
-def _inputs(signature: Signature, protos: Any) -> dict[str, Any]:
-    sent, wanted = set(protos), set(signature.inputs)
-    if len(sent) != len(wanted):
+def _decode_inputs(signature: SignatureRunner, protos: Any) -> dict[str, Any]:
+    sent, expected = set(protos), set(signature.inputs)
+    if len(sent) != len(expected):
         raise RequestError(
             "INVALID_ARGUMENT",
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_braces(sent)}) != "
-            f"len({_braces(wanted)}). Sent extra: {_braces(sent - wanted)}. "
-            f"Missing but required: {_braces(wanted - sent)}.",
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({_braces(sent)}) != "
+            f"len({_braces(expected)}). Sent extra: {_braces(sent - expected)}. "
+            f"Missing but required: {_braces(expected - sent)}.",
         )
-    for alias, expected in signature.inputs.items():
+    for alias, info in signature.inputs.items():
         if alias not in sent:
             raise RequestError(
                 "INVALID_ARGUMENT",
-                f"Signature input alias: {alias}(feed name: {expected.feed}) not found in request and no default "
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {_braces(sent)}, or default input alias set: ",
             )
     arrays = {}
     for alias in signature.inputs:
         try:
-            arrays[alias] = wire.decode_tensor(protos[alias])
+            arrays[alias] = messages.decode_tensor(protos[alias])
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
     return arrays
 
 
-def _checked_filter(signature: Signature, outputs: list[str]) -> list[str]:
+def _check_output_filter(signature: SignatureRunner, outputs: list[str]) -> list[str]:
     for i, alias in enumerate(outputs):
         if alias not in signature.outputs:
             raise RequestError(
@@ -87,12 +95,13 @@ def _braces(names: Any) -> str:
 
 
 def warm_up(servable: Servable) -> int:
-    """Answer the Predict requests that the model brings along, so that the first real one finds everything ready.
+    """Replay the warm-up requests in the model directory, so that the first real request is fast.
 
-    Returns the number of requests.
+    Returns:
+        The number of requests.
 
     Raises:
-        DataError: a record that is no request, or that the model refuses.
+        DataError: a record is not a request, or the model rejects it.
     """
     path = servable.path / WARM_UP_FILE
     if not path.exists():
@@ -102,7 +111,7 @@ def warm_up(servable: Servable) -> int:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)
             if log.WhichOneof("log_type") == "predict_log":
-                answer(servable, log.predict_log.request)
+                predict(servable, log.predict_log.request)
                 count += 1
     except Exception as e:
         reason = str(getattr(e, "message", e)).strip().partition("\n")[0]

@@ -1,9 +1,9 @@
 """One version of a model, loaded and callable.
 
-The SavedModel is loaded into a session, as TensorFlow Serving does it, not with ``tf.saved_model.load``: what the one
-can restore, run and refuse is then the same as with the other, down to the messages of the graph's own checks. A
-prepared call of the session also takes half the time of a signature function (0.24 against 0.46 ms for a net of two
-convolutions, one drawing of 40 points).
+The SavedModel is loaded into a session, as in TensorFlow Serving, and not with ``tf.saved_model.load``. So the embedded
+server restores, runs and rejects the same as TensorFlow Serving, down to the messages of the graph's own checks. A
+prepared session call also takes half the time of a signature function (0.24 against 0.46 ms for a network of two
+convolutions and one drawing of 40 points).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import DataError
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: ``code`` is the name of a gRPC status, ``message`` its text."""
+    """A request that is rejected: ``code`` is the name of a gRPC status, ``message`` its details."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -34,41 +34,54 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True)
-class Input:
-    """An input of a signature; ``shape`` has None where any size will do, and is None where any rank will."""
+class TensorInfo:
+    """An input of a signature.
 
-    feed: str
+    Attributes:
+        name: name of the tensor in the graph.
+        dtype: NumPy's dtype.
+        shape: sizes, with None for a dimension of any size; None for any rank.
+    """
+
+    name: str
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
 
 
-class Signature:
-    """A function of the model.
+class SignatureRunner:
+    """A callable signature of the model.
 
     Attributes:
-        inputs: by alias.
+        inputs: ``TensorInfo`` by alias.
         outputs: names of the graph's tensors by alias.
-        by_row: whether all inputs and outputs have a first dimension of any size, as where each row is answered for
-            itself.
+        row_wise: whether the first dimension of all inputs and outputs has any size, which means that each row is
+            answered independently.
     """
 
     def __init__(self, session: Any, definition: Any) -> None:
         self._session = session
         self.inputs = {
-            alias: Input(info.name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), _shape(info.tensor_shape))
+            alias: TensorInfo(info.name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), _shape(info.tensor_shape))
             for alias, info in sorted(definition.inputs.items())
         }
         self.outputs = {alias: info.name for alias, info in sorted(definition.outputs.items())}
         shapes = [_shape(info.tensor_shape) for info in (*definition.inputs.values(), *definition.outputs.values())]
-        self.by_row = bool(definition.inputs) and all(shape and shape[0] is None for shape in shapes)
-        self._feeds = [i.feed for i in self.inputs.values()]
+        self.row_wise = bool(definition.inputs) and all(shape and shape[0] is None for shape in shapes)
+        self._feeds = [i.name for i in self.inputs.values()]
         self._calls: dict[tuple[str, ...], Any] = {}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
-        """The outputs asked for (all, if none are named) by alias. Only what they need is computed.
+        """Run the signature, computing only what the outputs need.
+
+        Args:
+            inputs: arrays by alias.
+            outputs: aliases of the outputs to return; empty for all.
+
+        Returns:
+            Arrays by alias.
 
         Raises:
-            RequestError: as of ``check``, or an error of the graph with its own status.
+            RequestError: as for ``check``, or an error in the graph, with its status.
         """
         self.check(inputs)
         fetches = sorted({self.outputs[alias] for alias in outputs or self.outputs})
@@ -80,44 +93,49 @@ class Signature:
         return {alias: by_name[self.outputs[alias]] for alias in outputs or self.outputs}
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """What TensorFlow's session takes on trust: a wrong shape can end the process.
+        """Check what TensorFlow's session does not: a wrong shape can abort the process.
 
         Raises:
-            RequestError: an input of the wrong dtype or shape, or with a value that is not finite.
+            RequestError: an input has the wrong dtype or shape, or a value that is not finite.
         """
         for i, (alias, expected) in enumerate(self.inputs.items()):
             array = inputs[alias]
             if array.dtype != expected.dtype:
-                wanted, got = _dtype_name(expected.dtype), _dtype_name(array.dtype)
-                raise RequestError("INVALID_ARGUMENT", f"Expects arg[{i}] to be {wanted} but {got} is provided")
+                want, got = _dtype_name(expected.dtype), _dtype_name(array.dtype)
+                raise RequestError("INVALID_ARGUMENT", f"Expects arg[{i}] to be {want} but {got} is provided")
             if array.dtype.kind in "fc" and not np.isfinite(array).all():
                 raise RequestError("INVALID_ARGUMENT", f"Tensor {alias} has a value that is not finite.")
             if expected.shape is None:
                 continue
             if array.ndim != len(expected.shape) or any(
-                want not in (None, size) for want, size in zip(expected.shape, array.shape, strict=True)
+                expected_size not in (None, size)
+                for expected_size, size in zip(expected.shape, array.shape, strict=True)
             ):
                 got = ",".join(map(str, array.shape))
-                wanted = ",".join("?" if size is None else str(size) for size in expected.shape)
-                message = f"Shape of tensor {alias} [{got}] is not compatible with expected shape [{wanted}]."
+                want = ",".join("?" if size is None else str(size) for size in expected.shape)
+                message = f"Shape of tensor {alias} [{got}] is not compatible with expected shape [{want}]."
                 raise RequestError("INVALID_ARGUMENT", message)
 
     def _call(self, fetches: tuple[str, ...]) -> Any:
         call = self._calls.get(fetches)
         if call is None:
             options = config_pb2.CallableOptions(feed=self._feeds, fetch=fetches)
-            # All in this thread: handing operations on takes longer than most of them do.
+            # Run all operations in this thread: dispatching them takes longer than most of them run.
             options.run_options.inter_op_thread_pool = -1
             call = self._calls[fetches] = self._session._make_callable_from_options(options)
         return call
 
 
 class Servable:
-    """Version ``version`` of a model, from the SavedModel in ``path``.
+    """A loaded version of a model.
+
+    Args:
+        path: the SavedModel's directory.
+        version: the version's number.
 
     Attributes:
         definitions: the SignatureDefs by name.
-        signatures: the same, to be run.
+        signatures: the ``SignatureRunner``s by name.
 
     Raises:
         DataError: ``path`` holds no SavedModel for serving, or it cannot be restored.
@@ -127,9 +145,9 @@ class Servable:
         self.path = path
         self.version = version
         graph = tf.Graph()
-        # Without growth the first model would take all of a GPU's memory, and none were left for its successor.
-        # Cores are for requests at once: the operations of a few drawings are too small to be shared out, and cost
-        # more if they are (stroke_conv, one drawing of 40 points: 3.3 ms of two cores' time instead of 2.0).
+        # Without allow_growth the first model would take all of a GPU's memory and leave none for its successor. Cores
+        # serve concurrent requests: the operations on a few drawings are too small to be split among cores, which
+        # costs more (stroke_conv, one drawing of 40 points: 3.3 ms of CPU time instead of 2.0).
         options = tf.compat.v1.ConfigProto(
             gpu_options=tf.compat.v1.GPUOptions(allow_growth=True), intra_op_parallelism_threads=1
         )
@@ -142,10 +160,10 @@ class Servable:
                 line for line in str(getattr(e, "message", e)).splitlines() if line and not line.endswith("error:")
             ]
             raise DataError(f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}") from e
-        # Copies: a part of a message keeps all of it, here the whole graph.
+        # Copied, since a part of a message keeps the whole message alive, here with the graph.
         self.definitions = {name: deepcopy(definition) for name, definition in meta_graph.signature_def.items()}
         self.signatures = {
-            name: Signature(session, definition)
+            name: SignatureRunner(session, definition)
             for name, definition in self.definitions.items()
             if not name.startswith("__saved_model_")
         }
@@ -176,14 +194,14 @@ def _shape(proto: Any) -> tuple[int | None, ...] | None:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """TensorFlow's own name of a dtype."""
+    """TensorFlow's name of a dtype."""
     names = {"float16": "half", "float32": "float", "float64": "double", "object": "string"}
     return names.get(dtype.name, dtype.name)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that loading into a session is deprecated in favour of eager execution."""
+    """Suppress the warnings that loading into a session is deprecated."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The embedded server: models over TensorFlow Serving's gRPC API."""
+"""The embedded server: serves models over TensorFlow Serving's gRPC API."""
 
 from __future__ import annotations
 
@@ -11,82 +11,87 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2  # noqa: F401 - reflection looks them up
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2  # noqa: F401 - for reflection
 
 from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import ServingError
-from .address import address, require_free
-from .batching import Batcher, run_alone
+from .address import check_port, format_address
+from .batching import Batcher, run_unbatched
 from .batching_config import DEFAULTS, BatchingParameters
-from .config import ModelConfig, ModelsFile, one_model
-from .manager import Manager
+from .manager import ModelManager
 from .metrics import Metrics
-from .parse_interceptor import Parsing
+from .model_config import ModelConfig, ModelConfigFile, single_model
+from .parse_interceptor import ParseInterceptor
 from .service import Service
-from .watch import Watcher
+from .watcher import Watcher
 
-OPTIONS = (
-    # Else a second server on the same port gets half of the requests, without a word.
+SERVER_OPTIONS = (
+    # Fail if the port is taken; by default a second server would silently get half of the requests.
     ("grpc.so_reuseport", 0),
-    # The largest tensor of 4-byte numbers that a message may have filled by its server (wire.MAX_FILL).
+    # The largest tensor of 4-byte numbers that the server would fill itself (messages.MAX_FILL).
     ("grpc.max_receive_message_length", 1 << 26),
     ("grpc.max_send_message_length", -1),
-    # gRPC's own 5 minutes end the connections of clients whose pings keep them open through a load balancer.
+    # The default of 5 minutes would close connections whose clients ping to keep them open through a load balancer.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Now and then a connection ends, in good order, and its client looks up anew which servers there are.
+    # Close connections gracefully from time to time, so that clients resolve the servers' name again.
     ("grpc.max_connection_age_ms", 300_000),
-    # A client whose machine has gone away holds its connection for so long, not for hours.
+    # Drop the connection of a client that vanished after this time; the default is hours.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
 MAX_CALLS = 1024
-"""Calls that have a thread or wait for one; more are refused with RESOURCE_EXHAUSTED."""
+"""Maximum calls that run or wait for a thread; more are rejected with RESOURCE_EXHAUSTED."""
 
 
-class Health(health.HealthServicer):  # type: ignore[misc]
-    """The standard health service; it can end the calls of its watchers, who would hold up an orderly stop."""
+class HealthServicer(health.HealthServicer):  # type: ignore[misc]
+    """The standard health service, which can also end Watch calls, as these would delay a graceful stop."""
 
     def __init__(self) -> None:
         self._watchers: list[Callable[[Any], None]] = []
         super().__init__()
 
     def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:
-        """Stream the status of a service, first as it is, then whenever it changes."""
+        """Stream the status of a service: its current status, then every change."""
         self._watchers.append(send_response_callback)
         context.add_callback(lambda: self._watchers.remove(send_response_callback))
         return super().Watch(request, context, send_response_callback)
 
     def shut_down(self) -> None:
-        """Report NOT_SERVING from now on, also to the watchers, and end their streams."""
+        """Report NOT_SERVING from now on, and end all Watch streams."""
         self.enter_graceful_shutdown()
-        for end in list(self._watchers):
-            end(None)
+        for send_response in list(self._watchers):
+            send_response(None)
 
 
 class Server:
-    """Serves models: the versions that their policies want, and new ones as they appear.
+    """Serves the versions that the models' policies select, and new ones as they appear.
 
     Args:
-        models: what to serve; a path is one model directory, with a sub-directory for every version. A ModelsFile is
-            read again when it has changed.
-        host, port: where to listen; port 0 takes a free one, see ``port`` after ``start``.
-        name: of the model, where ``models`` is a path; default: the directory's.
-        threads: calls that are worked on at once; waiting for a batch counts as work.
-        poll_seconds: how often directories, and the ModelsFile, are looked at.
-        batching: how requests are put together; None runs each alone.
-        credentials: for TLS, see ``tls.server_credentials``; None listens without.
-        metrics_port: where Prometheus finds the counts over HTTP; None counts nothing, port 0 takes a free one, see
-            ``metrics_port`` after ``start``.
-        on_available: called with a model's name and a version's number when it begins to answer.
+        models: what to serve: a model directory with a subdirectory for every version, a list of ``ModelConfig``, or a
+            ``ModelConfigFile``, which is read again when it changes.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one, which is in ``port`` after ``start``.
+        name: name of the model if ``models`` is a path; default: the directory's name.
+        threads: maximum number of calls in progress, including those that wait for a batch.
+        poll_seconds: interval at which directories and the ``ModelConfigFile`` are checked for changes.
+        batching: parameters of batching; None runs each request alone.
+        credentials: for TLS, from ``tls.server_credentials``; None: no TLS.
+        metrics_port: port for Prometheus metrics over HTTP; 0 takes a free one, which is in ``metrics_port`` after
+            ``start``; None: no metrics.
+        on_available: called with a model's name and a version's number when the version begins to answer.
 
     Raises:
-        DataError: the ModelsFile cannot be read, or is refused.
+        DataError: the ``ModelConfigFile`` cannot be read, or TensorFlow Serving would reject it.
+
+    Example:
+        >>> with Server(Path("models/doodles"), port=8500):  # doctest: +SKIP
+        ...     ...
     """
 
     def __init__(
         self,
-        models: Path | Sequence[ModelConfig] | ModelsFile,
+        models: Path | Sequence[ModelConfig] | ModelConfigFile,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -98,38 +103,39 @@ class Server:
         metrics_port: int | None = None,
         on_available: Callable[[str, int], None] = lambda name, version: None,
     ) -> None:
-        file = models if isinstance(models, ModelsFile) else None
-        if isinstance(models, ModelsFile):
+        config_file = models if isinstance(models, ModelConfigFile) else None
+        if isinstance(models, ModelConfigFile):
             models = models.read()
         elif isinstance(models, Path):
-            models = one_model(models, name)
+            models = single_model(models, name)
         self.host = host
         self.port = port
         self._on_available = on_available
         self._announced: dict[str, list[int]] = {}
         self._listening = False
-        self._manager = Manager(models, self._announce)
-        self._watcher = Watcher(self._manager, file, poll_seconds)
-        self._health = Health()
+        self._manager = ModelManager(models, self._announce)
+        self._watcher = Watcher(self._manager, config_file, poll_seconds)
+        self._health = HealthServicer()
         self._credentials = credentials
         self.metrics_port = metrics_port
-        self._end_metrics: Callable[[], None] = lambda: None
-        self._metrics = Metrics(self._loaded, lambda: batcher.waiting if batcher else 0)
+        self._stop_metrics: Callable[[], None] = lambda: None
+        self._metrics = Metrics(self._loaded, lambda: batcher.queued_rows if batcher else 0)
         batcher = Batcher(batching, self._metrics.observe_batch) if batching else None
         self._grpc = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
-            interceptors=[Parsing()] if metrics_port is None else [Parsing(), self._metrics],
-            options=OPTIONS,
+            interceptors=[ParseInterceptor()] if metrics_port is None else [ParseInterceptor(), self._metrics],
+            options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        self._grpc.add_generic_rpc_handlers(Service(self._manager, batcher.run if batcher else run_alone).handlers())
+        service = Service(self._manager, batcher.run if batcher else run_unbatched)
+        self._grpc.add_generic_rpc_handlers(service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         services = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._grpc)
 
     @property
     def names(self) -> list[str]:
-        """Of the models to be served."""
+        """The names of the configured models."""
         return self._manager.names
 
     def start(self) -> None:
@@ -142,7 +148,7 @@ class Server:
         self._watcher.load()
         self._listen()
         if self.metrics_port is not None:
-            self.metrics_port, self._end_metrics = self._metrics.serve(self.host, self.metrics_port)
+            self.metrics_port, self._stop_metrics = self._metrics.serve(self.host, self.metrics_port)
         for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
@@ -152,21 +158,21 @@ class Server:
         self._watcher.start()
 
     def _listen(self) -> None:
-        require_free(self.host, self.port)  # says why not; gRPC says it in its log
-        where = address(self.host, self.port)
+        check_port(self.host, self.port)  # raises an error with the reason, which gRPC only logs
+        address = format_address(self.host, self.port)
         try:
             if self._credentials is None:
-                self.port = self._grpc.add_insecure_port(where)
+                self.port = self._grpc.add_insecure_port(address)
             else:
-                self.port = self._grpc.add_secure_port(where, self._credentials)
+                self.port = self._grpc.add_secure_port(address, self._credentials)
         except RuntimeError as e:
-            raise ServingError(f"cannot listen on {where}: {e}") from e
+            raise ServingError(f"cannot listen on {address}: {e}") from e
 
     def _loaded(self) -> dict[str, list[int]]:
         return {name: self._manager.available(name) for name in self._manager.names}
 
     def _announce(self, name: str) -> None:
-        """Report the health of a model, and those of its versions that have begun to answer."""
+        """Update a model's health status, and report versions that have begun to answer."""
         if not self._listening:
             return
         available = self._manager.available(name)
@@ -178,11 +184,11 @@ class Server:
             self._on_available(name, version)
 
     def stop(self, grace: float = 10.0) -> None:
-        """Report NOT_SERVING, take no more calls, and finish those under way, for at most ``grace`` seconds."""
+        """Report NOT_SERVING, reject new calls, and let calls in progress finish for up to ``grace`` seconds."""
         self._watcher.stop()
         self._health.shut_down()
         self._grpc.stop(grace).wait()
-        self._end_metrics()
+        self._stop_metrics()
 
     def __enter__(self) -> Server:
         self.start()

@@ -1,4 +1,4 @@
-"""The gRPC methods: messages in, messages or statuses out."""
+"""The gRPC methods of both services."""
 
 from __future__ import annotations
 
@@ -21,28 +21,33 @@ from tensorflow_serving.apis import (
 from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import DataError
 from .batch_ops import Arrays
-from .batching import run_alone
-from .config import model_configs
-from .manager import Manager
-from .predict import answer
+from .batching import run_unbatched
+from .manager import ModelManager
+from .model_config import model_configs
+from .predict import predict
 from .servable import RequestError
-from .unsupported_methods import CLASSIFY, REGRESS, refuse, refuse_task
+from .unsupported_methods import CLASSIFY, REGRESS, reject, reject_task
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE = 1024  # characters of an error that TensorFlow Serving sends
-SIGNATURES = "signature_def"
+MAX_MESSAGE = 1024  # characters; TensorFlow Serving truncates longer error messages
+SIGNATURE_DEF = "signature_def"
 
 
 class Service:
-    """Answers from the versions that ``manager`` holds; ``run`` runs them, as in ``predict.answer``."""
+    """Implements PredictionService and ModelService.
 
-    def __init__(self, manager: Manager, run: Callable[..., Arrays] = run_alone) -> None:
+    Args:
+        manager: holds the models.
+        run: ``run_unbatched``, or ``run`` of a ``Batcher``.
+    """
+
+    def __init__(self, manager: ModelManager, run: Callable[..., Arrays] = run_unbatched) -> None:
         self._manager = manager
         self._run = run
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Handlers of all methods of both services."""
+        """Return the handlers of all methods."""
         prediction = {
             "Predict": self._method(self._predict, predict_pb2.PredictRequest),
             "GetModelMetadata": self._method(self._metadata, get_model_metadata_pb2.GetModelMetadataRequest),
@@ -62,15 +67,15 @@ class Service:
     def _method(self, respond: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             if not context.is_active():
-                context.abort(grpc.StatusCode.CANCELLED, "given up while it waited for a thread")
+                context.abort(grpc.StatusCode.CANCELLED, "the client cancelled the request while it was queued")
             try:
                 return respond(request, context)
             except RequestError as e:
                 message = e.message if len(e.message) <= MAX_MESSAGE else e.message[:MAX_MESSAGE] + "...TRUNCATED"
                 context.abort(grpc.StatusCode[e.code], message)
             except Exception:
-                log.exception("a request failed")
-                context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log says more")
+                log.exception("internal error in a request")
+                context.abort(grpc.StatusCode.INTERNAL, "internal error; see the server's log")
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
@@ -81,36 +86,36 @@ class Service:
     # ---- PredictionService ----
 
     def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return answer(self._manager.find(_spec(request)), request, self._run, context.is_active)
+        return predict(self._manager.find(_spec(request)), request, self._run, context.is_active)
 
     def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
         if not request.metadata_field:
             message = "GetModelMetadataRequest must specify at least one metadata_field"
             raise RequestError("INVALID_ARGUMENT", message)
-        for wanted in request.metadata_field:
-            if wanted != SIGNATURES:
-                raise RequestError("INVALID_ARGUMENT", f"Metadata field {wanted} is not supported")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise RequestError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
         servable = self._manager.find(spec)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = spec.name
         response.model_spec.version.value = servable.version
-        response.metadata[SIGNATURES].Pack(
+        response.metadata[SIGNATURE_DEF].Pack(
             get_model_metadata_pb2.SignatureDefMap(signature_def=servable.definitions),
         )
         return response
 
     def _classify(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
-        refuse(self._manager.find(spec), spec.signature_name, CLASSIFY)
+        reject(self._manager.find(spec), spec.signature_name, CLASSIFY)
 
     def _regress(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec = _spec(request)
-        refuse(self._manager.find(spec), spec.signature_name, REGRESS)
+        reject(self._manager.find(spec), spec.signature_name, REGRESS)
 
     def _multi_inference(self, request: Any, context: grpc.ServicerContext) -> Any:
         task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask(model_spec=model_pb2.ModelSpec())
-        refuse_task(self._manager.find(task.model_spec), task.model_spec.signature_name, task.method_name)
+        reject_task(self._manager.find(task.model_spec), task.model_spec.signature_name, task.method_name)
 
     # ---- ModelService ----
 
@@ -135,10 +140,10 @@ class Service:
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", str(e)) from e
         if failed:
-            models = ", ".join(f"{{name: {name}}} due to error: {why}" for name, why in failed.items())
+            models = ", ".join(f"{{name: {name}}} due to error: {error}" for name, error in failed.items())
             raise RequestError("UNKNOWN", f"{len(failed)} model(s) did not become available: {{{models}}}")
         response = model_management_pb2.ReloadConfigResponse()
-        response.status.error_code = 0  # OK; an error is the status of the call, as TensorFlow Serving has it
+        response.status.error_code = 0  # OK; as in TensorFlow Serving, errors are the status of the call
         return response
 
 

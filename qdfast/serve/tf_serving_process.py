@@ -1,8 +1,7 @@
-"""``tensorflow_model_server`` as a process: its flags and configuration files, its start and its end."""
+"""Runs ``tensorflow_model_server`` as a child process: its flags, its configuration files, its start and its end."""
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,87 +9,70 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from ..errors import DataError, ServingError
-from .address import address, require_free
+from .address import check_port, format_address
 from .batching_config import DEFAULTS, as_text
-
-File: TypeAlias = str | os.PathLike[str]
-Tls: TypeAlias = tuple[File, File, File | None]
-"""PEM files: a certificate, its key, and the authority of clients' certificates if they need one."""
+from .options import File, ServeOptions, TlsFiles
 
 BINARY = "tensorflow_model_server"
-EVERYWHERE = ("0.0.0.0", "::")
+ALL_INTERFACES = ("0.0.0.0", "::")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 POLL_SECONDS = 0.5
 
 
-def run_binary(
-    path: str,
-    models: Path,
-    name: str | None,
-    stop: threading.Event,
-    *,
-    host: str,
-    port: int,
-    grace: float,
-    poll_seconds: float,
-    batching: File | Literal[False] | None,
-    metrics_port: int | None,
-    tls: Tls | None,
-) -> None:
-    """Run the program at ``path`` until ``stop`` is set. Arguments as of ``serve``.
-
-    Args:
-        models: a model directory, whose model is ``name``; or, if that is None, a file that lists models.
-    """
-    if host not in EVERYWHERE:
+def run_tf_serving(binary: str, options: ServeOptions, stop: threading.Event) -> None:
+    """Run the program at the path ``binary`` until ``stop`` is set."""
+    host, tls = options.host, options.tls
+    if host not in ALL_INTERFACES:
         print(f"{BINARY} listens on all interfaces, not only on {host}", file=sys.stderr)
-    port = require_free(EVERYWHERE[0], port)
+    port = check_port(ALL_INTERFACES[0], options.port)
     with TemporaryDirectory(prefix="qdfast-serve-") as directory:
         scratch = Path(directory)
         flags = [
             f"--port={port}",
-            *_model_flags(models, name, poll_seconds),
-            *_batching_flags(batching, scratch),
-            *_metrics_flags(metrics_port, scratch),
+            *_model_flags(options),
+            *_batching_flags(options.batching, scratch),
+            *_metrics_flags(options.metrics_port, scratch),
             *_tls_flags(tls, scratch),
         ]
-        names = _listed(models) if name is None else [name]
-        with _Process([path, *flags], grace) as process:
-            for model in names:
-                version = process.wait_ready(model, port, stop, tls=tls is not None)
+        names = _names_in_file(options.path) if options.model_name is None else [options.model_name]
+        with _Process([binary, *flags], options.grace) as process:
+            for name in names:
+                version = process.wait_ready(name, port, stop, tls=tls is not None)
                 if not stop.is_set():
-                    say_ready(model, version, address(host, port))
+                    print_ready(name, version, format_address(host, port))
             process.wait(stop)
 
 
-def say_ready(name: str, version: int | None, where: str) -> None:
-    """Print that a model is served; None: nobody can be asked which version."""
-    print(f"serving {name}{'' if version is None else f' version {version}'} on {where}", flush=True)
+def print_ready(name: str, version: int | None, address: str) -> None:
+    """Print that a model is served; ``version`` is None if it is unknown."""
+    print(f"serving {name}{'' if version is None else f' version {version}'} on {address}", flush=True)
 
 
-def _listed(models: Path) -> list[str]:
-    from .config import parse
+def _names_in_file(models: Path) -> list[str]:
+    from .model_config import parse_config
 
     try:
-        return [model.name for model in parse(models).model_config_list.config]
+        return [model.name for model in parse_config(models).model_config_list.config]
     except DataError as e:
         raise DataError(f"{models}: {e}") from e
 
 
-def _model_flags(models: Path, name: str | None, poll_seconds: float) -> list[str]:
-    if poll_seconds != int(poll_seconds):
-        raise ServingError(f"{BINARY} looks at directories every so many whole seconds, not every {poll_seconds}")
-    flags = [f"--file_system_poll_wait_seconds={int(poll_seconds)}"]
-    if name is not None:
-        return [*flags, f"--model_name={name}", f"--model_base_path={models.resolve()}"]
+def _model_flags(options: ServeOptions) -> list[str]:
+    seconds = int(options.poll_seconds)
+    if seconds != options.poll_seconds:
+        raise ServingError(f"{BINARY} needs whole seconds between polls, not {options.poll_seconds}")
+    flags = [f"--file_system_poll_wait_seconds={seconds}"]
+    path = options.path.resolve()
+    if options.model_name is not None:
+        return [*flags, f"--model_name={options.model_name}", f"--model_base_path={path}"]
     return [
         *flags,
-        f"--model_config_file={models.resolve()}",
-        f"--model_config_file_poll_wait_seconds={int(poll_seconds)}",
-        # Without it no file with labels is taken at the start, when no version is available yet.
+        f"--model_config_file={path}",
+        f"--model_config_file_poll_wait_seconds={seconds}",
+        # Without this flag, a file with labels is rejected at the start, when no version is available yet.
         "--allow_version_labels_for_unavailable_models=true",
     ]
 
@@ -109,17 +91,17 @@ def _metrics_flags(port: int | None, scratch: Path) -> list[str]:
         return []
     file = scratch / "monitoring.config"
     file.write_text(f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}')
-    return [f"--rest_api_port={require_free(EVERYWHERE[0], port)}", f"--monitoring_config_file={file}"]
+    return [f"--rest_api_port={check_port(ALL_INTERFACES[0], port)}", f"--monitoring_config_file={file}"]
 
 
-def _tls_flags(tls: Tls | None, scratch: Path) -> list[str]:
+def _tls_flags(tls: TlsFiles | None, scratch: Path) -> list[str]:
     if tls is None:
         return []
     from google.protobuf.text_encoding import CEscape
 
     from .tls import server_credentials
 
-    server_credentials(*tls)  # says what is wrong with a file
+    server_credentials(*tls)  # raises an error if a file is invalid
     lines = [
         f'{field}: "{CEscape(Path(file).read_bytes(), as_utf8=False)}"'
         for field, file in zip(("server_cert", "server_key", "custom_ca"), tls, strict=True)
@@ -127,12 +109,12 @@ def _tls_flags(tls: Tls | None, scratch: Path) -> list[str]:
     ]
     config = scratch / "ssl.config"
     config.touch(mode=0o600)
-    config.write_text("\n".join([*lines, f"client_verify: {str(tls[2] is not None).lower()}"]))
+    config.write_text("\n".join([*lines, f"client_verify: {str(tls.client_ca is not None).lower()}"]))
     return [f"--ssl_config_file={config}"]
 
 
 class _Process:
-    """A running ``tensorflow_model_server``, ended at the end of the block: with SIGKILL if ``grace`` seconds pass."""
+    """A running ``tensorflow_model_server``. Leaving the ``with`` block ends it, by SIGKILL after ``grace`` seconds."""
 
     def __init__(self, command: Sequence[str], grace: float) -> None:
         self._process = subprocess.Popen(command)
@@ -150,16 +132,20 @@ class _Process:
             self._process.wait()
 
     def wait(self, stop: threading.Event) -> None:
-        """Until ``stop`` is set. ServingError: it ended before."""
+        """Wait until ``stop`` is set.
+
+        Raises:
+            ServingError: the process exited before.
+        """
         while not stop.wait(POLL_SECONDS):
             self._require_alive()
 
     def wait_ready(self, model: str, port: int, stop: threading.Event, *, tls: bool) -> int | None:
-        """Until it serves ``model`` or ``stop`` is set.
+        """Wait until the process serves ``model`` or ``stop`` is set.
 
         Returns:
-            The version. With TLS it is not known: who has no certificate can see only that connections are taken, which
-            is when all models are loaded.
+            The version. None with TLS: without a client certificate, one can see only that the port accepts
+            connections, which happens when all models are loaded.
         """
         while not stop.is_set():
             self._require_alive()
@@ -174,7 +160,7 @@ class _Process:
 
     def _require_alive(self) -> None:
         if self._process.poll() is not None:
-            raise ServingError(f"{BINARY} ended with status {self._process.returncode}; what it printed says why")
+            raise ServingError(f"{BINARY} exited with status {self._process.returncode}; see its output above")
 
 
 def _version(model: str, port: int) -> int:

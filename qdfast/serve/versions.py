@@ -1,4 +1,4 @@
-"""The versions of a model directory: its sub-directories with a number for a name."""
+"""The versions in a model directory: its subdirectories whose name is a number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import DataError
 
 
 def find_versions(model_dir: Path) -> dict[int, Path]:
-    """The version directories of ``model_dir`` by number; other entries are passed over.
+    """Return the version directories of ``model_dir`` by number; other entries are ignored.
 
     Raises:
         DataError: ``model_dir`` is not a directory.
@@ -21,15 +21,19 @@ def find_versions(model_dir: Path) -> dict[int, Path]:
 
 
 def newest_version(model_dir: Path) -> int:
-    """The highest version. DataError: there is none."""
+    """Return the highest version number in ``model_dir``.
+
+    Raises:
+        DataError: there is no version; the message says what the directory is instead.
+    """
     versions = find_versions(model_dir)
     if versions:
         return max(versions)
     if (model_dir / "saved_model.pb").exists():
-        raise DataError(f"{model_dir}: is itself a version of a model; give its parent, {model_dir.resolve().parent}")
+        raise DataError(f"{model_dir}: is one version of a model; give its parent, {model_dir.resolve().parent}")
     if (model_dir / "run.json").exists():
         raise DataError(
-            f"{model_dir}: is a training run: `qdfast export` makes a model directory of a network's "
+            f"{model_dir}: is a training run: make a model directory from it with `qdfast export` "
             "(scikit-learn's models cannot be served)"
         )
-    raise DataError(f"{model_dir}: no version of a model in it (a directory named by a number, such as {model_dir}/1)")
+    raise DataError(f"{model_dir}: no model version found; expected a numbered directory such as {model_dir}/1")

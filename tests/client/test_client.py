@@ -17,8 +17,8 @@ from scripted_server import LENGTHS, Awaited, Scripted, answer, drawings, expect
 
 import qdfast
 from qdfast import client
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 
 @pytest.fixture(params=[client.Client, Awaited], ids=["Client", "AsyncClient"])
@@ -50,7 +50,7 @@ def test_predictions_are_in_the_order_of_the_drawings(scripted: Scripted, max_ba
     assert p.labels.dtype.kind == "U"
     assert np.array_equal(p.scores, np.take_along_axis(everything, best, axis=1))
     assert p.version == 1
-    sizes = [wire.decode_tensor(r.inputs["lengths"]).tolist() for r in scripted.requests]
+    sizes = [messages.decode_tensor(r.inputs["lengths"]).tolist() for r in scripted.requests]
     assert max(map(len, sizes)) <= max_batch
     assert sorted(chain(*sizes)) == sorted(LENGTHS * 2)
 
@@ -61,8 +61,8 @@ def test_what_is_sent_is_raw_and_uncut(scripted: Scripted) -> None:
         c.predict(d)
     (request,) = scripted.requests
     deltas, lengths = d.deltas(dtype=np.int16)
-    assert np.array_equal(wire.decode_tensor(request.inputs["deltas"]), deltas)
-    assert wire.decode_tensor(request.inputs["lengths"]).tolist() == lengths.tolist() == [300, 250]
+    assert np.array_equal(messages.decode_tensor(request.inputs["deltas"]), deltas)
+    assert messages.decode_tensor(request.inputs["lengths"]).tolist() == lengths.tolist() == [300, 250]
     assert (request.model_spec.name, request.model_spec.version.value) == ("tiny", 4)
 
 
@@ -147,7 +147,7 @@ def test_a_failure_cancels_what_is_in_flight(scripted: Scripted) -> None:
     ended = threading.Event()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        first = wire.decode_tensor(request.inputs["lengths"])[0] == 9
+        first = messages.decode_tensor(request.inputs["lengths"])[0] == 9
         if not first:
             context.add_callback(ended.set)
         both_here.wait()
@@ -245,8 +245,8 @@ LABELS = np.full((2, 3), b"cat", dtype=object)
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({"labels": LABELS}, "answered without 'scores'"),
-        ({"labels": LABELS, "scores": SCORES[:1]}, r"answered 2 drawings with 'scores' of shape \[1, 3\]"),
+        ({"labels": LABELS}, "returned no output 'scores'"),
+        ({"labels": LABELS, "scores": SCORES[:1]}, r"returned 'scores' of shape \[1, 3\] for 2 drawings"),
         ({"labels": LABELS[0], "scores": SCORES}, r"'labels' of shape \[3\]"),
         ({"labels": LABELS, "scores": SCORES[:, :2]}, "and scores float32"),
         ({"labels": LABELS, "scores": SCORES.astype(np.float64)}, "scores float64"),
@@ -270,7 +270,7 @@ def test_an_answer_that_is_no_message(scripted: Scripted) -> None:
     scripted.predict = scripted.status = scripted.metadata = lambda request, context: b"\xff"
     with scripted.client(max_batch=1) as c:
         for ask in (lambda: c.predict(drawings([3])), lambda: c.predict(drawings([3, 4])), c.model_status, c.metadata):
-            with pytest.raises(client.BadResponse, match="answered with what is no "):
+            with pytest.raises(client.BadResponse, match="returned an invalid "):
                 ask()
 
 
@@ -331,7 +331,7 @@ def test_a_closed_client(scripted: Scripted) -> None:
             under_way = pool.submit(asked.predict, drawings([3] * count))
             assert here.wait(20)
             asked.close()
-            with pytest.raises(client.Unavailable, match=r"closed meanwhile|client was closed"):
+            with pytest.raises(client.Unavailable, match=r"connection was closed|client was closed"):
                 under_way.result(20)
             with pytest.raises(client.Unavailable, match="the client was closed"):
                 asked.predict(drawings([3]))
@@ -347,7 +347,7 @@ def test_metadata(scripted: Scripted) -> None:
         m = c.metadata()
         assert list(m.signatures) == ["serving_default"]
         signature = m.signatures["serving_default"]
-        assert signature.inputs["deltas"] == wire.TensorSpec("int16", (None, None, 3))
+        assert signature.inputs["deltas"] == messages.TensorSpec("int16", (None, None, 3))
         assert str(m) == (
             "version 1\n  serving_default: deltas int16 [?, ?, 3], lengths int32 [?] -> probabilities float32 [?, 5]"
         )

@@ -21,7 +21,7 @@ from scripted_server import Awaited, Scripted, answer, drawings, expected, refus
 
 from qdfast import client
 from qdfast.client import channel
-from qdfast.client.remote import HEDGED_AT_ONCE
+from qdfast.client.grpc_client import MAX_HEDGE_TOKENS
 from qdfast.errors import ServingError
 
 pytestmark = pytest.mark.slow
@@ -90,7 +90,7 @@ def test_an_ipv6_address_alone(serve: Callable[..., Scripted]) -> None:
 
 def test_what_grpc_is_told_to_connect_to() -> None:
     def of(*targets: str) -> str:
-        return channel.connection(targets).target
+        return channel.channel_config(targets).target
 
     assert of("example.org:8500") == "example.org:8500"
     assert of("dns:///example.org:8500") == "dns:///example.org:8500"
@@ -259,7 +259,7 @@ def test_hedging_does_not_double_the_work_of_slow_servers(serve: Callable[..., S
     with s.client(hedge_after=0.001, max_batch=1, timeout=60) as c:
         for _ in range(n):
             c.predict(drawings([3]))
-    assert n < len(s.requests) <= n + HEDGED_AT_ONCE + n / 10
+    assert n < len(s.requests) <= n + MAX_HEDGE_TOKENS + n / 10
 
 
 def test_what_is_fast_is_sent_once(serve: Callable[..., Scripted]) -> None:
@@ -333,7 +333,7 @@ def test_without_the_right_authority_there_is_no_answer(
         with pytest.raises(client.Unavailable):
             c.wait_ready(0.5)
     if options:
-        assert "do `ca`, `certificate` and `key` fit the server's?" in str(e.value)
+        assert "that `ca`, `certificate` and `key` match the server's" in str(e.value)
     assert not s.requests
 
 
@@ -358,7 +358,7 @@ def test_mutual_tls(serve: Callable[..., Scripted], pems: Certificates) -> None:
 
 def test_tls_with_a_server_that_does_not_speak_it(serve: Callable[..., Scripted], pems: Certificates) -> None:
     s = serve()
-    with s.client(ca=pems.ca) as c, pytest.raises(client.Unavailable, match="do both sides speak TLS"):
+    with s.client(ca=pems.ca) as c, pytest.raises(client.Unavailable, match="check that both sides use TLS"):
         c.predict(drawings([3]))
     assert not s.requests
 

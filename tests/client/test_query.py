@@ -6,30 +6,30 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdfast.protocol import query
+from qdfast.protocol import requests
 
 
 @given(st.lists(st.one_of(st.integers(2, 400), st.integers(2, 10**6)), max_size=300), st.integers(1, 300))
-def test_plan(lengths: list[int], max_batch: int) -> None:
+def test_split(lengths: list[int], max_batch: int) -> None:
     array = np.array(lengths, np.int64)
-    parts = query.plan(array, max_batch)
+    parts = requests.split_into_requests(array, max_batch)
     assert sorted(np.concatenate([*parts, np.empty(0, int)]).tolist()) == list(range(len(lengths)))
     longest = [int(array[p].max()) for p in parts]
     assert longest == sorted(longest, reverse=True)
     for part, width in zip(parts, longest, strict=True):
         assert 1 <= len(part) <= max_batch
-        assert len(part) == 1 or len(part) * width * 6 <= query.MAX_REQUEST_BYTES
+        assert len(part) == 1 or len(part) * width * 6 <= requests.MAX_REQUEST_BYTES
         # Beyond what makes a request worth while, nothing is padded to more than twice its length.
-        assert (array[part[query.WORTH_A_REQUEST :]] * 2 >= width).all()
+        assert (array[part[requests.MIN_REQUEST_ROWS :]] * 2 >= width).all()
 
 
-def test_plan_does_not_split_without_need() -> None:
-    assert len(query.plan(np.full(256, 100), 256)) == 1
-    assert len(query.plan(np.arange(2, 34), 256)) == 1
+def test_split_does_not_split_without_need() -> None:
+    assert len(requests.split_into_requests(np.full(256, 100), 256)) == 1
+    assert len(requests.split_into_requests(np.arange(2, 34), 256)) == 1
 
 
 def test_predictions_as_a_collection() -> None:
-    p = query.Predictions(np.array([["cat", "dog"]] * 10), np.tile(np.float32([0.75, 0.25]), (10, 1)), 3)
+    p = requests.Predictions(np.array([["cat", "dog"]] * 10), np.tile(np.float32([0.75, 0.25]), (10, 1)), 3)
     assert len(p) == len(list(p)) == 10
     assert p[0] == next(iter(p)) == [("cat", 0.75), ("dog", 0.25)]
     lines = repr(p).split("\n")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qdfast.errors import DataError
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 
 NUMBERS = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16"]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -33,23 +33,23 @@ def as_bytes(a: np.ndarray) -> list[bytes]:
 
 @given(arrays, st.booleans())
 def test_numbers_come_back(a: np.ndarray, fields: bool) -> None:
-    proto = pb.TensorProto.FromString(wire.encode_tensor(a, fields=fields).SerializeToString())
+    proto = pb.TensorProto.FromString(messages.encode_tensor(a, fields=fields).SerializeToString())
     assert not (fields and proto.tensor_content)
-    assert equal(wire.decode_tensor(proto), a)
+    assert equal(messages.decode_tensor(proto), a)
 
 
 @given(arrays)
 def test_any_memory_layout_and_byte_order_gives_the_same_message(a: np.ndarray) -> None:
-    expected = wire.encode_tensor(a)
-    assert wire.encode_tensor(np.asfortranarray(a).reshape(a.shape)) == expected
-    assert wire.encode_tensor(a.astype(a.dtype.newbyteorder(">"))) == expected
+    expected = messages.encode_tensor(a)
+    assert messages.encode_tensor(np.asfortranarray(a).reshape(a.shape)) == expected
+    assert messages.encode_tensor(a.astype(a.dtype.newbyteorder(">"))) == expected
     spread = np.repeat(a[..., None], 2, axis=-1)[..., 0]
-    assert wire.encode_tensor(spread) == expected
+    assert messages.encode_tensor(spread) == expected
 
 
 @given(texts)
 def test_strings_come_back_as_bytes(a: np.ndarray) -> None:
-    back = wire.decode_tensor(wire.encode_tensor(a))
+    back = messages.decode_tensor(messages.encode_tensor(a))
     assert back.dtype == object
     assert back.shape == a.shape
     assert back.ravel().tolist() == as_bytes(a)
@@ -57,7 +57,7 @@ def test_strings_come_back_as_bytes(a: np.ndarray) -> None:
 
 def test_numpy_string_arrays() -> None:
     for a in (np.array([["cat", "árbol"]]), np.array([[b"cat", "árbol".encode()]])):
-        proto = wire.encode_tensor(a)
+        proto = messages.encode_tensor(a)
         assert list(proto.string_val) == [b"cat", "árbol".encode()]
         assert not proto.tensor_content
 
@@ -66,22 +66,22 @@ def test_numpy_string_arrays() -> None:
 def test_numbers_agree_with_tensorflow(a: np.ndarray) -> None:
     tf = pytest.importorskip("tensorflow")
     ours = pb.TensorProto.FromString(tf.make_tensor_proto(a, shape=a.shape).SerializeToString())
-    assert equal(wire.decode_tensor(ours), a)
+    assert equal(messages.decode_tensor(ours), a)
     for fields in (False, True):
         theirs = type(tf.make_tensor_proto(0))
-        proto = theirs.FromString(wire.encode_tensor(a, fields=fields).SerializeToString())
+        proto = theirs.FromString(messages.encode_tensor(a, fields=fields).SerializeToString())
         assert equal(tf.make_ndarray(proto), a)
-        assert wire.encode_tensor(a, theirs(), fields=fields) == proto
+        assert messages.encode_tensor(a, theirs(), fields=fields) == proto
 
 
 @given(texts)
 def test_strings_agree_with_tensorflow(a: np.ndarray) -> None:
     tf = pytest.importorskip("tensorflow")
     raw = np.array([*as_bytes(a), None], dtype=object)[:-1].reshape(a.shape)
-    proto = type(tf.make_tensor_proto(0)).FromString(wire.encode_tensor(a).SerializeToString())
+    proto = type(tf.make_tensor_proto(0)).FromString(messages.encode_tensor(a).SerializeToString())
     assert tf.make_ndarray(proto).ravel().tolist() == raw.ravel().tolist()
     ours = pb.TensorProto.FromString(tf.make_tensor_proto(raw, dtype=tf.string, shape=raw.shape).SerializeToString())
-    assert wire.decode_tensor(ours).tolist() == raw.tolist()
+    assert messages.decode_tensor(ours).tolist() == raw.tolist()
 
 
 def tensor(dtype: Any, shape: list[int], **fields: Any) -> pb.TensorProto:
@@ -108,14 +108,14 @@ def tensor(dtype: Any, shape: list[int], **fields: Any) -> pb.TensorProto:
     ],
 )
 def test_typed_fields_and_fill(proto: pb.TensorProto, expected: np.ndarray) -> None:
-    assert equal(wire.decode_tensor(proto), expected)
+    assert equal(messages.decode_tensor(proto), expected)
 
 
 def test_string_fill_and_string_content() -> None:
-    assert wire.decode_tensor(tensor(pb.DT_STRING, [3], string_val=[b"a"])).tolist() == [b"a", b"a", b"a"]
-    assert wire.decode_tensor(tensor(pb.DT_STRING, [2])).tolist() == [b"", b""]
+    assert messages.decode_tensor(tensor(pb.DT_STRING, [3], string_val=[b"a"])).tolist() == [b"a", b"a", b"a"]
+    assert messages.decode_tensor(tensor(pb.DT_STRING, [2])).tolist() == [b"", b""]
     content = b"\x01\x00\x84\x02" + b"x" + b"y" * 260  # lengths 1, 0, 260 as varints, then the bytes
-    decoded = wire.decode_tensor(tensor(pb.DT_STRING, [3], tensor_content=content))
+    decoded = messages.decode_tensor(tensor(pb.DT_STRING, [3], tensor_content=content))
     assert decoded.tolist() == [b"x", b"", b"y" * 260]
 
 
@@ -155,7 +155,7 @@ MALFORMED = {
 def test_malformed_tensor(case: str) -> None:
     proto, message = MALFORMED[case]
     with pytest.raises(DataError) as e:
-        wire.decode_tensor(proto)
+        messages.decode_tensor(proto)
     assert message in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -175,7 +175,7 @@ def test_any_message_is_decoded_or_refused(
     for field in ("float_val", "double_val", "int_val", "int64_val", "half_val", "scomplex_val", "dcomplex_val"):
         getattr(proto, field).extend(numbers)
     try:
-        array = wire.decode_tensor(proto)
+        array = messages.decode_tensor(proto)
     except DataError:
         return
     assert list(array.shape) == shape
@@ -185,29 +185,29 @@ def test_any_message_is_decoded_or_refused(
 @pytest.mark.parametrize("a", [np.array(["2020"], "M8[Y]"), np.array([None]), np.array([1.5], dtype=object)])
 def test_no_tensor_of_that(a: np.ndarray) -> None:
     with pytest.raises(DataError, match="cannot be"):
-        wire.encode_tensor(a)
+        messages.encode_tensor(a)
 
 
 def test_predict_request() -> None:
     inputs = {"deltas": np.ones((2, 4, 3), np.int16), "lengths": np.array([4, 2], np.int32)}
-    request = wire.predict_request("m", 7, "top_k", inputs, ["labels"])
+    request = messages.predict_request("m", 7, "top_k", inputs, ["labels"])
     assert (request.model_spec.name, request.model_spec.version.value) == ("m", 7)
     assert request.model_spec.signature_name == "top_k"
     assert list(request.output_filter) == ["labels"]
-    assert all(np.array_equal(wire.decode_tensor(request.inputs[name]), inputs[name]) for name in inputs)
+    assert all(np.array_equal(messages.decode_tensor(request.inputs[name]), inputs[name]) for name in inputs)
 
 
 @pytest.mark.parametrize(
     ("version", "choice"), [(None, None), (0, "version"), (3, "version"), ("new", "version_label")]
 )
 def test_version_choice(version: int | str | None, choice: str | None) -> None:
-    assert wire.status_request("m", version).model_spec.WhichOneof("version_choice") == choice
+    assert messages.status_request("m", version).model_spec.WhichOneof("version_choice") == choice
 
 
 def test_malformed_output_is_named() -> None:
     response = pb.PredictResponse(outputs={"scores": tensor(pb.DT_FLOAT, [2], float_val=[1, 2, 3])})
     with pytest.raises(DataError, match="output scores: tensor of shape"):
-        wire.predict_outputs(response)
+        messages.predict_outputs(response)
 
 
 def test_model_versions_newest_first() -> None:
@@ -215,10 +215,10 @@ def test_model_versions_newest_first() -> None:
     response.model_version_status.add(version=1, state=pb.ModelVersionStatus.END)
     response.model_version_status.add(version=2, state=pb.ModelVersionStatus.AVAILABLE)
     response.model_version_status.add(version=0, state=77, status=pb.StatusProto(error_code=3, error_message="bad"))
-    assert wire.model_versions(response) == [
-        wire.ModelVersion(2, "AVAILABLE"),
-        wire.ModelVersion(1, "END"),
-        wire.ModelVersion(0, "UNKNOWN", "bad"),
+    assert messages.model_versions(response) == [
+        messages.ModelVersion(2, "AVAILABLE"),
+        messages.ModelVersion(1, "END"),
+        messages.ModelVersion(0, "UNKNOWN", "bad"),
     ]
 
 
@@ -243,18 +243,18 @@ def test_model_metadata() -> None:
     packed.Pack(signatures)
     official.metadata["signature_def"].CopyFrom(packed)
     response = pb.GetModelMetadataResponse.FromString(official.SerializeToString())
-    metadata = wire.model_metadata(response)
-    inputs = {"any": wire.TensorSpec("data type 14", None), "deltas": wire.TensorSpec("int16", (None, 3))}
-    assert metadata == wire.ModelMetadata(
-        3, {"top_k": wire.Signature(inputs, {"labels": wire.TensorSpec("string", ())})}
+    metadata = messages.model_metadata(response)
+    inputs = {"any": messages.TensorSpec("data type 14", None), "deltas": messages.TensorSpec("int16", (None, 3))}
+    assert metadata == messages.ModelMetadata(
+        3, {"top_k": messages.SignatureSpec(inputs, {"labels": messages.TensorSpec("string", ())})}
     )
     assert str(metadata) == (
         "version 3\n  top_k: any data type 14 of any shape, deltas int16 [?, 3] -> labels string []"
     )
     response.metadata["signature_def"].value = b"\xff"
     with pytest.raises(DataError, match="malformed signatures"):
-        wire.model_metadata(response)
-    request = wire.metadata_request("m", "stable")
+        messages.model_metadata(response)
+    request = messages.metadata_request("m", "stable")
     official_request = get_model_metadata_pb2.GetModelMetadataRequest.FromString(request.SerializeToString())
     assert list(official_request.metadata_field) == ["signature_def"]
     assert official_request.model_spec.version_label == "stable"

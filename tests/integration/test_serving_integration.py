@@ -11,7 +11,7 @@ import tiny_model
 from scripted_server import TIMEOUT, drawings
 
 from qdfast import client
-from qdfast.protocol import wire
+from qdfast.protocol import messages
 
 pytest.importorskip("tensorflow_serving")
 import tensorflow as tf
@@ -54,7 +54,7 @@ def test_metadata_for_our_client(served: Served) -> None:
     with client.Client(served.target, model="tiny", timeout=TIMEOUT) as c:
         metadata = c.metadata()
     assert metadata.version == 3
-    deltas, lengths = wire.TensorSpec("int16", (None, None, 3)), wire.TensorSpec("int32", (None,))
+    deltas, lengths = messages.TensorSpec("int16", (None, None, 3)), messages.TensorSpec("int32", (None,))
     assert metadata.signatures["top_k"].inputs == {"deltas": deltas, "lengths": lengths}
     assert metadata.signatures["top_k"].outputs["labels"].dtype == "string"
 
@@ -77,11 +77,11 @@ def test_answers_come_in_typed_fields(served: Served) -> None:
 def test_inputs_may_come_in_typed_fields_and_be_filled(served: Served) -> None:
     r = request(inputs={})
     inputs = {"deltas": np.full((2, 4, 3), 9, np.int16), "lengths": np.array([4, 4], np.int32)}
-    wire.encode_tensor(np.array([9], np.int16), r.inputs["deltas"], fields=True)
+    messages.encode_tensor(np.array([9], np.int16), r.inputs["deltas"], fields=True)
     del r.inputs["deltas"].tensor_shape.dim[:]
     for size in (2, 4, 3):
         r.inputs["deltas"].tensor_shape.dim.add(size=size)
-    wire.encode_tensor(inputs["lengths"], r.inputs["lengths"], fields=True)
+    messages.encode_tensor(inputs["lengths"], r.inputs["lengths"], fields=True)
     got = tf.make_ndarray(served.predict(r).outputs["probabilities"])
     np.testing.assert_allclose(got, expected(inputs), atol=1e-6)
 

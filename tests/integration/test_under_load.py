@@ -60,7 +60,7 @@ def test_percentiles() -> None:
 def test_nothing_is_lost_when_connections_grow_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_model.write_model(tmp_path)
     ages = {"grpc.max_connection_age_ms": 100}
-    monkeypatch.setattr(server, "OPTIONS", [(key, ages.get(key, value)) for key, value in server.OPTIONS])
+    monkeypatch.setattr(server, "SERVER_OPTIONS", [(key, ages.get(key, value)) for key, value in server.SERVER_OPTIONS])
     d = drawings()
     with server.Server(tmp_path) as s, Client(f"127.0.0.1:{s.port}", model=tmp_path.name) as c:
         states: list[grpc.ChannelConnectivity] = []

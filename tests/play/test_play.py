@@ -30,7 +30,7 @@ import qdfast  # noqa: E402
 from qdfast import cli  # noqa: E402
 from qdfast.dataset.prepare import prepare  # noqa: E402
 from qdfast.errors import DataError  # noqa: E402
-from qdfast.play import app, drawn, examples, guard  # noqa: E402
+from qdfast.play import app, examples, middleware, request_body  # noqa: E402
 
 RAW = [[[10.5, 300.25, 123.0, 40], [20, 33.3, 250.75, 90]], [[5, 5], [8, 250]]]
 
@@ -87,8 +87,8 @@ def test_only_by_its_own_names(url: str) -> None:
         assert response.status_code in (400, 421), host
     for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "LOCALHOST"):
         assert httpx.get(f"{url}/api/model", headers={"Host": host}).status_code == 200, host
-    assert guard.names_of("0.0.0.0") is None
-    assert "127.0.0.5" in (guard.names_of("127.0.0.5") or ())
+    assert middleware.allowed_hosts("0.0.0.0") is None
+    assert "127.0.0.5" in (middleware.allowed_hosts("127.0.0.5") or ())
 
 
 # ---- guesses ----
@@ -117,7 +117,7 @@ BAD = {
     "NaN": (b'{"drawing":[[[NaN,1],[1,2]]]}', 400, "not JSON"),
     "infinite": (b'{"drawing":[[[1e999,1],[1,2]]]}', 400, "not JSON"),
     "no object": (b"[]", 422, "not an object"),
-    "no drawing": ({}, 422, "not a list of strokes"),
+    "no drawing": ({}, 422, "must be a list of strokes"),
     "no points": ({"drawing": []}, 422, "no points"),
     "no lists": ({"drawing": [5]}, 422, "wrong shape"),
     "x alone": ({"drawing": [[[1, 2]]]}, 422, "wrong shape"),
@@ -126,8 +126,8 @@ BAD = {
     "null": ({"drawing": [[[None], [0]]]}, 422, "not a finite number"),
     "far away": ({"drawing": [[[1e9, 0], [0, 0]]]}, 422, "within ±1,000,000"),
     "a huge number": (b'{"drawing":[[[' + b"9" * 300 + b"],[0]]]}", 422, "within ±1,000,000"),
-    "many points": ({"drawing": [[[1] * 10_001] * 2]}, 422, "10,001 points: a drawing may have 10,000"),
-    "many strokes": ({"drawing": [[[1], [1]]] * 1_001}, 422, "1,001 strokes: a drawing may have 1,000"),
+    "many points": ({"drawing": [[[1] * 10_001] * 2]}, 422, "10,001 points: a drawing may have at most 10,000"),
+    "many strokes": ({"drawing": [[[1], [1]]] * 1_001}, 422, "1,001 strokes: a drawing may have at most 1,000"),
     "10 MB": ({"drawing": [[[1.25] * 1_000_000] * 2]}, 413, "more than 1,048,576 bytes"),
 }
 
@@ -143,7 +143,9 @@ def test_bad_input_is_refused_with_a_reason(url: str, name: str) -> None:
 
 def test_the_longest_drawing_is_answered(url: str) -> None:
     rng = np.random.default_rng(0)
-    longest = rng.uniform(0, 1000, (drawn.MAX_STROKES, 2, drawn.MAX_POINTS // drawn.MAX_STROKES)).tolist()
+    longest = rng.uniform(
+        0, 1000, (request_body.MAX_STROKES, 2, request_body.MAX_POINTS // request_body.MAX_STROKES)
+    ).tolist()
     assert guess(url, {"drawing": longest}).status_code == 200
 
 
@@ -153,7 +155,7 @@ def test_other_methods_paths_and_types(url: str) -> None:
     assert httpx.get(f"{url}/%2e%2e/app.py").status_code == 404
     assert httpx.get(f"{url}/nothing").json() == {"error": "Not Found"}
     text = guess(url, {"drawing": RAW}, headers={"Content-Type": "text/plain"})
-    assert (text.status_code, text.json()["error"]) == (415, "the body is not application/json")
+    assert (text.status_code, text.json()["error"]) == (415, "the body must be application/json")
     assert httpx.get(f"{url}/api/drawings").status_code == 422
     assert httpx.get(f"{url}/api/drawings", params={"word": "x" * 101}).status_code == 422
 
@@ -189,7 +191,7 @@ def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
 
     with ThreadPoolExecutor(100) as clients:
         answers = clients.map(ask, range(100))
-        for _ in range(100 - guard.MAX_UNDER_WAY):
+        for _ in range(100 - middleware.MAX_CONCURRENT):
             assert refused.acquire(timeout=TIMEOUT)
         go_on.set()
         responses = list(answers)
@@ -203,24 +205,24 @@ def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
 
 def test_rate() -> None:
     now = 0.0
-    rate = guard.Rate(10, 3, clock=lambda: now)
-    assert [rate.wait("a") for _ in range(3)] == [0, 0, 0]
-    assert rate.wait("a") == pytest.approx(0.1)
-    assert rate.wait("b") == 0
+    rate = middleware.RateLimiter(10, 3, clock=lambda: now)
+    assert [rate.acquire("a") for _ in range(3)] == [0, 0, 0]
+    assert rate.acquire("a") == pytest.approx(0.1)
+    assert rate.acquire("b") == 0
     now = 0.11
-    assert rate.wait("a") == 0
-    assert rate.wait("a") > 0
+    assert rate.acquire("a") == 0
+    assert rate.acquire("a") > 0
     now = 10
-    assert [rate.wait("a") for _ in range(4)][:3] == [0, 0, 0]
+    assert [rate.acquire("a") for _ in range(4)][:3] == [0, 0, 0]
     assert len(rate) == 1  # b is forgotten
 
 
 def test_many_other_clients_cost_no_memory() -> None:
     now = 0.0
-    rate = guard.Rate(10, 3, clock=lambda: now)
+    rate = middleware.RateLimiter(10, 3, clock=lambda: now)
     for i in range(1000):
         now += 0.1
-        assert rate.wait(str(i)) == 0
+        assert rate.acquire(str(i)) == 0
     assert len(rate) < 5
 
 
@@ -296,17 +298,17 @@ def test_examples_of_files_and_prepared_directories(doodles: Path, tmp_path: Pat
     found = examples.Examples([doodles / "tree.ndjson", tmp_path / "data"])
     assert found.classes == ["star", "tree"]
     for word in found.classes:
-        some, kind = found.some(word, 7)
+        some, kind = found.sample(word, 7)
         assert (len(some), kind) == (7, "real")
         known = strokes_of(doodles / f"{word}.ndjson")
         assert all(drawing in known for drawing in some)
-    assert len(found.some("star", 1000)[0]) == 120
+    assert len(found.sample("star", 1000)[0]) == 120
     recognized = [line for line in (doodles / "tree.ndjson").read_bytes().splitlines() if b'"recognized":true' in line]
     assert 0 < len(recognized) < 120
-    assert len(found.some("tree", 1000)[0]) == len(recognized)
-    some, kind = found.some("cat", 2)
+    assert len(found.sample("tree", 1000)[0]) == len(recognized)
+    some, kind = found.sample("cat", 2)
     assert (len(some), kind) == (2, "procedural")
-    assert found.some("nothing of the kind", 2)[0] == []
+    assert found.sample("nothing of the kind", 2)[0] == []
 
 
 def test_examples_need_drawings(tmp_path: Path) -> None:
@@ -332,7 +334,7 @@ def test_drawings_to_show(server: Scripted, doodles: Path) -> None:
 
 def test_words_that_a_model_names(server: Scripted) -> None:
     with server.client() as client:
-        words = examples.named_classes(client)
+        words = examples.probe_classes(client)
     assert set(words) <= set(tiny_model.CLASSES)
     assert len(words) >= tiny_model.K
 
@@ -407,7 +409,7 @@ def test_what_the_command_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtur
         for arguments, said in (
             (["--port", port, "--target", "127.0.0.1:1"], "cannot listen on 127.0.0.1"),
             (["--port", "0", "--target", "127.0.0.1:1", "--model-dir", str(tmp_path)], "not both"),
-            (["--port", "0", "--model-dir", str(tmp_path)], "no version of a model in it"),
+            (["--port", "0", "--model-dir", str(tmp_path)], "no model version found"),
             (["--port", "0", "--model-dir", str(tmp_path), "--data", str(tmp_path / "no")], "no such file"),
         ):
             assert cli.main(["play", *arguments]) == 1

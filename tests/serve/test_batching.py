@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from qdfast.serve.batching_config import BatchingParameters
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.batch_ops import MAX_ROWS, PIECE, as_rows
-from qdfast.serve.batching import WORTH_A_PLACE, Batcher, run_alone
-from qdfast.serve.servable import RequestError, Servable, Signature
+from qdfast.serve.batch_ops import CHUNK_ROWS, MAX_ROWS, batchable_inputs
+from qdfast.serve.batching import MIN_PARALLEL_ROWS, Batcher, run_unbatched
+from qdfast.serve.servable import RequestError, Servable, SignatureRunner
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Servable:
 class Gated:
     """A signature that notes what it is run with, and does so only while its gate is open."""
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: SignatureRunner) -> None:
         self.signature = signature
         self.gate = threading.Event()
         self.gate.set()
@@ -96,7 +96,7 @@ def together(
         assert gated.entered.wait(TIMEOUT)
         futures = [threads.submit(call) for call in calls]
         try:
-            wait_for(lambda: batcher.waiting == rows)
+            wait_for(lambda: batcher.queued_rows == rows)
             meanwhile()
         finally:
             gated.gate.set()
@@ -177,8 +177,8 @@ def test_every_mixture_is_answered_as_each_request_alone(
         for got, wanted in zip(threads.map(ask, calls), expected, strict=True):
             assert_same(got, wanted)
     for call, wanted in zip(calls, expected, strict=True):
-        assert_same(outcome(run_alone, *call), wanted)
-    assert batcher.waiting == 0
+        assert_same(outcome(run_unbatched, *call), wanted)
+    assert batcher.queued_rows == 0
 
 
 def test_what_arrives_while_the_engine_is_busy_is_run_together(servable: Servable) -> None:
@@ -224,9 +224,9 @@ def test_a_large_request_is_run_in_pieces(servable: Servable) -> None:
     assert_same(Batcher(BatchingParameters(max_batch_size=3)).run(gated, asked), gated.signature.run(asked))
     assert gated.shapes == [(3, 40, 3), (3, 40, 3), (1, 40, 3)]
     gated.shapes.clear()
-    many = inputs([2] * (PIECE + 1))
-    assert_same(run_alone(gated, many), gated.signature.run(many))
-    assert gated.shapes == [(PIECE, 2, 3), (1, 2, 3)]
+    many = inputs([2] * (CHUNK_ROWS + 1))
+    assert_same(run_unbatched(gated, many), gated.signature.run(many))
+    assert gated.shapes == [(CHUNK_ROWS, 2, 3), (1, 2, 3)]
 
 
 def test_a_request_of_too_many_rows_is_refused(servable: Servable) -> None:
@@ -234,18 +234,18 @@ def test_a_request_of_too_many_rows_is_refused(servable: Servable) -> None:
     refusal = "INVALID_ARGUMENT", f"Task size {MAX_ROWS + 1} is larger than maximum input batch size {MAX_ROWS}"
     many = inputs([1] * (MAX_ROWS + 1))
     assert outcome(Batcher(BatchingParameters()).run, signature, many) == refusal
-    assert outcome(run_alone, signature, many) == refusal
+    assert outcome(run_unbatched, signature, many) == refusal
 
 
 def test_padding_that_no_length_reaches_is_not_run(servable: Servable) -> None:
-    whole = as_rows(servable.signatures["top_k"], inputs([3, 9], padding=500))
+    whole = batchable_inputs(servable.signatures["top_k"], inputs([3, 9], padding=500))
     assert whole is not None
     assert whole["deltas"].shape == (2, 9, 3)
 
 
 def test_a_model_that_does_not_answer_row_by_row_is_not_batched(servable: Servable) -> None:
     busy = servable.signatures["busy"]
-    assert not busy.by_row
+    assert not busy.row_wise
     assert Batcher(BatchingParameters()).run(busy, {"seconds": np.array(0.0)})["rounds"] >= 0
 
 
@@ -312,14 +312,14 @@ def test_another_run_is_begun_only_where_enough_rows_wait(servable: Servable) ->
         first = threads.submit(batcher.run, slow, inputs([1]))
         assert slow.entered.wait(TIMEOUT)
         try:
-            few = threads.submit(batcher.run, gated, inputs([2] * (WORTH_A_PLACE - 1)))
-            wait_for(lambda: batcher.waiting == WORTH_A_PLACE - 1)
+            few = threads.submit(batcher.run, gated, inputs([2] * (MIN_PARALLEL_ROWS - 1)))
+            wait_for(lambda: batcher.queued_rows == MIN_PARALLEL_ROWS - 1)
             assert not gated.shapes
             one_more = threads.submit(batcher.run, gated, inputs([2]))
             one_more.result(TIMEOUT)
             few.result(TIMEOUT)
             assert not first.done()
-            assert gated.shapes == [(WORTH_A_PLACE, 2, 3)]
+            assert gated.shapes == [(MIN_PARALLEL_ROWS, 2, 3)]
         finally:
             slow.gate.set()
         first.result(TIMEOUT)
@@ -349,10 +349,10 @@ def test_who_has_given_up_is_not_run(servable: Servable) -> None:
         lambda g=g, n=n: outcome(batcher.run, gated, inputs([n]), (), lambda: not g) for n, g in enumerate(gone, 3)
     ]
     got = together(batcher, gated, calls, rows=3)
-    assert got[0] == got[2] == ("CANCELLED", "given up while it waited for the model")
+    assert got[0] == got[2] == ("CANCELLED", "the client cancelled the request while it was queued")
     assert_same(got[1], gated.signature.run(inputs([4])))
     assert gated.shapes == [(1, 1, 3), (1, 4, 3)]
-    assert outcome(run_alone, gated, inputs([4]), (), lambda: False)[0] == "CANCELLED"
+    assert outcome(run_unbatched, gated, inputs([4]), (), lambda: False)[0] == "CANCELLED"
 
 
 def test_a_batch_waits_for_more_if_told_to(servable: Servable) -> None:
@@ -369,7 +369,7 @@ def test_a_batch_waits_for_more_if_told_to(servable: Servable) -> None:
 def test_a_version_goes_with_its_last_request(tmp_path: Path) -> None:
     batcher = Batcher(BatchingParameters(num_batch_threads=1))
 
-    def use() -> weakref.ref[Signature]:
+    def use() -> weakref.ref[SignatureRunner]:
         gated = Gated(Servable(tiny_model.write_model(tmp_path, 1), 1).signatures["top_k"])
         together(batcher, gated, [lambda: batcher.run(gated, inputs([4])) for _ in range(3)], rows=3)
         return weakref.ref(gated.signature)

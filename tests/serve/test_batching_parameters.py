@@ -28,7 +28,7 @@ def test_what_a_file_leaves_out_is_as_by_default(tmp_path: Path) -> None:
         ("max_batch_size { value: 0 }", "max_batch_size is 0: it must be at least 1"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros is -1: it must be at least 0"),
         ("allowed_batch_sizes: 8", 'no field named "allowed_batch_sizes"'),
-        ("max_batch_size", "no batching parameters"),
+        ("max_batch_size", "invalid batching parameters"),
     ],
 )
 def test_a_file_that_is_wrong_is_one_line(tmp_path: Path, text: str, reason: str) -> None:

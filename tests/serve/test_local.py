@@ -17,7 +17,7 @@ import qdfast
 from qdfast import cli, client
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.local import LocalModel
+from qdfast.serve.local_model import LocalModel
 from qdfast.serve.server import Server
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_the_version(model_dir: Path) -> None:
     for version, answers in ((None, 3), (3, 3), (2, 2)):
         expected = tiny_model.probabilities(*d.deltas(dtype=np.int16), version=answers)
         np.testing.assert_allclose(LocalModel(model_dir, version).probabilities(d), expected, atol=1e-6)
-    with pytest.raises(qdfast.DataError, match="no version 7 of a model in it; the newest is 3"):
+    with pytest.raises(qdfast.DataError, match="this model has no version 7; the newest is 3"):
         LocalModel(model_dir, 7)
 
 

@@ -13,14 +13,14 @@ from scripted_server import TIMEOUT, eventually
 
 from qdfast.errors import DataError
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol.wire import ModelVersion
+from qdfast.protocol.messages import ModelVersion
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve import model
-from qdfast.serve.config import ModelConfig, ModelsFile, Policy
-from qdfast.serve.manager import Manager
+from qdfast.serve import served_model
+from qdfast.serve.manager import ModelManager
+from qdfast.serve.model_config import ModelConfig, ModelConfigFile, VersionPolicy
 from qdfast.serve.servable import RequestError
-from qdfast.serve.watch import Watcher
+from qdfast.serve.watcher import Watcher
 
 
 class Version:
@@ -35,8 +35,8 @@ class Version:
 
 @pytest.fixture(autouse=True)
 def no_saved_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "Servable", Version)
-    monkeypatch.setattr(model, "warm_up", lambda servable: 0)
+    monkeypatch.setattr(served_model, "Servable", Version)
+    monkeypatch.setattr(served_model, "warm_up", lambda servable: 0)
 
 
 def publish(model_dir: Path, *versions: int, broken: str = "") -> Path:
@@ -62,7 +62,7 @@ def refused(call: Callable[[], object]) -> tuple[str, str]:
     return e.value.code, e.value.message
 
 
-def states(manager: Manager, name: str = "m") -> list[tuple[int, str]]:
+def states(manager: ModelManager, name: str = "m") -> list[tuple[int, str]]:
     return [(s.version, s.state) for s in manager.status(spec(name))]
 
 
@@ -70,7 +70,7 @@ def states(manager: Manager, name: str = "m") -> list[tuple[int, str]]:
 
 
 def test_the_latest_versions(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1, 2, 3), Policy(latest=2))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 2, 3), VersionPolicy(latest=2))])
     assert manager.refresh() == []
     assert manager.available("m") == [2, 3]
     publish(tmp_path, 10)
@@ -84,7 +84,7 @@ def test_the_latest_versions(tmp_path: Path) -> None:
 
 
 def test_all_versions(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1, 3), Policy(latest=None))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 3), VersionPolicy(latest=None))])
     manager.refresh()
     publish(tmp_path, 2)
     shutil.rmtree(tmp_path / "1")
@@ -93,8 +93,8 @@ def test_all_versions(tmp_path: Path) -> None:
 
 
 def test_specific_versions(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1, 2, 4), Policy(specific=frozenset({1, 3})))])
-    assert manager.refresh() == [f"{tmp_path / '3'}: no such directory; the version policy names it"]
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 2, 4), VersionPolicy(specific=frozenset({1, 3})))])
+    assert manager.refresh() == [f"{tmp_path / '3'}: no such directory, but the version policy lists it"]
     assert manager.available("m") == [1]
     publish(tmp_path, 3)
     assert manager.refresh() == []
@@ -102,7 +102,7 @@ def test_specific_versions(tmp_path: Path) -> None:
 
 
 def test_requests_find_versions_by_number(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1, 2, 3), Policy(latest=2))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 2, 3), VersionPolicy(latest=2))])
     manager.refresh()
     assert manager.find(spec()).version == 3
     assert manager.find(spec(version=2)).version == 2
@@ -115,7 +115,7 @@ def test_requests_find_versions_by_number(tmp_path: Path) -> None:
 
 
 def test_the_new_is_loaded_before_the_old_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))])
     manager.refresh()
     seen = []
 
@@ -123,7 +123,7 @@ def test_the_new_is_loaded_before_the_old_is_dropped(tmp_path: Path, monkeypatch
         seen.append((manager.find(spec()).version, states(manager)))
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     publish(tmp_path, 2)
     manager.refresh()
     assert seen == [(1, [(2, "LOADING"), (1, "AVAILABLE")])]
@@ -131,20 +131,20 @@ def test_the_new_is_loaded_before_the_old_is_dropped(tmp_path: Path, monkeypatch
 
 
 def test_a_version_to_be_loaded_after_another_is_at_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1, 2), Policy(latest=None))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 2), VersionPolicy(latest=None))])
     seen = []
 
     def load(path: Path, version: int) -> Version:
         seen.append(states(manager))
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     manager.refresh()
     assert seen == [[(2, "LOADING"), (1, "START")], [(2, "AVAILABLE"), (1, "LOADING")]]
 
 
 def test_a_version_is_unloading_as_long_as_a_request_has_it(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))])
     manager.refresh()
     held = manager.find(spec())
     publish(tmp_path, 2)
@@ -160,7 +160,7 @@ def test_a_version_is_unloading_as_long_as_a_request_has_it(tmp_path: Path) -> N
 def test_a_broken_version_gives_way_to_the_next_until_it_is_mended(tmp_path: Path) -> None:
     publish(tmp_path, 1, 2)
     publish(tmp_path, 3, broken="no graph")
-    manager = Manager([ModelConfig("m", tmp_path, Policy(latest=2))])
+    manager = ModelManager([ModelConfig("m", tmp_path, VersionPolicy(latest=2))])
     trouble = [f"{tmp_path / '3'}: cannot be served: no graph"]
     assert manager.refresh() == trouble
     assert manager.available("m") == [1, 2]
@@ -172,14 +172,14 @@ def test_a_broken_version_gives_way_to_the_next_until_it_is_mended(tmp_path: Pat
 
 
 def test_what_is_loaded_stays_when_the_directory_goes(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path / "m", 1))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path / "m", 1))])
     manager.refresh()
     shutil.rmtree(tmp_path / "m" / "1")
     (trouble,) = manager.refresh()
-    assert trouble.startswith(f"{tmp_path / 'm'}: no version of a model in it")
-    assert trouble.endswith("; what was served before still is")
+    assert trouble.startswith(f"{tmp_path / 'm'}: no model version found")
+    assert trouble.endswith("; the loaded versions stay in service")
     shutil.rmtree(tmp_path / "m")
-    assert manager.refresh() == [f"{tmp_path / 'm'}: no such directory; what was served before still is"]
+    assert manager.refresh() == [f"{tmp_path / 'm'}: no such directory; the loaded versions stay in service"]
     assert manager.find(spec()).version == 1
 
 
@@ -192,11 +192,11 @@ def test_no_model_hinders_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             raise ZeroDivisionError("a bug")
         return Version(path, version)
 
-    monkeypatch.setattr(model, "Servable", load)
+    monkeypatch.setattr(served_model, "Servable", load)
     publish(tmp_path / "bad", 1, broken="no graph")
     publish(tmp_path / "worse", 1)
     publish(tmp_path / "good", 1)
-    manager = Manager([ModelConfig(name, tmp_path / name) for name in ("gone", "bad", "worse", "good")])
+    manager = ModelManager([ModelConfig(name, tmp_path / name) for name in ("gone", "bad", "worse", "good")])
     assert manager.refresh() == [
         f"{tmp_path / 'gone'}: no such directory",
         f"{tmp_path / 'bad' / '1'}: cannot be served: no graph",
@@ -206,7 +206,7 @@ def test_no_model_hinders_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_status_of_what_is_not_known(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))])
     assert refused(lambda: manager.status(spec())) == ("NOT_FOUND", "Could not find any versions of model m")
     manager.refresh()
     assert refused(lambda: manager.status(spec(version=7))) == ("NOT_FOUND", "Could not find version 7 of model m")
@@ -218,7 +218,7 @@ def test_status_of_what_is_not_known(tmp_path: Path) -> None:
 def test_models_come_and_go(tmp_path: Path) -> None:
     a, b = (ModelConfig(name, publish(tmp_path / name, 1)) for name in "ab")
     changed: list[str] = []
-    manager = Manager([a], changed.append)
+    manager = ModelManager([a], changed.append)
     manager.refresh()
     assert manager.reload([b]) == {}
     assert changed == ["a", "a", "b"]
@@ -234,7 +234,7 @@ def test_models_come_and_go(tmp_path: Path) -> None:
 
 def test_a_new_model_that_cannot_be_loaded_is_said_and_tried_again(tmp_path: Path) -> None:
     a, b = ModelConfig("a", publish(tmp_path / "a", 1)), ModelConfig("b", tmp_path / "b")
-    manager = Manager([a])
+    manager = ModelManager([a])
     manager.refresh()
     assert manager.reload([a, b]) == {"b": f"{tmp_path / 'b'}: no such directory"}
     assert manager.reload([a, b]) == {}  # not new any more
@@ -244,9 +244,9 @@ def test_a_new_model_that_cannot_be_loaded_is_said_and_tried_again(tmp_path: Pat
 
 
 def test_another_policy_and_another_directory(tmp_path: Path) -> None:
-    manager = Manager([ModelConfig("m", publish(tmp_path / "old", 1, 2))])
+    manager = ModelManager([ModelConfig("m", publish(tmp_path / "old", 1, 2))])
     manager.refresh()
-    manager.reload([ModelConfig("m", tmp_path / "old", Policy(latest=2))])
+    manager.reload([ModelConfig("m", tmp_path / "old", VersionPolicy(latest=2))])
     assert manager.available("m") == [1, 2]
     manager.reload([ModelConfig("m", publish(tmp_path / "new", 2))])
     assert manager.available("m") == [2]
@@ -256,11 +256,11 @@ def test_another_policy_and_another_directory(tmp_path: Path) -> None:
 def test_labels(tmp_path: Path) -> None:
     publish(tmp_path, 1, 2)
 
-    def config(policy: Policy, **labels: int) -> list[ModelConfig]:
+    def config(policy: VersionPolicy, **labels: int) -> list[ModelConfig]:
         return [ModelConfig("m", tmp_path, policy, labels)]
 
-    both = Policy(latest=2)
-    manager = Manager(config(Policy(), stable=1, canary=2))
+    both = VersionPolicy(latest=2)
+    manager = ModelManager(config(VersionPolicy(), stable=1, canary=2))
     manager.refresh()
     assert manager.find(spec(label="canary")).version == 2
     not_loaded = ("NOT_FOUND", "Servable not found for request: Specific(m, 1)")
@@ -297,9 +297,9 @@ def rewrite(path: Path, text: str) -> None:
 
 def test_the_file_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     a, b = (publish(tmp_path / name, 1, 2) for name in "ab")
-    file = ModelsFile(tmp_path / "models.config")
+    file = ModelConfigFile(tmp_path / "models.config")
     file.path.write_text(listing(("a", a, "version_labels { key: 'stable' value: 2 }")))
-    manager = Manager(file.read())
+    manager = ModelManager(file.read())
     watcher = Watcher(manager, file, seconds=0.01)
     watcher.load()
     watcher.start()
@@ -307,7 +307,7 @@ def test_the_file_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         rewrite(file.path, "nonsense")
         eventually(lambda: len(caplog.records) == 1)
         assert f"{file.path}: not a ModelServerConfig" in caplog.records[0].getMessage()
-        assert caplog.records[0].getMessage().endswith("; the models are those listed before")
+        assert caplog.records[0].getMessage().endswith("; keeping the previous models")
         assert manager.find(spec("a")).version == 2
         # The label cannot move before its version is there; it does when it is.
         rewrite(file.path, listing(("a", a, "version_labels { key: 'stable' value: 3 }"), ("b", b, "")))
@@ -326,7 +326,7 @@ def test_the_same_trouble_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
     looked = threading.Semaphore(0)
     publish(tmp_path, 1)
     publish(tmp_path, 2, broken="no graph")
-    manager = Manager([ModelConfig("m", tmp_path)], lambda name: looked.release())
+    manager = ModelManager([ModelConfig("m", tmp_path)], lambda name: looked.release())
     watcher = Watcher(manager, None, seconds=0.01)
     watcher.load()
     watcher.start()
@@ -342,12 +342,12 @@ def test_the_same_trouble_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_nothing_to_serve(tmp_path: Path) -> None:
     publish(tmp_path / "a", 1, broken="no graph")
-    manager = Manager([ModelConfig("a", tmp_path / "a"), ModelConfig("b", tmp_path / "b")])
+    manager = ModelManager([ModelConfig("a", tmp_path / "a"), ModelConfig("b", tmp_path / "b")])
     with pytest.raises(DataError) as e:
         Watcher(manager, None, seconds=1).load()
     assert str(e.value) == f"{tmp_path / 'a' / '1'}: cannot be served: no graph; {tmp_path / 'b'}: no such directory"
-    with pytest.raises(DataError, match="there is no model to be served"):
-        Watcher(Manager([]), None, seconds=1).load()
+    with pytest.raises(DataError, match="no models are configured"):
+        Watcher(ModelManager([]), None, seconds=1).load()
 
 
 def test_who_is_told_of_a_change_cannot_end_the_watching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -357,7 +357,7 @@ def test_who_is_told_of_a_change_cannot_end_the_watching(tmp_path: Path, caplog:
         told.release()
         raise BrokenPipeError
 
-    manager = Manager([ModelConfig("m", publish(tmp_path, 1))], tell)
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))], tell)
     watcher = Watcher(manager, None, seconds=0.01)
     watcher.load()
     watcher.start()

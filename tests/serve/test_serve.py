@@ -18,15 +18,15 @@ from scripted_server import TIMEOUT, arrived, busy, drawings, eventually, predic
 
 from qdfast import client
 from qdfast.errors import DataError, ServingError
-from qdfast.protocol import wire
-from qdfast.serve import serve
+from qdfast.protocol import messages
+from qdfast.serve import ServeOptions, serve
 
 pytest.importorskip("tensorflow_serving")
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
 from grpc_health.v1 import health_pb2_grpc  # noqa: E402
 
-from qdfast.serve.config import ModelConfig  # noqa: E402
-from qdfast.serve.predict import answer, warm_up  # noqa: E402
+from qdfast.serve.model_config import ModelConfig  # noqa: E402
+from qdfast.serve.predict import predict, warm_up  # noqa: E402
 from qdfast.serve.servable import RequestError, Servable  # noqa: E402
 from qdfast.serve.server import Server  # noqa: E402
 
@@ -47,14 +47,14 @@ def server(publish: Callable[..., Path]) -> Iterator[Server]:
 def test_warm_up_requests_are_answered_at_load(tmp_path: Path) -> None:
     deltas, lengths = drawings([3, 4]).deltas(dtype=np.int16)
     inputs = {"deltas": deltas, "lengths": lengths}
-    requests = [wire.predict_request("tiny", None, s, inputs) for s in ("serving_default", "top_k")]
+    requests = [messages.predict_request("tiny", None, s, inputs) for s in ("serving_default", "top_k")]
     servable = Servable(tiny_model.write_model(tmp_path, 1, warm_up=requests), 1)
     assert warm_up(servable) == 2
     assert warm_up(Servable(tiny_model.write_model(tmp_path, 2), 2)) == 0
 
 
 def test_a_refused_warm_up_request_refuses_the_version(tmp_path: Path) -> None:
-    tiny_model.write_model(tmp_path, 1, warm_up=[wire.predict_request("tiny", None, "no_such", {})])
+    tiny_model.write_model(tmp_path, 1, warm_up=[messages.predict_request("tiny", None, "no_such", {})])
     with pytest.raises(DataError, match='warm-up request 1 failed: Serving signature key "no_such" not found'):
         Server(tmp_path).start()
 
@@ -71,11 +71,11 @@ def test_a_damaged_warm_up_file_refuses_the_version(tmp_path: Path) -> None:
 
 def test_shapes_are_checked_for_a_graph_that_does_not(tmp_path: Path) -> None:
     servable = Servable(tiny_model.write_model(tmp_path, 1, checked=False), 1)
-    request = wire.predict_request(
+    request = messages.predict_request(
         "tiny", None, "top_k", {"deltas": np.ones((5, 3), np.int16), "lengths": np.array([5], np.int32)}
     )
     with pytest.raises(RequestError) as e:
-        answer(servable, request)
+        predict(servable, request)
     assert e.value.code == "INVALID_ARGUMENT"
     assert e.value.message == "Shape of tensor deltas [5,3] is not compatible with expected shape [?,?,3]."
 
@@ -88,13 +88,13 @@ def test_a_taken_port_is_an_error(server: Server, publish: Callable[..., Path]) 
     with pytest.raises(ServingError, match=message):
         Server(publish(2), port=server.port).start()
     with pytest.raises(ServingError, match=message):
-        serve(publish(), port=server.port, embedded=True)
+        serve(ServeOptions(publish(), port=server.port, embedded=True))
 
 
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70000), ("192.0.2.1", 0)])
 def test_an_impossible_address_is_an_error(publish: Callable[..., Path], host: str, port: int) -> None:
     with pytest.raises(ServingError, match="cannot listen on"):
-        serve(publish(1), host=host, port=port, embedded=True)
+        serve(ServeOptions(publish(1), host=host, port=port, embedded=True))
 
 
 def test_ipv6(publish: Callable[..., Path]) -> None:
@@ -150,7 +150,7 @@ def test_stop_says_so_and_finishes_what_is_under_way(publish: Callable[..., Path
         assert [reply.status for reply in watch] == [health_pb2.HealthCheckResponse.NOT_SERVING]  # and it ends
         eventually(lambda: predict_call(channel).future(busy(0), timeout=TIMEOUT).exception() is not None)
         assert not call.done()
-        assert wire.predict_outputs(call.result())["rounds"] > 0
+        assert messages.predict_outputs(call.result())["rounds"] > 0
         stop.join(TIMEOUT)
         assert not stop.is_alive()
 

@@ -11,7 +11,7 @@ from paths import ROOT
 from qdfast.errors import DataError
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.config import ModelConfig, ModelsFile, Policy
+from qdfast.serve.model_config import ModelConfig, ModelConfigFile, VersionPolicy
 
 SEVERAL = """
 # One of each policy.
@@ -34,37 +34,37 @@ model_config_list {
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> ModelsFile:
-    return ModelsFile(tmp_path / "models.config")
+def file(tmp_path: Path) -> ModelConfigFile:
+    return ModelConfigFile(tmp_path / "models.config")
 
 
 def one(text: str) -> str:
     return f"model_config_list {{ config {{ {text} }} }}"
 
 
-def test_several_models(file: ModelsFile) -> None:
+def test_several_models(file: ModelConfigFile) -> None:
     file.path.write_text(SEVERAL)
     assert file.read() == [
         ModelConfig("a", Path("/m/a")),
-        ModelConfig("b", Path("/m/b"), Policy(latest=2), {"stable": 1, "canary": 2}),
-        ModelConfig("c", Path("/m/c"), Policy(latest=None)),
-        ModelConfig("d", Path("/m/d"), Policy(specific=frozenset({3, 7}))),
-        ModelConfig("e", Path("/m/e"), Policy(latest=1)),
+        ModelConfig("b", Path("/m/b"), VersionPolicy(latest=2), {"stable": 1, "canary": 2}),
+        ModelConfig("c", Path("/m/c"), VersionPolicy(latest=None)),
+        ModelConfig("d", Path("/m/d"), VersionPolicy(specific=frozenset({3, 7}))),
+        ModelConfig("e", Path("/m/e"), VersionPolicy(latest=1)),
     ]
 
 
 @pytest.mark.parametrize(
     ("policy", "chosen"),
     [
-        (Policy(), {10}),
-        (Policy(latest=2), {9, 10}),
-        (Policy(latest=5), {2, 9, 10}),
-        (Policy(latest=None), {2, 9, 10}),
-        (Policy(specific=frozenset({2, 3})), {2}),
-        (Policy(specific=frozenset({3})), set()),
+        (VersionPolicy(), {10}),
+        (VersionPolicy(latest=2), {9, 10}),
+        (VersionPolicy(latest=5), {2, 9, 10}),
+        (VersionPolicy(latest=None), {2, 9, 10}),
+        (VersionPolicy(specific=frozenset({2, 3})), {2}),
+        (VersionPolicy(specific=frozenset({3})), set()),
     ],
 )
-def test_policies(policy: Policy, chosen: set[int]) -> None:
+def test_policies(policy: VersionPolicy, chosen: set[int]) -> None:
     assert policy.choose([9, 10, 2]) == chosen
     assert policy.choose([]) == set()
 
@@ -75,9 +75,9 @@ GOOD = 'name: "a" base_path: "/m/a" model_platform: "tensorflow"'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it lists no model"),
-        ("model_config_list {}", "it lists no model"),
-        ("custom_model_config {}", "it lists no model"),
+        ("", "this file lists no models"),
+        ("model_config_list {}", "this file lists no models"),
+        ("custom_model_config {}", "this file lists no models"),
         ("model_config_list {", "not a ModelServerConfig: "),
         (one('nmae: "a"'), 'not a ModelServerConfig: 1:30 : .* has no field named "nmae"'),
         (one(f"{GOOD} }} config {{ {GOOD}"), "Illegal to list model a multiple times in config list"),
@@ -93,17 +93,20 @@ GOOD = 'name: "a" base_path: "/m/a" model_platform: "tensorflow"'
             one('name: "a" base_path: "/m/a" model_platform: "torch"'),
             "Model a requests unsupported platform torch",
         ),
-        (one(GOOD + " model_version_policy { specific {} }"), "model a: its version policy is specific, and names no"),
+        (
+            one(GOOD + " model_version_policy { specific {} }"),
+            "model a: the version policy `specific` lists no versions",
+        ),
     ],
 )
-def test_what_is_refused(file: ModelsFile, text: str, message: str) -> None:
+def test_what_is_refused(file: ModelConfigFile, text: str, message: str) -> None:
     file.path.write_text(text)
     with pytest.raises(DataError, match=f"models.config: {message}") as e:
         file.read()
     assert "\n" not in str(e.value)
 
 
-def test_a_file_that_cannot_be_read(file: ModelsFile) -> None:
+def test_a_file_that_cannot_be_read(file: ModelConfigFile) -> None:
     with pytest.raises(DataError, match=r"models.config: No such file or directory"):
         file.read()
     file.path.mkdir()
@@ -115,7 +118,7 @@ def test_a_file_that_cannot_be_read(file: ModelsFile) -> None:
         file.read()
 
 
-def test_it_is_read_again_when_it_has_changed(file: ModelsFile) -> None:
+def test_it_is_read_again_when_it_has_changed(file: ModelConfigFile) -> None:
     file.path.write_text(one(GOOD))
     before = file.read()
     assert file.read_changed() is None
@@ -137,6 +140,6 @@ def test_it_is_read_again_when_it_has_changed(file: ModelsFile) -> None:
     assert file.read_changed() == before
 
 
-def test_the_file_of_serving(file: ModelsFile) -> None:
-    (config,) = ModelsFile(ROOT / "serving" / "models.config").read()
+def test_the_file_of_serving(file: ModelConfigFile) -> None:
+    (config,) = ModelConfigFile(ROOT / "serving" / "models.config").read()
     assert config == ModelConfig("doodles", Path("/models/doodles"))

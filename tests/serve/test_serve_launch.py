@@ -22,13 +22,13 @@ from scripted_server import TIMEOUT, arrived, busy, drawings, predict_call
 import qdfast
 from qdfast import client
 from qdfast.errors import DataError, ServingError
-from qdfast.protocol import wire
-from qdfast.serve import serve
+from qdfast.protocol import messages
+from qdfast.serve import ServeOptions, serve
 from qdfast.serve.batching_config import DEFAULTS, read_parameters
 
 pytestmark = pytest.mark.slow
 
-SERVE = "import sys; from qdfast.serve import serve; serve(sys.argv[1], port=0, name='tiny', grace=20)"
+SERVE = "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(sys.argv[1], port=0, name='tiny', grace=20))"
 
 
 def start(model_dir: Path, code: str = SERVE, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
@@ -57,7 +57,7 @@ def test_the_process_serves_drains_and_exits_with_0(tmp_path: Path) -> None:
             call = predict_call(channel).future(busy(1.0), timeout=TIMEOUT)
             arrived(channel)
             process.send_signal(signal.SIGTERM)
-            assert wire.predict_outputs(call.result())["rounds"] > 0
+            assert messages.predict_outputs(call.result())["rounds"] > 0
         out, err = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, out) == (0, "")
         assert "Traceback" not in err
@@ -86,8 +86,8 @@ def test_several_models_from_a_file_with_tls_and_metrics(publish: Callable[..., 
         free.bind(("127.0.0.1", 0))
         metrics_port = free.getsockname()[1]
     code = (
-        "import sys; from qdfast.serve import serve; serve(models=sys.argv[1], port=0, embedded=True, poll_seconds=0.05,"
-        f"metrics_port={metrics_port}, tls_cert={str(certificates.server[0])!r}, tls_key={str(certificates.server[1])!r})"
+        "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(models=sys.argv[1], port=0, embedded=True, poll_seconds=0.05,"
+        f"metrics_port={metrics_port}, tls_cert={str(certificates.server[0])!r}, tls_key={str(certificates.server[1])!r}))"
     )
     process = start(file, code)
     try:
@@ -114,13 +114,13 @@ def test_arguments_that_do_not_go_together(tmp_path: Path) -> None:
     for arguments, message in (
         ({}, "either a model directory or a file"),
         ({"model_dir": tmp_path, "models": tmp_path / "f"}, "either a model directory or a file"),
-        ({"models": tmp_path / "f", "name": "x"}, "f: models that are listed in a file have their names there"),
+        ({"models": tmp_path / "f", "name": "x"}, "f: this file names its models"),
         ({"model_dir": tmp_path, "tls_cert": tmp_path / "c"}, "both a certificate and its key"),
         ({"model_dir": tmp_path, "tls_key": tmp_path / "k"}, "both a certificate and its key"),
         ({"model_dir": tmp_path, "tls_client_ca": tmp_path / "a"}, "both a certificate and its key"),
     ):
         with pytest.raises(DataError, match=message):
-            serve(**arguments)
+            serve(ServeOptions(**arguments))
 
 
 STAND_IN = f"""#!{sys.executable}
@@ -197,8 +197,8 @@ def test_all_that_tensorflow_serving_can_be_told(tmp_path: Path, binary: dict[st
     (tmp_path / "batching.config").write_text("max_batch_size { value: 3 }")
     (certificate, key), ca = certificates.server, certificates.ca
     code = (
-        "import sys; from qdfast.serve import serve; serve(models=sys.argv[1], port=0, metrics_port=0, poll_seconds=5,"
-        f"batching='batching.config', tls_cert={str(certificate)!r}, tls_key={str(key)!r}, tls_client_ca={str(ca)!r})"
+        "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(models=sys.argv[1], port=0, metrics_port=0, poll_seconds=5,"
+        f"batching='batching.config', tls_cert={str(certificate)!r}, tls_key={str(key)!r}, tls_client_ca={str(ca)!r}))"
     )
     process = start(tmp_path / "models.config", code, cwd=tmp_path, **binary)
     try:
@@ -238,8 +238,8 @@ def test_what_tensorflow_serving_cannot_be_told(
 ) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     monkeypatch.setenv("PATH", binary["PATH"])
-    with pytest.raises(ServingError, match=r"looks at directories every so many whole seconds, not every 0\.5"):
-        serve(tmp_path / "m", port=0, poll_seconds=0.5)
+    with pytest.raises(ServingError, match=r"needs whole seconds between polls, not 0\.5"):
+        serve(ServeOptions(tmp_path / "m", port=0, poll_seconds=0.5))
 
 
 def test_tensorflow_serving_that_ends_is_an_error(tmp_path: Path, binary: dict[str, str]) -> None:
@@ -247,30 +247,33 @@ def test_tensorflow_serving_that_ends_is_an_error(tmp_path: Path, binary: dict[s
     process = start(tmp_path / "broken", **binary)
     _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
-    assert "ServingError: tensorflow_model_server ended with status 7" in err
+    assert "ServingError: tensorflow_model_server exited with status 7" in err
 
 
 def test_tensorflow_serving_is_demanded_but_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "1").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServingError, match="tensorflow_model_server is not on the PATH"):
-        serve(tmp_path, embedded=False)
+        serve(ServeOptions(tmp_path, embedded=False))
 
 
 def test_starting_looks_at_its_files_before_anything_heavy(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     file = tmp_path / "models.config"
     for arguments, message in (
-        ("sys.argv[1]", "no version of a model in it"),
+        ("sys.argv[1]", "no model version found"),
         (f"models={str(file)!r}", f"{file}: No such file or directory"),
-        (f"{str(tmp_path)!r}, batching={str(file)!r}", f"{file}: no batching parameters: No such file or directory"),
+        (
+            f"{str(tmp_path)!r}, batching={str(file)!r}",
+            f"{file}: invalid batching parameters: No such file or directory",
+        ),
         (f"{str(tmp_path)!r}, tls_cert={str(file)!r}, tls_key={str(file)!r}", "cannot be used for TLS: No such file"),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         code = f"""
 import sys, qdfast.serve
 try:
-    qdfast.serve.serve({arguments}, port=0, embedded=True)
+    qdfast.serve.serve(qdfast.serve.ServeOptions({arguments}, port=0, embedded=True))
 except qdfast.DataError as e:
     print(e, 'tensorflow' in sys.modules, sep='|')
 """

@@ -15,7 +15,7 @@ from scripted_server import TIMEOUT, drawings, predict_call
 
 from qdfast import client
 from qdfast.errors import ServingError
-from qdfast.protocol import wire
+from qdfast.protocol import messages
 
 pytest.importorskip("tensorflow_serving")
 parser = pytest.importorskip("prometheus_client.parser")
@@ -72,7 +72,7 @@ def test_a_client_cannot_make_the_server_remember_names(server: Server) -> None:
     deltas, lengths = drawings([3]).deltas(dtype=np.int16)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for i in range(20):
-            request = wire.predict_request(f"m{i}", None, "top_k", {"deltas": deltas, "lengths": lengths})
+            request = messages.predict_request(f"m{i}", None, "top_k", {"deltas": deltas, "lengths": lengths})
             with pytest.raises(grpc.RpcError):
                 predict_call(channel)(request, timeout=TIMEOUT)
     assert scrape(server)["qdfast_requests_total"] == {("Predict", "", "NOT_FOUND", ""): 20}

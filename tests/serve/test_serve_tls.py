@@ -12,7 +12,7 @@ from certificates import Certificates
 from scripted_server import TIMEOUT, drawings, predict_call
 
 from qdfast.errors import DataError
-from qdfast.protocol import wire
+from qdfast.protocol import messages
 
 pytest.importorskip("tensorflow_serving")
 from qdfast.serve.server import Server
@@ -33,11 +33,11 @@ def ask(server: Server, credentials: grpc.ChannelCredentials | None) -> Any:
     """The answer to a request, or the status of the failure."""
     target = f"127.0.0.1:{server.port}"
     deltas, lengths = drawings([5]).deltas(dtype="int16")
-    request = wire.predict_request("tiny", None, "top_k", {"deltas": deltas, "lengths": lengths})
+    request = messages.predict_request("tiny", None, "top_k", {"deltas": deltas, "lengths": lengths})
     channel = grpc.secure_channel(target, credentials) if credentials else grpc.insecure_channel(target)
     with channel:
         try:
-            return wire.predict_outputs(predict_call(channel)(request, timeout=TIMEOUT))["scores"].shape
+            return messages.predict_outputs(predict_call(channel)(request, timeout=TIMEOUT))["scores"].shape
         except grpc.RpcError as e:
             return e.code().name
 

@@ -16,14 +16,14 @@ from scripted_server import ask, drawings, eventually
 
 from qdfast import client
 from qdfast.errors import DataError
+from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.protocol import wire
 from qdfast.serve.versions import find_versions, newest_version
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("grpc_health")
-from qdfast.serve.config import ModelConfig
-from qdfast.serve.manager import Manager
+from qdfast.serve.manager import ModelManager
+from qdfast.serve.model_config import ModelConfig
 from qdfast.serve.server import Server
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_versions_are_directories_named_by_numbers(tmp_path: Path) -> None:
 
 
 def test_no_version(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no version of a model in it"):
+    with pytest.raises(DataError, match="no model version found"):
         newest_version(tmp_path)
     with pytest.raises(DataError, match="no such directory"):
         newest_version(tmp_path / "missing")
@@ -66,7 +66,7 @@ def test_a_new_version_replaces_the_old_one(server: Server, publish: Callable[..
         assert c.predict(d).version == 1
         publish(2)
         eventually(lambda: c.predict(d).version == 2)
-        eventually(lambda: c.model_status() == [wire.ModelVersion(2, "AVAILABLE"), wire.ModelVersion(1, "END")])
+        eventually(lambda: c.model_status() == [messages.ModelVersion(2, "AVAILABLE"), messages.ModelVersion(1, "END")])
         with ask(server, version=1) as old, pytest.raises(client.ModelNotFound, match=r"Specific\(tiny, 1\)"):
             old.predict(d)
 
@@ -123,7 +123,7 @@ def test_a_broken_version_is_reported_and_passed_over(
         broken, working = c.model_status()
         assert broken.version == 7
         assert "cannot be served" in broken.error
-        assert working == wire.ModelVersion(1, "AVAILABLE")
+        assert working == messages.ModelVersion(1, "AVAILABLE")
         assert c.predict(drawings([3])).version == 1
         publish(2)  # lower than the broken one, yet the highest that works
         eventually(lambda: c.wait_ready() == 2)
@@ -153,7 +153,7 @@ def test_a_lower_version_is_served_where_the_highest_is_broken(
 
 
 def test_a_replaced_version_is_freed(publish: Callable[..., Path]) -> None:
-    manager = Manager([ModelConfig("tiny", publish(1))])
+    manager = ModelManager([ModelConfig("tiny", publish(1))])
     spec = pb.ModelSpec(name="tiny")
     assert manager.refresh() == []
     held = manager.find(spec)

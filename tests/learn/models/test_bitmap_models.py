@@ -23,7 +23,7 @@ from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
 from qdfast.learn.training.batches import BitmapFeed
 from qdfast.learn.training.runs import Run, load_run
-from qdfast.protocol.query import Asked, Probabilities
+from qdfast.protocol.requests import ModelSpec, ProbabilitiesQuery
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
@@ -268,7 +268,7 @@ def test_nor_asked_about_them(strokes: str, bitmap_files: Path, capsys: pytest.C
     with Client(strokes, model="tiny") as client:
         bitmaps = qdfast.read_bitmaps(bitmap_files / "star.npy")
         for _ in range(2):
-            with pytest.raises(DataError, match=r"model 'tiny' at .* needs strokes, and of bitmaps there are none"):
+            with pytest.raises(DataError, match=r"model 'tiny' at .* needs strokes, but only bitmaps were given"):
                 client.predict(bitmaps)
     command = ["predict", str(bitmap_files / "star.npy"), "--target", strokes, "--model", "tiny"]
     assert cli.main(command) == 1
@@ -288,7 +288,7 @@ def test_a_client_follows_a_model_that_changes(pixels: str, strokes: str, doodle
 
 def test_a_model_that_takes_neither(strokes: str):
     """Its refusal is told as it is."""
-    question = Probabilities(qdfast.from_strokes([[[[1, 2], [3, 4]]]]), Asked(strokes, "tiny"))
+    question = ProbabilitiesQuery(qdfast.from_strokes([[[[1, 2], [3, 4]]]]), ModelSpec(strokes, "tiny"))
     question.signature = "busy"
     with Client(strokes, model="tiny") as client, pytest.raises(InvalidRequest, match=r"required: \{seconds\}"):
         client._run(client._ask(question.drawings, lambda sends: question))

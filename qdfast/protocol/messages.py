@@ -1,7 +1,7 @@
-"""NumPy arrays <-> TensorFlow's tensor messages, and TensorFlow Serving's requests and responses made of them.
+"""Conversion between NumPy arrays and TensorFlow's tensor messages, and TensorFlow Serving's requests and responses.
 
-Only messages and arrays: no transport, no TensorFlow. The functions take this package's messages (``tfs_pb2``) as well
-as the official ones of ``tensorflow`` and ``tensorflow-serving-api``, whose fields are the same.
+There is no transport and no TensorFlow here. The functions accept this package's messages (``tfs_pb2``) as well as the
+official ones of ``tensorflow`` and ``tensorflow-serving-api``, which have the same fields.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ..errors import DataError
 from . import tfs_pb2 as pb
 
 MAX_FILL = 1 << 24
-"""Elements that a tensor may have whose message holds fewer values, the last one standing for the rest. A message
-of 30 bytes could otherwise ask its reader for any amount of memory."""
+"""Maximum number of elements of a tensor whose message holds fewer values, the last of which is repeated. Without this
+limit, a message of 30 bytes could make its reader allocate any amount of memory."""
 
 MAX_RANK = 32
 
 SIGNATURE_DEF = "signature_def"
-"""The one field of a model's metadata that there is."""
+"""The only metadata field that TensorFlow Serving supports."""
 
-# DataType -> (dtype of tensor_content, the repeated field that holds values one by one)
+# DataType -> (dtype of tensor_content, name of the repeated field for single values)
 _NUMBERS: dict[int, tuple[np.dtype[Any], str]] = {
     pb.DT_FLOAT: (np.dtype("<f4"), "float_val"),
     pb.DT_DOUBLE: (np.dtype("<f8"), "double_val"),
@@ -47,7 +47,7 @@ _NUMBERS: dict[int, tuple[np.dtype[Any], str]] = {
 _DATA_TYPE = {dtype: data_type for data_type, (dtype, _) in _NUMBERS.items()}
 _STATE = {number: name for name, number in pb.ModelVersionStatus.State.items()}
 
-# How a number is stored in its repeated field, where that is not the number itself.
+# Repeated fields that store a number as several, or as another type: (stored dtype, values per number).
 _PARTS = {"half_val": (np.int32, 1), "scomplex_val": (np.float32, 2), "dcomplex_val": (np.float64, 2)}
 
 
@@ -55,7 +55,7 @@ _PARTS = {"half_val": (np.int32, 1), "scomplex_val": (np.float32, 2), "dcomplex_
 
 
 def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = False) -> Any:
-    """The tensor message of ``array``.
+    """Convert an array to a tensor message.
 
     Numbers of any byte order and memory layout become little-endian, C-ordered ``tensor_content``; bytes, str (as
     UTF-8) and object arrays of these become ``string_val``.
@@ -63,16 +63,20 @@ def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = Fals
     Args:
         array: any shape; bool, integer, float (16, 32, 64 bits), complex, bytes, str, or object (of bytes and str).
         proto: an empty TensorProto to fill; default: a new ``tfs_pb2.TensorProto``.
-        fields: numbers go one by one into ``float_val`` and its like, as TensorFlow Serving answers.
+        fields: store numbers in the repeated field of their type, such as ``float_val``, as TensorFlow Serving does in
+            its responses.
+
+    Returns:
+        ``proto``.
 
     Raises:
-        DataError: a dtype or object that TensorFlow has no type for.
+        DataError: TensorFlow has no type for the dtype or for an object in the array.
     """
     array = np.asarray(array, order="C")
     if proto is None:
         proto = pb.TensorProto()
     shape = proto.tensor_shape
-    shape.SetInParent()  # a scalar has a shape too: the empty one
+    shape.SetInParent()  # a scalar needs the field too, with an empty shape
     for size in array.shape:
         shape.dim.add().size = size
     if array.dtype.kind in "OSU":
@@ -93,14 +97,16 @@ def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = Fals
 
 
 def decode_tensor(proto: Any) -> NDArray[Any]:
-    """The array of a tensor message, in native byte order; strings as an object array of bytes.
+    """Convert a tensor message to an array.
 
-    Reads ``tensor_content`` and, where that is empty, the repeated field of the dtype: fewer values than elements mean
-    that the last one (no value: zero, b"") fills the rest, as TensorFlow reads it. The array may be a read-only view
-    of the message.
+    Reads ``tensor_content`` or, if that is empty, the repeated field of the dtype. If there are fewer values than
+    elements, the last value (or zero, or b"") fills the rest, as in TensorFlow.
+
+    Returns:
+        The array in native byte order, possibly a read-only view of the message; strings are an object array of bytes.
 
     Raises:
-        DataError: no such dtype or shape, content of another size, more values than elements, a value out of its
+        DataError: unsupported dtype or shape, content of the wrong size, more values than elements, a value out of the
             dtype's range, or more than ``MAX_FILL`` elements to fill.
     """
     shape = _shape(proto.tensor_shape)
@@ -122,7 +128,7 @@ def decode_tensor(proto: Any) -> NDArray[Any]:
                 f"tensor of shape {list(shape)} and type {dtype.name} has {len(content)} bytes of content, "
                 f"not {n * dtype.itemsize}"
             )
-        # Bytes other than 0 and 1 would make a bool array that compares wrongly.
+        # A bool array with bytes other than 0 and 1 would compare wrongly.
         values = np.frombuffer(content, "u1") != 0 if dtype.kind == "b" else np.frombuffer(content, dtype)
     else:
         values = _fill(_field_values(getattr(proto, field), dtype, field), n, shape, 0)
@@ -133,7 +139,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
     if proto.unknown_rank:
         raise DataError("tensor without a shape")
     shape = tuple(dim.size for dim in proto.dim)
-    # The product of the sizes, a zero counted as one, bounds the strides NumPy has to represent.
+    # The product of the sizes, counting a zero as one, bounds the strides that NumPy must represent.
     if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(s or 1 for s in shape) >= 1 << 59:
         raise DataError(f"tensor of impossible shape {list(shape)[:MAX_RANK]}")
     return shape
@@ -156,14 +162,14 @@ def _extend(proto: Any, field: str, array: NDArray[Any]) -> None:
     if array.dtype.kind != "f":
         getattr(proto, field).extend(array.tolist())
     elif array.size:
-        # Floats lie in a packed field as they do in memory; extend() takes 80 times as long.
+        # A packed field stores floats as memory does; extend() takes 80 times as long.
         tag = pb.TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | 2
         raw = array.tobytes()
         proto.MergeFromString(bytes([tag]) + _varint(len(raw)) + raw)
 
 
 def _field_values(values: Any, dtype: np.dtype[Any], field: str) -> NDArray[Any]:
-    """The numbers of a repeated field, 1-d of ``dtype``."""
+    """The numbers of a repeated field as a 1-d array of ``dtype``."""
     if field in _PARTS:
         stored, parts = _PARTS[field]
         array = np.array(values, dtype=stored)
@@ -185,7 +191,7 @@ def _field_values(values: Any, dtype: np.dtype[Any], field: str) -> NDArray[Any]
 
 
 def _fill(values: NDArray[Any], n: int, shape: Sequence[int], empty: object) -> NDArray[Any]:
-    """``values`` made ``n`` long by repeating the last (``empty`` where there is none)."""
+    """Extend ``values`` to length ``n`` by repeating the last one, or ``empty`` if there is none."""
     if len(values) == n:
         return values
     if len(values) > n:
@@ -207,7 +213,7 @@ def _varint(n: int) -> bytes:
 
 
 def _split_strings(content: bytes, n: int) -> NDArray[Any]:
-    """Strings from ``tensor_content``: n lengths as varints, then the bytes of all of them."""
+    """Read strings from ``tensor_content``: ``n`` lengths as varints, then the bytes of all strings."""
     if n > len(content):
         raise DataError(f"{n} strings in {len(content)} bytes of content")
     sizes, at = [], 0
@@ -237,16 +243,31 @@ def _split_strings(content: bytes, n: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """What a server says of one version of a model; ``error`` is "" unless loading it failed."""
+    """The state of one version of a model on a server.
+
+    Attributes:
+        version: the version's number.
+        state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
+        error: why loading failed; "" if it did not.
+    """
 
     version: int
-    state: str  # START, LOADING, AVAILABLE, UNLOADING or END
+    state: str
     error: str = ""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a signature takes or gives: ``shape`` has None where any size will do, and is None where any rank will."""
+    """The dtype and shape of an input or output.
+
+    Attributes:
+        dtype: NumPy's name of the dtype, or "string".
+        shape: sizes, with None for a dimension of any size; None for any rank.
+
+    Example:
+        >>> print(TensorSpec("int16", (None, None, 3)))
+        int16 [?, ?, 3]
+    """
 
     dtype: str
     shape: tuple[int | None, ...] | None
@@ -258,8 +279,8 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Signature:
-    """A function of a model: its inputs and outputs by name."""
+class SignatureSpec:
+    """The inputs and outputs of a signature (a callable function of a model), by name."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
@@ -273,10 +294,15 @@ class Signature:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """The signatures of one version of a model, by name."""
+    """The signatures of one version of a model.
+
+    Attributes:
+        version: the version's number.
+        signatures: ``SignatureSpec`` by signature name, each with ``inputs`` and ``outputs`` (``TensorSpec`` by name).
+    """
 
     version: int
-    signatures: dict[str, Signature]
+    signatures: dict[str, SignatureSpec]
 
     def __str__(self) -> str:
         return "\n  ".join([f"version {self.version}", *(f"{name}: {s}" for name, s in self.signatures.items())])
@@ -289,9 +315,14 @@ def predict_request(
     inputs: Mapping[str, NDArray[Any]],
     outputs: Iterable[str] = (),
 ) -> pb.PredictRequest:
-    """A request to ``signature`` of a version of ``model``: a number, a label, or None for the newest.
+    """Make a Predict request.
 
-    Only ``outputs`` are asked for; all, if there are none.
+    Args:
+        model: name of the model.
+        version: number or label; None for the newest version.
+        signature: name of the signature.
+        inputs: arrays by input name.
+        outputs: names of the outputs to return; empty for all.
     """
     request = pb.PredictRequest(output_filter=outputs)
     _set_model(request.model_spec, model, version)
@@ -302,14 +333,14 @@ def predict_request(
 
 
 def status_request(model: str, version: int | str | None = None) -> pb.GetModelStatusRequest:
-    """A request for the state of one version of ``model``, or (None) of all."""
+    """Make a request for the state of one version of ``model``, or of all versions (None)."""
     request = pb.GetModelStatusRequest()
     _set_model(request.model_spec, model, version)
     return request
 
 
 def metadata_request(model: str, version: int | str | None = None) -> pb.GetModelMetadataRequest:
-    """A request for the signatures of a version of ``model``, None for the newest."""
+    """Make a request for the signatures of a version of ``model``; None for the newest."""
     request = pb.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
     _set_model(request.model_spec, model, version)
     return request
@@ -324,7 +355,11 @@ def _set_model(spec: pb.ModelSpec, model: str, version: int | str | None) -> Non
 
 
 def predict_outputs(response: Any) -> dict[str, NDArray[Any]]:
-    """The arrays of a PredictResponse by name. DataError: one of them is malformed."""
+    """Return the outputs of a PredictResponse by name.
+
+    Raises:
+        DataError: an output is malformed.
+    """
     outputs = {}
     for name, proto in response.outputs.items():
         try:
@@ -335,7 +370,7 @@ def predict_outputs(response: Any) -> dict[str, NDArray[Any]]:
 
 
 def model_versions(response: Any) -> list[ModelVersion]:
-    """The versions of a GetModelStatusResponse, newest first."""
+    """Return the versions in a GetModelStatusResponse, newest first."""
     versions = [
         ModelVersion(v.version, _STATE.get(v.state, "UNKNOWN"), v.status.error_message)
         for v in response.model_version_status
@@ -344,7 +379,11 @@ def model_versions(response: Any) -> list[ModelVersion]:
 
 
 def model_metadata(response: Any) -> ModelMetadata:
-    """The version and signatures of a GetModelMetadataResponse. DataError: it has none, or malformed ones."""
+    """Return the version and signatures in a GetModelMetadataResponse.
+
+    Raises:
+        DataError: the signatures are missing or malformed.
+    """
     if SIGNATURE_DEF not in response.metadata:
         raise DataError("metadata without signatures")
     try:
@@ -352,9 +391,9 @@ def model_metadata(response: Any) -> ModelMetadata:
     except DecodeError as e:
         raise DataError("malformed signatures") from e
     signatures = {
-        name: Signature(_specs(found[name].inputs), _specs(found[name].outputs))
+        name: SignatureSpec(_specs(found[name].inputs), _specs(found[name].outputs))
         for name in sorted(found)
-        if not name.startswith("__saved_model_")  # how it is restored, nothing to be asked for
+        if not name.startswith("__saved_model_")  # used to restore the model, not callable
     }
     return ModelMetadata(response.model_spec.version.value, signatures)
 

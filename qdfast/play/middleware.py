@@ -1,4 +1,4 @@
-"""What stands before the application: who may ask, how often, and what browsers are told."""
+"""Middleware in front of the application: checks the Host header, limits the request rate, adds security headers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-API = "/api"
-RATE, BURST = 30.0, 60  # requests a second of one client, and at once: the page asks ten times a second
-MAX_UNDER_WAY = 64  # requests of all clients
+API_PREFIX = "/api"
+RATE, BURST = 30.0, 60  # per client: requests per second, and at once; the page sends ten per second
+MAX_CONCURRENT = 64  # requests of all clients
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -28,21 +28,21 @@ HEADERS = {
 }
 
 
-class Rate:
-    """So many requests a second for each client, and ``burst`` at once after a pause.
+class RateLimiter:
+    """Allows each client ``rate`` requests per second, and ``burst`` at once after a pause.
 
-    Remembered are only the clients that have not yet paused long enough to have all of their burst again.
+    It remembers a client only until the client may send a full burst again.
     """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self.burst, self._clock = rate, burst, clock
-        self._busy_until: OrderedDict[str, float] = OrderedDict()  # if each request took 1 / rate, and all queued
+        self._busy_until: OrderedDict[str, float] = OrderedDict()  # if requests were queued and each took 1 / rate
 
     def __len__(self) -> int:
         return len(self._busy_until)
 
-    def wait(self, client: str) -> float:
-        """0 if the client may ask now, which counts; else the seconds after which it may."""
+    def acquire(self, client: str) -> float:
+        """Return 0, and count the request, if the client may send it now; otherwise the seconds to wait."""
         now = self._clock()
         while self._busy_until and next(iter(self._busy_until.values())) <= now:
             self._busy_until.popitem(last=False)
@@ -54,19 +54,22 @@ class Rate:
         return 0.0
 
 
-class Guard:
-    """ASGI middleware: checks the Host, limits the requests to ``/api/``, adds the security headers.
+class GuardMiddleware:
+    """ASGI middleware that checks the Host header, limits requests to ``/api/``, and adds security headers.
+
+    It does not use Starlette's TrustedHostMiddleware, which in most supported releases rejects IPv6 addresses such as
+    ``[::1]:8000``, and which answers in plain text instead of JSON.
 
     Args:
-        app: what is guarded.
-        hosts: names the page may be called by; None for any. A web site that has its own name lead to this machine
-            (DNS rebinding) is refused by it.
+        app: the application.
+        hosts: host names that the Host header may contain; None for any. This check rejects web sites that let their
+            own name resolve to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
         self.app, self.hosts = app, hosts
-        self._rate = Rate(RATE, BURST)
-        self._under_way = 0
+        self._rate_limiter = RateLimiter(RATE, BURST)
+        self._concurrent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,40 +81,41 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        self._under_way += 1
+        self._concurrent += 1
         try:
-            await (self._refusal(scope) or self.app)(scope, receive, send_with_headers)
+            await (self._check(scope) or self.app)(scope, receive, send_with_headers)
         finally:
-            self._under_way -= 1
+            self._concurrent -= 1
 
-    def _refusal(self, scope: Scope) -> JSONResponse | None:
+    def _check(self, scope: Scope) -> JSONResponse | None:
+        """Return an error response if the request is to be rejected."""
         if self.hosts is not None and host_name(Headers(scope=scope).get("host", "")) not in self.hosts:
-            return refusal(421, f"the page is at {', '.join(sorted(self.hosts))}, not at what the Host header says")
-        if not scope["path"].startswith(f"{API}/"):
+            return error_response(421, f"the Host header must be one of {', '.join(sorted(self.hosts))}")
+        if not scope["path"].startswith(f"{API_PREFIX}/"):
             return None
-        if self._under_way > MAX_UNDER_WAY:
-            return refusal(429, "too many requests of all clients at once: try again", 1.0)
-        if wait := self._rate.wait((scope.get("client") or ("",))[0]):
-            return refusal(429, f"more than {RATE:.0f} requests a second: try again", wait)
+        if self._concurrent > MAX_CONCURRENT:
+            return error_response(429, "too many concurrent requests: try again", 1.0)
+        if wait := self._rate_limiter.acquire((scope.get("client") or ("",))[0]):
+            return error_response(429, f"more than {RATE:.0f} requests per second: try again", wait)
         return None
 
 
-def refusal(status: int, reason: str, retry_after: float = 0.0) -> JSONResponse:
-    """``{"error": reason}``."""
+def error_response(status: int, reason: str, retry_after: float = 0.0) -> JSONResponse:
+    """Make the response ``{"error": reason}``; ``retry_after`` is in seconds."""
     headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after else None
     return JSONResponse({"error": reason}, status, headers)
 
 
 def host_name(header: str) -> str:
-    """The name or address of a Host header, without its port; "" if it is none."""
+    """Return the name or address in a Host header, without the port; "" if the header is invalid."""
     try:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:
         return ""
 
 
-def names_of(host: str) -> frozenset[str] | None:
-    """What a page that listens on ``host`` may be called by: of a loopback address its names, else None for any."""
+def allowed_hosts(host: str) -> frozenset[str] | None:
+    """Return the host names of a page that listens on ``host``: those of a loopback address, else None for any."""
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which models are served: TensorFlow Serving's ModelServerConfig, read by its rules."""
+"""Which models are served: TensorFlow Serving's ModelServerConfig, checked by its rules."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PLATFORM = "tensorflow"
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Which versions of a model are to be loaded, of those that there are.
+class VersionPolicy:
+    """Which of the available versions of a model to load.
 
     Attributes:
-        latest: how many, from the highest down; None for all.
-        specific: these alone, if not empty.
+        latest: the number of versions to load, from the highest down; None for all.
+        specific: if not empty, load only these versions.
     """
 
     latest: int | None = 1
     specific: frozenset[int] = frozenset()
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """Those of ``versions`` that are to be loaded."""
+        """Return those of ``versions`` that should be loaded."""
         if self.specific:
             return set(self.specific.intersection(versions))
         return set(sorted(versions, reverse=True)[: self.latest])
@@ -39,40 +39,45 @@ class ModelConfig:
     """A model to serve.
 
     Attributes:
-        name: for clients.
-        path: model directory, with a sub-directory for every version.
-        labels: names for versions, which clients may ask for instead of a number.
+        name: the model's name for clients.
+        path: model directory, with a subdirectory for every version.
+        policy: which versions to load.
+        labels: names of versions, which clients may use instead of numbers.
     """
 
     name: str
     path: Path
-    policy: Policy = Policy()
+    policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-class ModelsFile:
+class ModelConfigFile:
     """A file with a ModelServerConfig as text."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: object = ()
+        self._last_read: object = ()  # fingerprint
 
     def read(self) -> list[ModelConfig]:
-        """The models it lists. DataError: it cannot be read, or TensorFlow Serving would refuse it."""
-        self._seen = self._look()
+        """Return the models that the file lists.
+
+        Raises:
+            DataError: the file cannot be read, or TensorFlow Serving would reject it.
+        """
+        self._last_read = self._fingerprint()
         try:
-            configs = model_configs(parse(self.path))
+            configs = model_configs(parse_config(self.path))
         except DataError as e:
             raise DataError(f"{self.path}: {e}") from e
         if not configs:
-            raise DataError(f"{self.path}: it lists no model")
+            raise DataError(f"{self.path}: this file lists no models")
         return configs
 
     def read_changed(self) -> list[ModelConfig] | None:
-        """As ``read``, or None if the file is as it was when it was last read, well or not."""
-        return None if self._look() == self._seen else self.read()
+        """Like ``read``, but return None if the file has not changed since the last read, even one that failed."""
+        return None if self._fingerprint() == self._last_read else self.read()
 
-    def _look(self) -> object:
+    def _fingerprint(self) -> object:
         try:
             status = self.path.stat()
         except OSError:
@@ -80,8 +85,12 @@ class ModelsFile:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def parse(path: Path) -> Any:
-    """The ModelServerConfig in a text file, not yet checked. DataError: it cannot be read."""
+def parse_config(path: Path) -> Any:
+    """Return the ModelServerConfig in a text file, without checking its models.
+
+    Raises:
+        DataError: the file cannot be read or parsed.
+    """
     config = pb.ModelServerConfig()
     try:
         text_format.Parse(path.read_bytes(), config)
@@ -93,7 +102,11 @@ def parse(path: Path) -> Any:
 
 
 def model_configs(config: Any) -> list[ModelConfig]:
-    """The models of a ModelServerConfig. DataError: one that TensorFlow Serving, or this server, cannot serve."""
+    """Return the models of a ModelServerConfig.
+
+    Raises:
+        DataError: TensorFlow Serving or the embedded server cannot serve a model.
+    """
     models: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in models:
@@ -119,18 +132,18 @@ def _model_config(model: Any) -> ModelConfig:
     return ModelConfig(model.name, Path(model.base_path), _policy(model), dict(model.version_labels))
 
 
-def _policy(model: Any) -> Policy:
+def _policy(model: Any) -> VersionPolicy:
     policy = model.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return Policy(latest=None)
+        return VersionPolicy(latest=None)
     if choice == "specific":
         if not policy.specific.versions:
-            raise DataError(f"model {model.name}: its version policy is specific, and names no versions")
-        return Policy(specific=frozenset(policy.specific.versions))
-    return Policy(latest=max(1, policy.latest.num_versions))
+            raise DataError(f"model {model.name}: the version policy `specific` lists no versions")
+        return VersionPolicy(specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=max(1, policy.latest.num_versions))
 
 
-def one_model(model_dir: Path, name: str | None = None) -> Sequence[ModelConfig]:
-    """The model in ``model_dir``, called ``name`` or, if that is None, as the directory."""
+def single_model(model_dir: Path, name: str | None = None) -> Sequence[ModelConfig]:
+    """Return the configuration for the model in ``model_dir``; its name defaults to that of the directory."""
     return [ModelConfig(name or model_dir.resolve().name, model_dir)]

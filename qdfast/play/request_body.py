@@ -1,0 +1,92 @@
+"""Parses and validates what the page sends: raw strokes as JSON, of limited size."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+
+from ..drawings import NOT_GIVEN, Drawings
+from ..errors import DataError
+from ..strokes import simplify
+
+MAX_POINTS = 10_000  # per drawing; Google's longest raw one has 1,174, and a pen of 240 Hz gives 4,800 in 20 s
+MAX_STROKES = 1_000  # per drawing
+MAX_DRAWINGS = 100  # per request
+MAX_WORD_LENGTH = 100
+MAX_COORDINATE = 1e6  # absolute value, in pixels
+
+_MIN_KEY_ID = 10**15  # key_ids have 16 digits, as in Google's files
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON object.
+
+    Raises:
+        ValueError: the body is not JSON (NaN is not JSON).
+        DataError: the JSON is not an object.
+    """
+    fields = orjson.loads(body)
+    if not isinstance(fields, dict):
+        raise DataError("the JSON is not an object")
+    return fields
+
+
+def parse_drawing(fields: dict[str, Any]) -> Drawings:
+    """Return the drawing in ``{"drawing": [[xs, ys], …]}``, simplified; the coordinates may have any unit.
+
+    Raises:
+        DataError: the strokes are malformed or too many, or a coordinate is not a number within ±MAX_COORDINATE.
+    """
+    return simplify([_strokes(fields)])
+
+
+def parse_drawings(fields: dict[str, Any]) -> Drawings:
+    """Return the drawings in ``{"drawings": [{"drawing": …, "word": …, "recognized": …}, …]}``, simplified.
+
+    Each gets a random ``key_id`` and the current time as ``timestamp``. ``word`` and ``recognized`` may be missing.
+
+    Raises:
+        DataError: the drawings are malformed or too many.
+    """
+    items = fields.get("drawings")
+    if (
+        not isinstance(items, list)
+        or not 1 <= len(items) <= MAX_DRAWINGS
+        or not all(isinstance(item, dict) for item in items)
+    ):
+        raise DataError(f"`drawings` must be a list of 1 to {MAX_DRAWINGS} objects")
+    words = [item.get("word", "") for item in items]
+    if not all(isinstance(word, str) and len(word) <= MAX_WORD_LENGTH for word in words):
+        raise DataError(f"`word` must be a string of at most {MAX_WORD_LENGTH} characters")
+    recognized = [item.get("recognized", NOT_GIVEN) for item in items]
+    if not all(value is NOT_GIVEN or isinstance(value, bool) for value in recognized):
+        raise DataError("`recognized` must be true or false")
+    simplified = simplify([_strokes(item) for item in items], words=words)
+    return Drawings(
+        *(simplified.x, simplified.y, simplified.stroke_offsets, simplified.drawing_offsets),
+        key_id=[_MIN_KEY_ID + secrets.randbelow(9 * _MIN_KEY_ID) for _ in items],
+        recognized=[int(value) for value in recognized],
+        timestamp=[time.time_ns() // 1000] * len(items),
+        word_codes=simplified.word_codes,
+        words=simplified.words,
+    )
+
+
+def _strokes(fields: dict[str, Any]) -> list[Any]:
+    """Return the strokes after checking their number and their coordinates; ``simplify`` checks the rest."""
+    strokes = fields.get("drawing")
+    if not isinstance(strokes, list):
+        raise DataError("`drawing` must be a list of strokes")
+    if len(strokes) > MAX_STROKES:
+        raise DataError(f"{len(strokes):,} strokes: a drawing may have at most {MAX_STROKES:,}")
+    lists = [values for stroke in strokes if isinstance(stroke, list) for values in stroke if isinstance(values, list)]
+    if (points := sum(map(len, lists)) // 2) > MAX_POINTS:
+        raise DataError(f"{points:,} points: a drawing may have at most {MAX_POINTS:,}")
+    for values in lists:
+        for value in values:
+            if isinstance(value, int | float) and not -MAX_COORDINATE <= value <= MAX_COORDINATE:  # or nan
+                raise DataError(f"a coordinate is {value:g}: it must be within ±{MAX_COORDINATE:,.0f}")
+    return strokes

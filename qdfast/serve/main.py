@@ -1,0 +1,105 @@
+"""``serve``: runs TensorFlow Serving if it is installed, else the embedded server, until a signal ends it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .._quiet import import_tensorflow
+from ..errors import ServingError
+from .address import check_port, format_address
+from .options import ServeOptions
+from .tf_serving_process import BINARY, POLL_SECONDS, print_ready, run_tf_serving
+from .versions import newest_version
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve models until SIGTERM or SIGINT.
+
+    Prints ``serving NAME version V on HOST:PORT`` for every model that is ready.
+
+    Args:
+        options: what to serve, where and how.
+
+    Raises:
+        DataError: there is no model to serve, or a file cannot be used.
+        ServingError: a port is taken, or ``tensorflow_model_server`` is missing, lacks an option or exited.
+
+    Example:
+        >>> serve(ServeOptions("models/doodles", port=8500))  # doctest: +SKIP
+        serving doodles version 1 on 127.0.0.1:8500
+    """
+    if options.model_dir is not None:
+        newest_version(options.path)
+    binary = None if options.embedded else shutil.which(BINARY)
+    if options.embedded is False and binary is None:
+        raise ServingError(f"{BINARY} is not on the PATH; the embedded server needs only `pip install qdfast[serve]`")
+    with _stop_signals() as stop:
+        if binary is None:
+            run_embedded(options, stop)
+        else:
+            run_tf_serving(binary, options, stop)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Provide an event that SIGTERM and SIGINT set; a second signal has its usual effect."""
+    stop = threading.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal(number: int, frame: object) -> None:
+        stop.set()
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+    before = {s: signal.signal(s, on_signal) for s in signals}
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def run_embedded(options: ServeOptions, stop: threading.Event) -> None:
+    """Run the embedded server until ``stop`` is set."""
+    from .batching_config import DEFAULTS, read_parameters
+    from .model_config import ModelConfigFile
+    from .tls import server_credentials
+
+    check_port(options.host, options.port)  # fail on this and on bad files before the slow import of TensorFlow
+    models: Path | ModelConfigFile = options.path
+    if options.model_dir is None:
+        models = ModelConfigFile(options.path)
+        models.read()
+    match options.batching:
+        case False:
+            batching = None
+        case None:
+            batching = DEFAULTS
+        case file:
+            batching = read_parameters(file)
+    credentials = server_credentials(*options.tls) if options.tls else None
+    import_tensorflow()
+    from .server import Server
+
+    server = Server(
+        models,
+        host=options.host,
+        port=options.port,
+        name=options.model_name,
+        poll_seconds=options.poll_seconds,
+        batching=batching,
+        credentials=credentials,
+        metrics_port=options.metrics_port,
+        on_available=lambda name, version: print_ready(name, version, format_address(options.host, server.port)),
+    )
+    server.start()
+    # The kernel may deliver the signal to another thread without waking this one, and Python runs signal handlers only
+    # in the main thread: wake up regularly so that the handler can run.
+    while not stop.wait(POLL_SECONDS):
+        pass
+    server.stop(options.grace)
