@@ -24,6 +24,8 @@ from qdfast.learn.evaluation.report import NAMES, SUFFIXES, write_report
 from qdfast.learn.models.calibration import scale_by_temperature
 from qdfast.learn.training.runs import Run, load_run
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = ("<script>alert(1)</script>", "a & \"b\" 'c'", "$x^{2$", "{{ 7 * 7 }}", "ねこ 🐈", "</script><b>", "\x00\x1b")
 
 

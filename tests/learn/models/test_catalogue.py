@@ -49,6 +49,7 @@ def test_all_models_are_listed_with_what_they_are():
 
 
 @pytest.mark.parametrize("classes", [2, 30])
+@pytest.mark.slow
 def test_parameters_are_those_of_so_many_classes(classes: int):
     got = listed(catalogue(classes))
     for name in MODELS:
@@ -58,6 +59,7 @@ def test_parameters_are_those_of_so_many_classes(classes: int):
     assert f"Parameters are those for {classes} classes" in catalogue(classes)
 
 
+@pytest.mark.slow
 def test_the_command():
     env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # of whoever wants to see more
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], capture_output=True, text=True, env=env)

@@ -190,6 +190,7 @@ def test_an_unknown_name_is_refused():
 
 
 @pytest.mark.parametrize("name", RAW)
+@pytest.mark.slow
 def test_networks_of_raw_steps_are_blind_to_padding(name):
     keras.utils.set_random_seed(0)
     net = networks.build(name, classes=CLASSES)
@@ -223,6 +224,7 @@ def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
 
 
 @pytest.mark.parametrize("name", RAW)
+@pytest.mark.slow
 def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
     net = networks.build(name, classes=CLASSES)
     net.save(tmp_path / "net.keras")
