@@ -29,11 +29,11 @@ from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import label_as
 from qdfast.learn.evaluation.metrics import score
-from qdfast.learn.evaluation.summary import METRICS
-from qdfast.learn.training.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
+from qdfast.learn.training.runs import Run, checkpoint_path, commit, run_info, settle, start_run
 from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
 from qdfast.storage.files import only_writer, replacing, write_bytes
+from qdfast.storage.names import BEST, METRICS
 
 if TYPE_CHECKING:
     import keras

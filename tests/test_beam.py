@@ -19,8 +19,8 @@ from test_prepare import tree
 
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS
 from qdfast.storage.files import TEMPORARY, only_writer
+from qdfast.storage.names import SHARDS
 
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'qdfast[beam]'")
 

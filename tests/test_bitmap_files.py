@@ -21,9 +21,10 @@ import qdfast
 from qdfast import Bitmaps, DataError, cli
 from qdfast.dataset.gallery import gallery
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS, read_shard
+from qdfast.dataset.shards import read_shard
 from qdfast.dataset.sources import load_rows
 from qdfast.pictures import png
+from qdfast.storage.names import SHARDS
 
 
 @pytest.fixture(scope="module")

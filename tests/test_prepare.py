@@ -22,9 +22,10 @@ from killing import prepare_killed
 import qdfast
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS, read_shard
+from qdfast.dataset.shards import read_shard
 from qdfast.drawings import COLUMNS
 from qdfast.storage.files import only_writer
+from qdfast.storage.names import SHARDS
 
 
 def tree(path: Path) -> dict[str, str]:

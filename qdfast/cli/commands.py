@@ -71,7 +71,7 @@ def _doodles(a: argparse.Namespace) -> None:
 
 
 def _prepare(a: argparse.Namespace) -> None:
-    from ..dataset.shards import SPLITS
+    from ..storage.names import SPLITS
 
     options = {name: getattr(a, name) for name in ("recognized", "label", "validation", "raw")}
     if a.runner == "beam":
@@ -136,8 +136,9 @@ def _evaluate(a: argparse.Namespace) -> None:
     from ..dataset.sources import load_rows
     from ..learn.evaluation.evaluate import evaluate
     from ..learn.evaluation.table import format_table
-    from ..learn.training.runs import RUN, load_run
+    from ..learn.training.runs import load_run
     from ..storage.directories import REPORT, output
+    from ..storage.names import RUN
 
     output(a.out, REPORT)  # before the long work
     more = [path for path in a.sources if (path / RUN).exists()]

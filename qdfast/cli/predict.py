@@ -11,11 +11,11 @@ import orjson
 from ..bitmaps import AnyDrawings
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
-from ..ndjson import Recognized
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
 from ..protocol.asking import BlockingAsker
 from ..protocol.query import Predictions
+from ..storage.names import Recognized
 from ..storage.progress import Progress
 
 

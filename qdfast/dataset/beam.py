@@ -24,18 +24,17 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineState
 
 from ..errors import DataError
-from ..ndjson import Recognized
-from ..ndjson.blocks import GZIP, SUFFIXES, FileBlocks, has_bitmaps, label_of
+from ..ndjson.blocks import GZIP, FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import explain
 from ..storage.digests import pieces
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
-from .labels import Label
+from ..storage.names import SHARDS, SUFFIXES, Label, Recognized
+from ..storage.source_files import has_bitmaps, label_of
 from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
 from .prepare import regular_files
 from .shard_writer import Options, Part, Record, strokes_of, write_pieces
-from .shards import SHARDS
 
 
 class Source(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
-from ..ndjson.blocks import Source, label_of
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, explain, merge
 from ..pictures import COLUMNS, COUNT, Picture, Sheet, check_suffix, spread
+from ..storage.source_files import Source, label_of
 from .shards import Prepared
 from .sources import batches_of, resolve, source_name
 

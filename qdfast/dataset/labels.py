@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -11,9 +10,7 @@ from ..bitmaps import Bitmaps, read_bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
 from ..parse_report import ParseReport, add_counts
-
-Label: TypeAlias = Literal["file", "word"]
-LABELS = ("file", "word")
+from ..storage.names import Label
 
 
 def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:

@@ -21,8 +21,9 @@ from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage.digests import PIECE
 from ..storage.files import Directory
+from ..storage.names import MANIFEST, Kind
 from .shard_writer import BITMAPS_PER_PIECE, Classes, Options, Part, Record, add_classes
-from .shards import FORMAT, MANIFEST, Kind
+from .shards import FORMAT
 
 _OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
 

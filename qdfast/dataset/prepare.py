@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..ndjson import Recognized
-from ..ndjson.blocks import FileBlocks, expand, has_bitmaps, label_of
+from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import explain
 from ..storage.digests import digest_of, digests_of
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, remove_temporaries
+from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
-from .labels import Label
+from ..storage.source_files import expand, has_bitmaps, label_of
 from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
 from .shard_writer import Options, Part, Record, bitmaps_of, strokes_of, write_pieces
-from .shards import SHARDS, Prepared
+from .shards import Prepared
 
 
 def prepare(

@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from ..bitmaps import AnyDrawings, concat_any
 from ..drawings import Drawings
 from ..errors import DataError
-from ..ndjson import Recognized, read_blocks
+from ..ndjson import read_blocks
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, merge
 from ..stats import DeltaStats
 from ..storage.digests import join_digests
 from ..storage.files import Directory, temporary_name
-from .labels import LABELS, Label, labelled, labelled_bitmaps
-from .shards import SPLITS, write_shard
+from ..storage.names import LABELS, SPLITS, Label, Recognized
+from .labels import labelled, labelled_bitmaps
+from .shards import write_shard
 
 BITMAPS_PER_PIECE = 1 << 16
 

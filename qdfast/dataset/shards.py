@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -21,14 +21,9 @@ from ..drawings import COLUMNS, Drawings, concat
 from ..errors import DataError
 from ..stats import DeltaStats
 from ..storage.files import allow_open_files
+from ..storage.names import KINDS, MANIFEST, SHARDS, SPLITS, Kind, Split
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-SHARDS = "shards"
-SPLITS = ("train", "validation")
-Split: TypeAlias = Literal["train", "validation", "all"]
-Kind: TypeAlias = Literal["strokes", "bitmaps"]
-KINDS = ("strokes", "bitmaps")
 
 _DTYPES = {name: np.dtype(t) for name, t in {"U8": "u1", "I32": "<i4", "I64": "<i8", "U64": "<u8"}.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}

@@ -9,14 +9,15 @@ from typing import IO, Any, Literal
 
 from ..bitmaps import AnyDrawings, read_bitmaps
 from ..errors import DataError
-from ..ndjson import Recognized, iter_ndjson, read_ndjson
-from ..ndjson.blocks import Source, expand, has_bitmaps, label_of, name_of
+from ..ndjson import iter_ndjson, read_ndjson
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, explain
 from ..storage.digests import digest_of
+from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
-from .labels import Label, labelled, labelled_bitmaps
-from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
+from ..storage.source_files import Source, expand, has_bitmaps, label_of, name_of
+from .labels import labelled, labelled_bitmaps
+from .shards import Prepared, Rows, open_prepared, read_shard
 
 Path_ = str | os.PathLike[str]
 

@@ -1,9 +1,8 @@
 """ndjson to ``Drawings`` and back."""
 
-from .reader import Recognized, format_ndjson, iter_ndjson, parse_ndjson, read_blocks, read_ndjson
+from .reader import format_ndjson, iter_ndjson, parse_ndjson, read_blocks, read_ndjson
 
 __all__ = [
-    "Recognized",
     "format_ndjson",
     "iter_ndjson",
     "parse_ndjson",

@@ -18,9 +18,10 @@ from .._core import EXAMPLES, LEVELS, Columns
 from ..drawings import Drawings
 from ..errors import DataError
 from ..parse_report import REASONS, add_counts
+from ..strokes import BadDrawing
 from .blocks import BLOCK, Block
 from .column_builder import Collector, take
-from .fallback import BadDrawing, Line, read_line
+from .fallback import Line, read_line
 
 SPARE = 4  # blocks: with fewer, threads wait for the one that hands out work
 

@@ -10,20 +10,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import orjson
 
 from ..drawings import NO_TIMESTAMP, NOT_GIVEN, Drawings
 from ..errors import DataError, ParseError
 from ..parse_report import REASONS, Example, ParseReport, first_examples, merge
-from .blocks import FileBlocks, MemoryBlocks, Source, expand
+from ..storage.names import ON_ERROR, RECOGNIZED, ROUTES, OnError, Recognized, Route
+from ..storage.source_files import Source, expand
+from .blocks import FileBlocks, MemoryBlocks
 from .column_builder import Collector
 from .parser import ParserPool, Reading, Sink, as_batch, into
-
-Recognized: TypeAlias = Literal["only", "any"]
-OnError: TypeAlias = Literal["count", "raise"]
-Route: TypeAlias = Literal["auto", "orjson"]
 
 
 class Batch(NamedTuple):
@@ -151,9 +149,9 @@ def read_blocks(
 ) -> Iterator[Batch]:
     """What each block holds, in order; arguments and errors as of ``read_ndjson``."""
     for name, value, allowed in (
-        ("recognized", recognized, ("only", "any")),
-        ("on_error", on_error, ("count", "raise")),
-        ("route", route, ("auto", "orjson")),
+        ("recognized", recognized, RECOGNIZED),
+        ("on_error", on_error, ON_ERROR),
+        ("route", route, ROUTES),
     ):
         if value not in allowed:
             raise DataError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, allowed))}")

@@ -16,9 +16,9 @@ from ..dataset.sources import resolve, source_name
 from ..drawings import Drawings
 from ..errors import DataError
 from ..ndjson import iter_ndjson
-from ..ndjson.blocks import Source, has_bitmaps, label_of
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
+from ..storage.source_files import Source, has_bitmaps, label_of
 from ..strokes import from_strokes
 
 EXPORTED = "assets.extra/qdfast.json"  # in a version's directory

@@ -20,11 +20,12 @@ import orjson
 
 from ...pictures import Picture, Sheet
 from ...storage.files import write_bytes
+from ...storage.names import METRICS
 from . import charts
 from .charts import Chart
 from .confusion import neighbours
 from .page import render
-from .summary import METRICS, Answers
+from .summary import Answers
 from .table import format_table
 
 REPORT = "report.txt"

@@ -24,8 +24,6 @@ from .metrics import (
 )
 from .partial_drawings import accuracy_by_seen
 
-METRICS = "metrics.json"
-
 _MISTAKES = 24  # of which the report shows the drawings
 _GUESSES = 3  # named of each
 

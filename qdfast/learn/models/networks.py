@@ -14,8 +14,8 @@ import keras
 from keras import layers
 
 from ..._core import SIDE
-from ...dataset.shards import Kind
 from ...errors import DataError
+from ...storage.names import Kind
 from ..training.batches import BUCKETS
 from .baselines import BASELINES
 from .layers import (

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Kind, Prepared, Rows
+from ...dataset.shards import Prepared, Rows
 from ...errors import DataError
 from ...stats import DeltaStats
+from ...storage.names import Kind
 
 # Coarse on purpose. Finer ones pad less (57 steps a drawing with (32, 48, 64, 96), 72 with these, 196 with none), but
 # learn less per epoch: after eight of 8,000 drawings of 20 classes, validation top-1 was 59 % with the finer, 64 % with

@@ -37,16 +37,12 @@ from ...dataset.shards import Prepared, Rows
 from ...errors import DataError
 from ...stats import DeltaStats
 from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
+from ...storage.names import BEST, FITTED, HISTORY, LOG, RUN
 from ..models.baselines import BASELINES, Baseline
 from .batches import BitmapFeed, DeltaFeed, Feed
 from .tensorboard import write_events
 
 FORMAT = 1
-RUN = "run.json"
-HISTORY = "history.json"
-BEST = "best.keras"
-FITTED = "model.npz"
-LOG = "log.csv"
 
 Epoch: TypeAlias = "dict[str, float]"
 FIGURES = (
