@@ -16,6 +16,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
