@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
+PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxi qdfast/*.pxd)
 
 .PHONY: quickstart test check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _simplify
+from . import _core
 from .drawings import Drawings
 from .errors import DataError
 from .parse_report import REASONS
@@ -75,7 +75,7 @@ def simplify_columns(
     try:
         xs, ys = _flat(x, np.float64), _flat(y, np.float64)
         strokes, starts = _flat(stroke_offsets, np.int64), _flat(drawing_offsets, np.int64)
-        simplified = _simplify.simplify_columns(xs, ys, strokes, starts)
+        simplified = _core.simplify_columns(xs, ys, strokes, starts)
     except (TypeError, ValueError) as e:
         raise DataError(f"not the columns of drawings: {e}") from e
     if isinstance(simplified, int):
@@ -102,7 +102,7 @@ def simplify_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
     strokes = list(_strokes(drawing, raw=True))
     if not strokes:
         raise BadDrawing("no_points")
-    simplified = _simplify.simplify_lists([xs for _, xs, _ in strokes], [ys for _, _, ys in strokes])
+    simplified = _core.simplify_lists([xs for _, xs, _ in strokes], [ys for _, _, ys in strokes])
     if isinstance(simplified, int):
         raise BadDrawing("not_a_number", stroke=strokes[simplified][0])
     return *simplified, len(drawing) - len(strokes)
