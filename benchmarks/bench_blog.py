@@ -36,7 +36,7 @@ from sklearn.metrics import roc_auc_score
 import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
-from qdfast.dataset.labels import labelled, labelled_bitmaps
+from qdfast.dataset.labels import labelled
 from qdfast.dataset.prepare import Options, prepare
 from qdfast.dataset.shards import Prepared, Rows
 from qdfast.learn.evaluation.evaluate import label_as, predict_rows
@@ -127,7 +127,7 @@ class Experiment:
 def read(file: Path) -> AnyDrawings:
     """The drawings of a file, of the class that its name says."""
     if file.suffix == ".npy":
-        return labelled_bitmaps(file, "file")
+        return qdfast.read_bitmaps(file)
     return labelled(qdfast.read_ndjson(file, recognized="any"), "file", file.stem)[0]
 
 

@@ -270,7 +270,7 @@ def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_p
         prepare([doodles / "tree.ndjson", bitmap_files / "star.npy"], tmp_path / "out")
     for file in (doodles / "tree.ndjson", bitmap_files / "star.npy"):
         shutil.copy(file, tmp_path)
-    with pytest.raises(DataError, match=r"\.ndjson and \.npy files in one directory: name the files"):
+    with pytest.raises(DataError, match=r"\.ndjson and \.npy files in one directory; list the files explicitly"):
         prepare(tmp_path, tmp_path / "out")
     with pytest.raises(DataError, match=r"star\.npy: bitmaps have no words"):
         prepare(bitmap_files / "star.npy", tmp_path / "out", label="word")

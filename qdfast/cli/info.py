@@ -23,7 +23,7 @@ from ..stats import DeltaStats
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
 from ..storage.names import BITMAP_SUFFIX
 from ..storage.progress import counted
-from ..storage.source_files import expand, has_bitmaps
+from ..storage.source_files import expand
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -87,7 +87,7 @@ def _describe(path: Path, raw: bool) -> str:
         raise DataError(f"{path}: no such file or directory")
     if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
         raise DataError(f"{path}: neither drawings nor a prepared directory, run, report or model")
-    files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
+    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
 

@@ -31,19 +31,24 @@ from ..storage.digests import pieces
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
 from ..storage.names import SHARDS, SUFFIXES, Label, Recognized
-from ..storage.source_files import has_bitmaps, label_of
+from ..storage.source_files import is_bitmap_file, label_of
 from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
 from .prepare import regular_files
 from .shard_writer import Options, Part, Record, strokes_of, write_pieces
 
 
-class Source(NamedTuple):
-    """A file of drawings: its place among the sources, what the user calls it, where it is, its bytes."""
+class BeamSource(NamedTuple):
+    """A file of drawings on any file system that Beam knows: its number among the sources, name, URL and bytes."""
 
     number: int
     name: str
     url: str
     size: int
+
+    @property
+    def label(self) -> str:
+        """The class that its name stands for."""
+        return label_of(self.name)
 
     @property
     def key(self) -> Key:
@@ -53,7 +58,7 @@ class Source(NamedTuple):
 Key: TypeAlias = tuple[int, str, str, int]
 """A source as a plain tuple, which Beam encodes in the same way everywhere."""
 
-Element: TypeAlias = "tuple[Source, int | None]"
+Element: TypeAlias = "tuple[BeamSource, int | None]"
 """A piece of a source by its number, or all of a gzip file."""
 
 Outcome: TypeAlias = "tuple[int, str, str]"
@@ -173,12 +178,11 @@ def prepare(
         return finish(target, shards, records.values(), options, "strokes")
 
 
-def _sources(given: Sequence[str]) -> list[Source]:
+def _sources(given: Sequence[str]) -> list[BeamSource]:
     files: list[tuple[str, str, int]] = []
     for location in given:
         if not _is_remote(location):
-            paths = regular_files(location)
-            files += [(str(path), str(path.absolute()), path.stat().st_size) for path in paths]
+            files += [(file.name, str(file.path.absolute()), file.size) for file in regular_files(location)]
             continue
         pattern = location if location.endswith(SUFFIXES) else FileSystems.join(location, "*")
         [matched] = FileSystems.match([pattern])
@@ -187,9 +191,9 @@ def _sources(given: Sequence[str]) -> list[Source]:
             raise DataError(f"{location}: no {' or '.join(SUFFIXES)} files there")
         files += [(url, url, size) for url, size in there]
     for name, _, _ in files:
-        if has_bitmaps(name):
+        if is_bitmap_file(name):
             raise DataError(f"{name}: bitmaps are prepared by the local runner")
-    return [Source(number, *file) for number, file in enumerate(files)]
+    return [BeamSource(number, *file) for number, file in enumerate(files)]
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ class _Job:
     known: list[Record]
     result: str
 
-    def may_be_known(self, source: Source) -> bool:
+    def may_be_known(self, source: BeamSource) -> bool:
         return bool(candidates(self.known, source.size, self.options))
 
     def digest(self, element: Element) -> tuple[Key, Part]:
@@ -218,14 +222,14 @@ class _Job:
         source, piece = element
         with _opened(source.url) as file, ParserPool(1) as pool:
             blocks = FileBlocks(file, digest=True, piece=piece)
-            batches = strokes_of(blocks, label_of(source.name), self.options, pool)
+            batches = strokes_of(blocks, source.label, self.options, pool)
             part = write_pieces(batches, self.options, self.shards, pool)
         return source.key, part + Part(digests=blocks.digests)
 
     def look_up(self, whole: tuple[Key, Part]) -> Iterator[Any]:
         """The outcome of a source that was prepared before; the source itself if it was another then."""
-        source, part = Source(*whole[0]), whole[1]
-        key = key_of(part.xxh3, label_of(source.name), self.options)
+        source, part = BeamSource(*whole[0]), whole[1]
+        key = key_of(part.xxh3, source.label, self.options)
         for record in self.known:
             if record["key"] == key:
                 yield beam.pvalue.TaggedOutput("known", (source.number, key, as_before(record)))
@@ -234,10 +238,9 @@ class _Job:
 
     def commit(self, whole: tuple[Key, Part]) -> Outcome:
         """A source of which all pieces are written."""
-        source, part = Source(*whole[0]), whole[1]
-        label = label_of(source.name)
+        source, part = BeamSource(*whole[0]), whole[1]
         try:
-            record = commit(part, source.name, source.size, label, self.options, self.shards)
+            record = commit(part, source.name, source.size, source.label, self.options, self.shards)
         except DataError as e:
             return source.number, "", str(e)
         return source.number, record["key"], explain(part.report)
@@ -263,13 +266,13 @@ class _Sum(beam.CombineFn):  # type: ignore[misc]
         return part
 
 
-def _elements(source: Source) -> list[Element]:
+def _elements(source: BeamSource) -> list[Element]:
     with _opened(source.url) as file:
         zipped = file.read(len(GZIP)) == GZIP
     return [(source, None)] if zipped else [(source, piece) for piece in pieces(source.size)]
 
 
-def _run(options: PipelineOptions, job: _Job, sources: Sequence[Source]) -> None:
+def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> None:
     old = [source for source in sources if job.may_be_known(source)]
     new = [source for source in sources if not job.may_be_known(source)]
     try:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +27,7 @@ from ..stats import DeltaStats
 from ..storage.digests import join_digests
 from ..storage.files import Directory, temporary_name
 from ..storage.names import LABELS, SPLITS, Label, Recognized
+from ..storage.source_files import SourceFile
 from .labels import labelled, labelled_bitmaps
 from .shards import write_shard
 
@@ -134,9 +134,9 @@ def strokes_of(blocks: FileBlocks, label: str, options: Options, pool: ParserPoo
         yield piece, line, lines, *labelled(drawings, options.label, label)
 
 
-def bitmaps_of(path: Path, options: Options) -> Iterator[Numbered]:
+def bitmaps_of(source: SourceFile, options: Options) -> Iterator[Numbered]:
     """The drawings of a file of bitmaps. DataError: it is not such a file, or ``options`` ask for their words."""
-    whole = labelled_bitmaps(path, options.label)
+    whole = labelled_bitmaps(source, options.label)
     for number, start in enumerate(range(0, len(whole), BITMAPS_PER_PIECE)):
         batch = whole[start : start + BITMAPS_PER_PIECE]
         yield number, 1, 0, batch, ParseReport(kept=len(batch))

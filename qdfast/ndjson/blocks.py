@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import select
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
@@ -17,7 +15,7 @@ from typing import IO, Any, TypeAlias, cast
 from .._core import PADDING
 from ..errors import DataError
 from ..storage import digests
-from ..storage.source_files import Source, has_bitmaps, name_of
+from ..storage.source_files import Source, SourceFile
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
@@ -116,20 +114,18 @@ class FileBlocks:
         piece: int | None = None,
         block: int = BLOCK,
     ) -> None:
-        if has_bitmaps(source):
-            raise DataError(f"{source}: bitmaps, not lines of ndjson: read_bitmaps reads them")
-        self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
+        self.source = SourceFile.of(source)
+        self.name, self.block, self.seen, self.piece = self.source.name, block, seen, piece
+        if self.source.kind == "bitmaps":
+            raise DataError(f"{self.name}: a file of bitmaps, not of ndjson: read it with read_bitmaps")
         self.size = 0  # bytes of the file, once all blocks were read
         self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
 
     @property
     def expected(self) -> int:
-        """Bytes of ndjson to expect; 0 where that is not known."""
-        if isinstance(self.source, str | os.PathLike):
-            with suppress(OSError):
-                return Path(self.source).stat().st_size
-        return 0
+        """Bytes of ndjson to expect; 0 if not known."""
+        return self.source.size
 
     @property
     def digests(self) -> dict[int, bytes]:
@@ -144,11 +140,12 @@ class FileBlocks:
             self._free.append(block.data)
 
     def __iter__(self) -> Iterator[Block]:
-        if isinstance(self.source, str | os.PathLike):
-            with Path(self.source).open("rb", buffering=0) as file:
-                yield from self._blocks(file)
+        file = self.source.file
+        if isinstance(file, Path):
+            with file.open("rb", buffering=0) as opened:
+                yield from self._blocks(opened)
         else:
-            yield from self._blocks(self.source)
+            yield from self._blocks(file)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
         if self.piece is not None:

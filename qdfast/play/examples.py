@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..ndjson import iter_ndjson
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
-from ..storage.source_files import Source, has_bitmaps, label_of
+from ..storage.source_files import SourceFile
 from ..strokes import from_strokes
 
 EXPORTED = "assets.extra/qdfast.json"  # in a version's directory
@@ -40,7 +40,7 @@ class Examples:
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._of: dict[str, Callable[[int], Drawings]] = {}
         for source in resolve(sources) if sources else ():
-            if source.kind == "bitmaps" if isinstance(source, Prepared) else has_bitmaps(source):
+            if source.kind == "bitmaps":
                 raise DataError(f"{source_name(source)}: these are bitmaps, and strokes are shown")
             if isinstance(source, Prepared):
                 rows = source.rows()
@@ -48,7 +48,7 @@ class Examples:
             else:
                 if not len(_of_file(source, 1)):
                     raise DataError(f"{source_name(source)}: no drawings to show at its beginning")
-                self._of[label_of(source)] = partial(_of_file, source)
+                self._of[source.label] = partial(_of_file, source)
 
     @property
     def classes(self) -> list[str]:
@@ -69,7 +69,7 @@ class Examples:
         return [], "real"
 
 
-def _of_file(source: Source, count: int) -> Drawings:
+def _of_file(source: SourceFile, count: int) -> Drawings:
     """From the first some thousand, as a file of Google's has 60 MB; not those that Google's game did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
     if drawings is None:
