@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from ..bitmaps import AnyDrawings, concat_any
 from ..drawings import Drawings
 from ..errors import DataError
-from ..ndjson import read_blocks
 from ..ndjson.blocks import FileBlocks
-from ..ndjson.parser import ParserPool
+from ..ndjson.parser import ParserPool, ReadOptions
+from ..ndjson.reader import read_blocks
 from ..parse_report import ParseReport, merge
 from ..stats import DeltaStats
 from ..storage.digests import join_digests
@@ -127,8 +127,9 @@ Numbered: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
 
 def strokes_of(blocks: FileBlocks, label: str, options: Options, pool: ParserPool) -> Iterator[Numbered]:
     """The drawings in the lines of a source; ``label`` is what its name stands for."""
-    parts = read_blocks(blocks, pool, options.recognized, "count", "auto", options.raw)
-    for piece, line, lines, drawings, report in parts:
+    for piece, line, lines, drawings, report in read_blocks(
+        blocks, pool, ReadOptions(options.recognized, raw=options.raw)
+    ):
         assert drawings is not None
         drawings.report = report
         yield piece, line, lines, *labelled(drawings, options.label, label)

@@ -38,8 +38,8 @@ class Block:
     too_long: bool = False
 
     @property
-    def piece(self) -> int:
-        """The piece of the source that it starts in. A file's blocks end where the last line that does so ends."""
+    def chunk(self) -> int:
+        """The chunk of the source in which it starts. The last block of a chunk ends with the chunk's last line."""
         return self.offset // digests.PIECE
 
 
@@ -117,7 +117,7 @@ class FileBlocks:
         self.source = SourceFile.of(source)
         self.name, self.block, self.seen, self.piece = self.source.name, block, seen, piece
         if self.source.kind == "bitmaps":
-            raise DataError(f"{self.name}: a file of bitmaps, not of ndjson: read it with read_bitmaps")
+            raise DataError(f"{self.name}: bitmaps, not ndjson: read them with read_bitmaps")
         self.size = 0  # bytes of the file, once all blocks were read
         self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []

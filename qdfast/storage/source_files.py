@@ -124,7 +124,7 @@ def _files_in(directory: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def _check_name(path: str) -> None:
     if not path:
-        raise DataError("the path of a source is empty")
+        raise DataError("empty path: give the path of a file or directory")
     try:
         path.encode()
     except UnicodeEncodeError:
