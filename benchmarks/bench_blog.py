@@ -38,7 +38,8 @@ from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
 from qdfast.dataset.labels import labelled
 from qdfast.dataset.prepare import Options, prepare
-from qdfast.dataset.shards import Prepared, Rows
+from qdfast.dataset.prepared import Prepared
+from qdfast.dataset.rows import Rows
 from qdfast.learn.evaluation.evaluate import label_as, predict_rows
 from qdfast.learn.evaluation.metrics import score
 from qdfast.learn.models.baselines import BASELINES

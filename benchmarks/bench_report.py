@@ -23,7 +23,7 @@ import orjson
 from common import write_result
 
 from qdfast import Drawings
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 
 POINTS, STROKES = 45, 5  # of a drawing, on average
 RIGHT = 5.5  # added to the true class' logit, where those of the others are normal: some 90 % are right of 345 classes

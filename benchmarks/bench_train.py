@@ -39,7 +39,8 @@ from common import Variant, cores, sample_lines, seconds, write_result
 import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared, read_shard
+from qdfast.dataset.prepared import Prepared
+from qdfast.dataset.shards import read_shard
 from qdfast.quickdraw.doodles import write_doodles
 from qdfast.storage.names import SPLITS
 

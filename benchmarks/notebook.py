@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdfast.dataset.shards import Prepared, Rows, open_prepared
+from qdfast.dataset.prepared import Prepared, open_prepared
+from qdfast.dataset.rows import Rows
 from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import label_as

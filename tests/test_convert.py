@@ -16,7 +16,7 @@ from qdfast import from_strokes, ndjson, open_prepared
 from qdfast.bitmaps import Bitmaps, concat_any
 from qdfast.dataset.convert import _functions, convert, read_converted
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared
+from qdfast.dataset.prepared import Prepared
 from qdfast.drawings import NO_TIMESTAMP, Drawings, concat
 from qdfast.errors import DataError
 from qdfast.storage.files import only_writer

@@ -14,7 +14,7 @@ import pytest
 from tiny_network import add_tiny, prepared, tiny_run  # noqa: F401
 
 from qdfast import from_strokes
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 from qdfast.errors import DataError
 from qdfast.learn.evaluation.evaluate import predict_rows
 from qdfast.learn.export.export import export

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_network import prepared  # noqa: F401
 
 import qdfast
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 
 keras = pytest.importorskip("keras")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared
+from qdfast.dataset.prepared import Prepared
 from qdfast.learn.training.runs import Run, load_run
 
 

@@ -14,7 +14,7 @@ import orjson
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from ..bitmaps import read_bitmaps
-from ..dataset.shards import Prepared
+from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
 from ..ndjson import read_ndjson

@@ -25,7 +25,8 @@ from ..storage.directories import CONVERTED, output
 from ..storage.files import Directory, only_writer, replacing
 from ..storage.names import CLASSES, CONVERT_FORMATS, MANIFEST, SPLITS
 from ..storage.progress import Progress
-from .shards import open_prepared, read_shard
+from .prepared import open_prepared
+from .shards import read_shard
 
 FORMAT = 1
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(CONVERT_FORMATS)})")

@@ -13,7 +13,7 @@ from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, explain, merge
 from ..pictures import COLUMNS, COUNT, Picture, Sheet, check_suffix, spread
 from ..storage.source_files import SourceFile
-from .shards import Prepared
+from .prepared import Prepared
 from .sources import batches_of, resolve, source_name
 
 

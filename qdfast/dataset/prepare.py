@@ -20,8 +20,8 @@ from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile, expand
 from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
+from .prepared import Prepared
 from .shard_writer import Options, Part, Record, bitmaps_of, strokes_of, write_pieces
-from .shards import Prepared
 
 
 def prepare(

@@ -17,7 +17,9 @@ from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from .labels import labelled, labelled_bitmaps
-from .shards import Prepared, Rows, open_prepared, read_shard
+from .prepared import Prepared, open_prepared
+from .rows import Rows
+from .shards import read_shard
 
 Path_ = str | os.PathLike[str]
 

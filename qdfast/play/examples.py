@@ -11,7 +11,8 @@ import numpy as np
 import orjson
 
 from ..client import Client
-from ..dataset.shards import Prepared, Rows
+from ..dataset.prepared import Prepared
+from ..dataset.rows import Rows
 from ..dataset.sources import resolve, source_name
 from ..drawings import Drawings
 from ..errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...pictures import Picture
 from ..training.runs import Run
 from .metrics import (

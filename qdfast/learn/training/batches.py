@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Prepared, Rows
+from ...dataset.prepared import Prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
 from ...storage.names import Kind

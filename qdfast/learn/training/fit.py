@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...dataset.shards import Prepared, Rows, open_prepared
+from ...dataset.prepared import Prepared, open_prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...storage.files import only_writer
 from ...storage.names import FITTED

@@ -33,7 +33,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from ...dataset.shards import Prepared, Rows
+from ...dataset.prepared import Prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
 from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
