@@ -37,7 +37,7 @@ import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
 from qdfast.dataset.labels import labelled
-from qdfast.dataset.prepare import Options, prepare
+from qdfast.dataset.prepare import PrepareOptions, prepare
 from qdfast.dataset.prepared import Prepared
 from qdfast.dataset.rows import Rows
 from qdfast.learn.evaluation.evaluate import label_as, predict_rows
@@ -71,7 +71,7 @@ class Experiment:
 
     def __init__(self, files: Sequence[Path], most: int) -> None:
         found = [read(file) for file in files]
-        asked = [Options(validation=TEST).split(drawings) == 1 for drawings in found]
+        asked = [PrepareOptions(validation=TEST).split(drawings) == 1 for drawings in found]
         few = min(round(most * TEST / (1 - TEST)), *(int(of.sum()) for of in asked))
         test = [drawings[of][:few] for drawings, of in zip(found, asked, strict=True)]
         self.test = Rows.merge([Rows.from_drawings([(d, d.word_codes)], d.words) for d in test])

@@ -29,7 +29,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 
 from qdfast.dataset import beam
 
-PIECE = 20_000  # bytes: some pieces of each file
+CHUNK = 20_000  # bytes: some chunks of each file
 
 COMMAND = [sys.executable, "-m", "qdfast", "prepare", "--runner", "beam"]
 TWO_PROCESSES = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
@@ -37,7 +37,7 @@ TWO_PROCESSES = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-ar
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdfast.storage.digests.PIECE", PIECE)
+    monkeypatch.setattr("qdfast.storage.digests.CHUNK", CHUNK)
 
 
 @pytest.mark.parametrize("options", [{}, {"recognized": "any", "label": "word", "validation": 0.3}])

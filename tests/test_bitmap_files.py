@@ -226,7 +226,7 @@ def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path)
 
 def test_small_shards_and_threads_change_nothing(bitmap_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = prepare(bitmap_files, tmp_path / "whole").rows()
-    monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_PIECE", 50)
+    monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_CHUNK", 50)
     one = prepare(bitmap_files, tmp_path / "one", threads=1)
     prepare(bitmap_files, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")

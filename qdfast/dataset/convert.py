@@ -32,8 +32,8 @@ FORMAT = 1
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(CONVERT_FORMATS)})")
 
 
-class Part(NamedTuple):
-    """The drawings of a split that a shard has: the shard's number, and how many shards there are."""
+class SplitShard(NamedTuple):
+    """The drawings of one split in one shard: shard ``number``, from 0, of ``of``."""
 
     split: str
     number: int
@@ -156,21 +156,21 @@ def _write_ndjson(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> 
     path.write_bytes(format_ndjson(drawings))
 
 
-def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[Part]]:
+def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
     """The classes, the number of drawings, and these."""
     data = open_prepared(source)
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[SplitShard]:
         paths = data.shard_paths
         for number, path in enumerate(paths):
             drawings, split = read_shard(path)
             for code, name in enumerate(SPLITS):
-                yield Part(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+                yield SplitShard(name, number, len(paths), drawings[np.flatnonzero(split == code)])
 
     return data.classes, data.manifest["drawings"], parts()
 
 
-def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[Part]]:
+def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[SplitShard]]:
     if not (source / CLASSES).exists():
         what = f"neither prepared ({MANIFEST}) nor converted ({CLASSES})" if source.exists() else "no such directory"
         raise DataError(f"{source}: {what}")
@@ -181,8 +181,8 @@ def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[Part]]
     found = (_NAME.fullmatch(path.name) for path in source.iterdir())
     matches = sorted((match for match in found if match), key=lambda match: int(match[2]))
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[SplitShard]:
         for match in matches:
-            yield Part(match[1], int(match[2]), int(match[3]), read_converted(source / match[0]))
+            yield SplitShard(match[1], int(match[2]), int(match[3]), read_converted(source / match[0]))
 
     return classes, None, parts()

@@ -1,6 +1,6 @@
 """Files to a prepared directory, by the threads of this machine: shards, statistics, a split, and a manifest.
 
-The result is a function of the sources' bytes and the options: see ``pieces`` for the shards, ``records`` for what
+The result is a function of the sources' bytes and the options: see ``chunks`` for the shards, ``records`` for what
 happens when it is run again, ``beam`` for more than one machine.
 """
 
@@ -19,9 +19,17 @@ from ..storage.files import Directory, only_writer, remove_temporaries
 from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile, expand
-from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
+from .manifest import (
+    add_record,
+    candidates,
+    commit_source,
+    describe_unchanged,
+    read_records,
+    source_key,
+    write_manifest,
+)
 from .prepared import Prepared
-from .shard_writer import Options, Part, Record, bitmaps_of, strokes_of, write_pieces
+from .shard_writer import PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
 
 
 def prepare(
@@ -55,7 +63,7 @@ def prepare(
             argument out of range, ``out`` of another kind (see ``kinds``), another process preparing it.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
-    options = Options(recognized, label, validation, raw)
+    options = PrepareOptions(recognized, label, validation, raw)
     files = regular_files(sources)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
@@ -71,12 +79,12 @@ def prepare(
                 record = _known(file, options, known)
                 if record:
                     progress.update(record["size"])
-                    said = as_before(record)
+                    said = describe_unchanged(record)
                 else:
                     record, said = _prepare(file, options, shards, pool, progress)
                     known.append(record)
-                add(records, file.name, record, said, log)
-        finish(Directory(out), shards, records.values(), options, files[0].kind)
+                add_record(records, file.name, record, said, log)
+        write_manifest(Directory(out), shards, records.values(), options, files[0].kind)
     return Prepared(out)
 
 
@@ -91,24 +99,24 @@ def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[s
     return files
 
 
-def _known(file: SourceFile, options: Options, records: list[Record]) -> Record | None:
+def _known(file: SourceFile, options: PrepareOptions, records: list[Record]) -> Record | None:
     """The record of this source, if exactly the same bytes were prepared before."""
     found = candidates(records, file.size, options)
-    key = key_of(digest_of(file.path), file.label, options) if found else None
+    key = source_key(digest_of(file.path), file.label, options) if found else None
     return next((record for record in found if record["key"] == key), None)
 
 
 def _prepare(
-    file: SourceFile, options: Options, shards: Directory, pool: ParserPool, progress: Progress
+    file: SourceFile, options: PrepareOptions, shards: Directory, pool: ParserPool, progress: Progress
 ) -> tuple[Record, str]:
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
-        part = write_pieces(bitmaps_of(file, options), options, shards, pool)
+        summary = write_shards(bitmaps_of(file, options), options, shards, pool)
         size, digests = file.size, digests_of(file.path)
         progress.update(size)
     else:
-        blocks = FileBlocks(file, digest=True, seen=progress.update)
-        part = write_pieces(strokes_of(blocks, file.label, options, pool), options, shards, pool)
+        blocks = FileBlocks(file, digest=True, on_read=progress.update)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool), options, shards, pool)
         size, digests = blocks.size, blocks.digests
-    part += Part(digests=digests)
-    return commit(part, file.name, size, file.label, options, shards), explain(part.report)
+    summary += SourceSummary(digests=digests)
+    return commit_source(summary, file.name, size, file.label, options, shards), explain(summary.report)

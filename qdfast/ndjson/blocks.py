@@ -40,14 +40,14 @@ class Block:
     @property
     def chunk(self) -> int:
         """The chunk of the source in which it starts. The last block of a chunk ends with the chunk's last line."""
-        return self.offset // digests.PIECE
+        return self.offset // digests.CHUNK
 
 
-class _Watched(io.RawIOBase):
+class _CountingReader(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
-    def __init__(self, file: IO[bytes], digest: digests.Digest | None, seen: Callable[[int], None] | None) -> None:
-        self.file, self.digest, self.seen = file, digest, seen
+    def __init__(self, file: IO[bytes], digest: digests.Digest | None, on_read: Callable[[int], None] | None) -> None:
+        self.file, self.digest, self.on_read = file, digest, on_read
         self.size = 0
         self._head = b""
 
@@ -74,8 +74,8 @@ class _Watched(io.RawIOBase):
         self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
-        if n and self.seen is not None:
-            self.seen(n)
+        if n and self.on_read is not None:
+            self.on_read(n)
         return int(n)
 
 
@@ -95,8 +95,8 @@ class FileBlocks:
     Args:
         source: a path, or an object with ``readinto`` (it is not closed).
         digest: also compute ``digests`` of the file's bytes (of the compressed ones of a gzip file).
-        seen: called with the number of bytes after each read of the file.
-        piece: only the lines that begin in this piece of a file that is not zipped and can ``seek``.
+        on_read: called with the number of bytes after each read of the file.
+        chunk: only the lines that begin in this chunk of a file that is not zipped and can ``seek``.
 
     Raises:
         DataError: an .npy file.
@@ -110,12 +110,12 @@ class FileBlocks:
         source: Source,
         *,
         digest: bool = False,
-        seen: Callable[[int], None] | None = None,
-        piece: int | None = None,
+        on_read: Callable[[int], None] | None = None,
+        chunk: int | None = None,
         block: int = BLOCK,
     ) -> None:
         self.source = SourceFile.of(source)
-        self.name, self.block, self.seen, self.piece = self.source.name, block, seen, piece
+        self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
         if self.source.kind == "bitmaps":
             raise DataError(f"{self.name}: bitmaps, not ndjson: read them with read_bitmaps")
         self.size = 0  # bytes of the file, once all blocks were read
@@ -129,10 +129,10 @@ class FileBlocks:
 
     @property
     def digests(self) -> dict[int, bytes]:
-        """The digest of each piece of the file, or of the one that was wanted, once all blocks were read."""
+        """The digest of each chunk of the file, or of the one that was wanted, once all blocks were read."""
         assert self._digest is not None
-        pieces = self._digest.pieces
-        return pieces if self.piece is None else {self.piece: pieces[0]} if pieces else {}
+        chunks = self._digest.chunks
+        return chunks if self.chunk is None else {self.chunk: chunks[0]} if chunks else {}
 
     def recycle(self, block: Block) -> None:
         """Give a block's buffer back."""
@@ -148,29 +148,31 @@ class FileBlocks:
             yield from self._blocks(file)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
-        if self.piece is not None:
-            yield from self._piece(file, self.piece)
+        if self.chunk is not None:
+            yield from self._chunk(file, self.chunk)
             return
-        watched = _Watched(file, self._digest, self.seen)
-        zipped = watched.head(2) == GZIP
+        reader = _CountingReader(file, self._digest, self.on_read)
+        zipped = reader.head(2) == GZIP
         if zipped:
             open_gzip, errors = _gzip_reader()
             try:
-                with open_gzip(fileobj=io.BufferedReader(watched, self.block), mode="rb") as unpacked:
+                with open_gzip(fileobj=io.BufferedReader(reader, self.block), mode="rb") as unpacked:
                     yield from self._cut(unpacked.readinto)
             except errors as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
-            yield from self._cut(watched.readinto, expected=self.expected)
-        self.size = watched.size
+            yield from self._cut(reader.readinto, expected=self.expected)
+        self.size = reader.size
 
-    def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
-        start = piece * digests.PIECE
+    def _chunk(self, file: IO[bytes], chunk: int) -> Iterator[Block]:
+        start = chunk * digests.CHUNK
         inside = False
         if start:
             file.seek(start - 1)
-            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier piece
-        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + digests.PIECE, inside)
+            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier chunk
+        yield from self._cut(
+            _CountingReader(file, self._digest, self.on_read).readinto, start, start + digests.CHUNK, inside
+        )
 
     def _cut(
         self,
@@ -213,7 +215,7 @@ class FileBlocks:
                 buffer[filled] = 10
                 filled = size = filled + 1
             if size:
-                left = digests.PIECE - offset % digests.PIECE
+                left = digests.CHUNK - offset % digests.CHUNK
                 if size > left:
                     size = buffer.find(b"\n", left - 1) + 1
                 rest = bytes(buffer[size:filled])
