@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxd)
+PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxi qdfast/*.pxd)
 
 .PHONY: quickstart test test-fast coverage check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
@@ -29,6 +29,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

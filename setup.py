@@ -1,4 +1,4 @@
-"""The C extensions. Everything else is in pyproject.toml.
+"""The C extension. Everything else is in pyproject.toml.
 
 QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`), QDFAST_COVERAGE=1
 with the counters that gcov reads (see `make coverage`).
@@ -18,31 +18,20 @@ elif os.environ.get("QDFAST_COVERAGE"):
     compile_args, link_args = ["-std=c11", "-O0", "--coverage"], ["--coverage"]
 else:
     compile_args, link_args = ["-std=c11", "-O3", "-fvisibility=hidden"], []
-# A fused product and sum rounds otherwise, and no result may depend on the CPU. Pythons built with -fwrapv pass it on,
-# which keeps loops from being vectorized; no kernel relies on it (`make sanitize` would tell).
+# -ffp-contract=off: a fused multiply-add rounds differently, and no result may depend on the CPU.
+# -fno-wrapv: a Python built with -fwrapv passes it on, and it prevents vectorization. No kernel relies on it
+# (`make sanitize` would tell).
 compile_args += ["-ffp-contract=off", "-fno-wrapv", "-Wno-psabi"]
 
-
-def extension(name: str, kernels: list[str]) -> Extension:
-    """The binding ``qdfast/<name>.pyx`` with the C files that it binds."""
-    return Extension(
-        f"qdfast.{name}",
-        [f"qdfast/{name}.pyx", *kernels],
-        include_dirs=["csrc"],
-        depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd"],
-        libraries=["m"],
-        extra_compile_args=compile_args,
-        extra_link_args=link_args,
-    )
-
-
-kernels = sorted(map(str, Path("csrc").glob("*.c")))
-simplifying = ["csrc/simplify.c"]
-extensions = [
-    extension("_core", [c for c in kernels if c not in simplifying]),
-    extension("_simplify", [*simplifying, "csrc/deltas.c"]),  # for qd_check
-]
-
+core = Extension(
+    "qdfast._core",
+    ["qdfast/_core.pyx", *sorted(map(str, Path("csrc").glob("*.c")))],
+    include_dirs=["csrc"],
+    depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd", "qdfast/_simplify.pxi"],
+    libraries=["m"],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+)
 directives = {
     "language_level": 3,
     "boundscheck": False,
@@ -51,4 +40,4 @@ directives = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-setup(ext_modules=cythonize(extensions, compiler_directives=directives))
+setup(ext_modules=cythonize(core, compiler_directives=directives))

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import half_width, prepare_once, run_all, sample_lines, write_result
 
-from qdfast.dataset.shards import open_prepared
+from qdfast.dataset.prepared import open_prepared
 from qdfast.quickdraw.doodles import write_doodles
 from qdfast.storage.files import replacing
 

@@ -36,9 +36,9 @@ from typing import Any
 
 from common import QDFAST, Variant, half_width, prepare_once, run_all, write_result
 
-from qdfast.learn.evaluation.predictions import METRICS
 from qdfast.learn.training.runs import load_run
 from qdfast.quickdraw.doodles import write_doodles
+from qdfast.storage.names import METRICS
 
 NOTEBOOK = "notebook"
 

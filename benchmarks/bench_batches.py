@@ -23,7 +23,7 @@ import numpy as np
 from common import cores, repeat_lines, seconds, write_result
 
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 from qdfast.quickdraw.doodles import write_doodles
 from qdfast.stats import DeltaStats
 

@@ -38,9 +38,10 @@ from sklearn.metrics import roc_auc_score
 import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
-from qdfast.dataset.labels import labelled, labelled_bitmaps
-from qdfast.dataset.prepare import Options, prepare
-from qdfast.dataset.shards import Prepared, Rows
+from qdfast.dataset.labels import labelled
+from qdfast.dataset.prepare import PrepareOptions, prepare
+from qdfast.dataset.prepared import Prepared
+from qdfast.dataset.rows import Rows
 from qdfast.learn.evaluation.evaluate import map_labels
 from qdfast.learn.metrics import score
 from qdfast.learn.models.baselines import BASELINES
@@ -73,7 +74,7 @@ class Experiment:
 
     def __init__(self, files: Sequence[Path], most: int) -> None:
         found = [read(file) for file in files]
-        asked = [Options(validation=TEST).split(drawings) == 1 for drawings in found]
+        asked = [PrepareOptions(validation=TEST).split(drawings) == 1 for drawings in found]
         few = min(round(most * TEST / (1 - TEST)), *(int(of.sum()) for of in asked))
         test = [drawings[of][:few] for drawings, of in zip(found, asked, strict=True)]
         self.test = Rows.merge([Rows.from_drawings([(d, d.word_codes)], d.words) for d in test])
@@ -130,7 +131,7 @@ class Experiment:
 def read(file: Path) -> AnyDrawings:
     """The drawings of a file, labelled with the file's name."""
     if file.suffix == ".npy":
-        return labelled_bitmaps(file, "file")
+        return qdfast.read_bitmaps(file)
     return labelled(qdfast.read_ndjson(file, recognized="any"), "file", file.stem)[0]
 
 

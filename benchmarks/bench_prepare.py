@@ -27,7 +27,7 @@ from typing import Any
 
 from common import repeat_lines, write_result
 
-from qdfast.dataset.shards import open_prepared
+from qdfast.dataset.prepared import open_prepared
 from qdfast.quickdraw.doodles import write_doodles
 
 

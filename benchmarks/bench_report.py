@@ -24,7 +24,7 @@ import orjson
 from common import write_result
 
 from qdfast import Drawings
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 
 POINTS, STROKES = 45, 5  # per drawing, on average
 RIGHT = (

@@ -39,8 +39,10 @@ from common import Variant, cores, sample_lines, seconds, write_result
 import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SPLITS, Prepared, read_shard
+from qdfast.dataset.prepared import Prepared
+from qdfast.dataset.shards import read_shard
 from qdfast.quickdraw.doodles import write_doodles
+from qdfast.storage.names import SPLITS
 
 MODELS = ("stroke_lstm", "stroke_conv", "stroke_bilstm", "stroke_lstm@mixed_bfloat16", "stroke_conv@mixed_bfloat16")
 

@@ -21,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdfast.dataset.shards import MANIFEST, open_prepared
+from qdfast.dataset.prepared import open_prepared
+from qdfast.storage.names import MANIFEST
 
 QDFAST = [sys.executable, "-m", "qdfast"]
 RESULTS = Path(__file__).parent / "results"

@@ -24,16 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdfast.dataset.shards import Prepared, Rows, open_prepared
+from qdfast.dataset.prepared import Prepared, open_prepared
+from qdfast.dataset.rows import Rows
 from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import map_labels
-from qdfast.learn.evaluation.predictions import METRICS
 from qdfast.learn.metrics import score
-from qdfast.learn.training.runs import BEST, Run, checkpoint_path, commit, run_info, settle, start_run
+from qdfast.learn.training.runs import Run, checkpoint_path, commit, run_info, settle, start_run
 from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
 from qdfast.storage.files import only_writer, replacing, write_bytes
+from qdfast.storage.names import BEST, METRICS
 
 if TYPE_CHECKING:
     import keras

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qdfast.ndjson.blocks import label_of
 from qdfast.play.examples import exported_classes
+from qdfast.storage.source_files import label_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import browser

@@ -3,7 +3,8 @@
 from typing import Any
 
 from .bitmaps import Bitmaps, read_bitmaps
-from .dataset.shards import Prepared, Rows, open_prepared
+from .dataset.prepared import Prepared, open_prepared
+from .dataset.rows import Rows
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
 from .ndjson import format_ndjson, iter_ndjson, parse_ndjson, read_ndjson

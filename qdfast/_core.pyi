@@ -90,3 +90,11 @@ class Views:
     def take(
         self, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]: ...
+
+def simplify_columns(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    stroke_offsets: NDArray[np.int64],
+    drawing_offsets: NDArray[np.int64],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]] | int: ...
+def simplify_lists(xs: list[list[float]], ys: list[list[float]]) -> tuple[bytes, bytes, list[int]] | int: ...

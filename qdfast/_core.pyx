@@ -1,6 +1,6 @@
-"""The binding of csrc/qd.h: buffers in, buffers out, no GIL while a kernel runs.
+"""The binding of csrc/qd.h: buffers in, buffers out; kernels run without the GIL.
 
-Arguments are checked here as far as memory safety needs it; meaning and defaults live in the modules above.
+Arguments are checked only as far as memory safety needs it. Meaning and defaults live in the modules above.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
@@ -15,19 +15,49 @@ PADDING = qd.QD_PADDING
 EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
 SIDE = qd.QD_SIDE
-LEVELS = ("portable", "avx2", "avx512")  # of qd_level, by its value
+LEVELS = ("portable", "avx2", "avx512")  # by the value of qd_level
+
+cdef str BAD_COLUMNS = "x and y differ in length, or offsets are empty"
+cdef str BAD_OFFSETS = "offsets do not rise from 0 to the number of strokes and points"
+cdef str NO_ROOM = "no room left in the columns"
+
+
+cdef int _check(bint failed, str message) except -1:
+    """Raise ValueError with ``message`` if a kernel or a check of its arguments failed."""
+    if failed:
+        raise ValueError(message)
+    return 0
+
+
+cdef int _check_level(int level) except -1:
+    return _check(not 0 <= level <= qd.qd_level(), f"level {level}: this CPU has {qd.qd_level()}")
+
+
+cdef void *_allocate(size_t size) except NULL:
+    """Memory for a kernel, to be freed by PyMem_RawFree."""
+    cdef void *memory = PyMem_RawMalloc(size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef int64_t _longest_stroke(const int64_t *stroke_offsets, int64_t n_strokes) noexcept:
+    cdef int64_t s, longest = 0
+    for s in range(n_strokes):
+        longest = max(longest, stroke_offsets[s + 1] - stroke_offsets[s])
+    return longest
 
 
 def best_level():
-    """The highest of ``LEVELS`` that this CPU has, as an index."""
+    """The index of the highest of ``LEVELS`` that this CPU has."""
     return qd.qd_level()
 
 
 cdef class Columns:
     """Scratch columns for one block of at most ``capacity`` bytes of ndjson, reused from block to block.
 
-    ``scan`` and ``append`` fill them, ``copy_to`` copies what was found behind other columns, ``clear`` empties them.
-    ``level`` is an index into ``LEVELS``. Not to be shared by threads.
+    ``scan`` and ``append`` fill them, ``copy_to`` appends their drawings to other columns, ``clear`` empties them.
+    ``level`` is an index into ``LEVELS``. Not thread-safe.
     """
 
     cdef qd.qd_columns c
@@ -44,12 +74,11 @@ cdef class Columns:
         cdef size_t slots = 16
         while slots < 2 * drawings:
             slots *= 2
-        if not 0 <= level <= qd.qd_level():
-            raise ValueError(f"level {level}: this CPU has {qd.qd_level()}")
+        _check_level(level)
         self.capacity = capacity
         self.level = level
         self._owners = []
-        # Sized for the worst case and never touched beyond what is found: untouched pages cost nothing.
+        # Sized for the worst case. Pages that are never touched cost nothing.
         self.c.x = <uint8_t *>self._own(points + qd.QD_SLACK)
         self.c.y = <uint8_t *>self._own(points + qd.QD_SLACK)
         self.c.stroke_offsets = <int64_t *>self._own(8 * (strokes + 1))
@@ -81,35 +110,34 @@ cdef class Columns:
         """
         if size == 0 or pos >= size:
             return size
-        if <size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity:
-            raise ValueError("block without newline or padding, or larger than the columns' capacity")
+        _check(<size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity,
+               "block without newline or padding, or larger than the columns' capacity")
         with nogil:
             qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
         return pos
 
     @property
     def lines(self):
-        """Line ends passed so far, those counted by ``skip_line`` included."""
+        """Lines read so far, including those counted by ``skip_line``."""
         return self.t.lines
 
     def skip_line(self):
-        """Count a line that was dealt with outside of ``scan``."""
+        """Count a line that was handled outside of ``scan``."""
         self.t.lines += 1
 
     def append(self, const uint8_t[::1] x, const uint8_t[::1] y, list stroke_lengths, uint64_t key_id, int recognized,
                bytes countrycode, int64_t timestamp, bytes word):
-        """Append one drawing that was validated elsewhere."""
+        """Append one drawing that the caller has validated."""
         cdef Py_ssize_t n = x.shape[0], k = len(stroke_lengths)
         cdef int64_t i = self.c.n_drawings
         cdef int64_t length
         if (n == 0 or y.shape[0] != n or sum(stroke_lengths) != n or len(countrycode) > 2
                 or self.c.n_points + n > self.c.cap_points or self.c.n_strokes + k > self.c.cap_strokes
                 or i == self.c.cap_drawings):
-            raise ValueError("drawing inconsistent, or larger than what is left of the columns")
+            raise ValueError("inconsistent drawing, or no room left in the columns")
         cdef const uint8_t *w = word
         cdef int32_t code = qd.qd_word_code(&self.w, w, len(word))
-        if code < 0:
-            raise ValueError("no room for the word")
+        _check(code < 0, NO_ROOM)
         memcpy(self.c.x + self.c.n_points, &x[0], n)
         memcpy(self.c.y + self.c.n_points, &y[0], n)
         for length in stroke_lengths:
@@ -128,7 +156,7 @@ cdef class Columns:
 
     @property
     def counts(self):
-        """Points, strokes and drawings found."""
+        """Number of points, strokes and drawings found."""
         return self.c.n_points, self.c.n_strokes, self.c.n_drawings
 
     @property
@@ -138,7 +166,7 @@ cdef class Columns:
 
     @property
     def tally(self):
-        """Valid lines that were not wanted: dict kind -> ``(count, [(line, offset), ...])`` with 0-based lines."""
+        """Valid lines that were not kept, by reason: ``(count, [(line, offset), ...])``, lines counted from 0."""
         return {
             KINDS[kind]: (
                 self.t.count[kind],
@@ -153,30 +181,28 @@ cdef class Columns:
     def copy_to(self, const int32_t[::1] codes, int64_t points, int64_t strokes, int64_t drawings, uint8_t[::1] x,
                 uint8_t[::1] y, int64_t[::1] stroke_offsets, int64_t[::1] drawing_offsets, uint64_t[::1] key_id,
                 uint8_t[::1] recognized, uint16_t[::1] countrycode, int64_t[::1] timestamp, int32_t[::1] word_codes):
-        """Copy all drawings behind the first ``points``, ``strokes``, ``drawings`` of other columns; see qd_append.
+        """Append all drawings to other columns, which hold ``points``, ``strokes``, ``drawings`` so far; see qd_append.
 
-        ``codes`` are the words' codes there. A country code is two bytes.
+        ``codes`` are the codes of the words in the other columns. A country code is two bytes.
         """
         cdef qd.qd_columns to
-        cdef int full
+        cdef int failed
         if self.c.n_drawings == 0:
             return
         to.cap_points = min(x.shape[0], y.shape[0])
         to.cap_strokes = stroke_offsets.shape[0] - 1
         to.cap_drawings = min(drawing_offsets.shape[0] - 1, key_id.shape[0], recognized.shape[0], timestamp.shape[0],
                               countrycode.shape[0], word_codes.shape[0])
-        if codes.shape[0] < self.w.n_words or min(points, strokes, drawings) < 0:
-            raise ValueError("a code for each word is needed, and a place")
-        if to.cap_points == 0 or to.cap_strokes <= 0 or to.cap_drawings <= 0:
-            raise ValueError("no room")
+        _check(codes.shape[0] < self.w.n_words or min(points, strokes, drawings) < 0,
+               "a code for each word and counts from 0 are needed")
+        _check(to.cap_points == 0 or to.cap_strokes <= 0 or to.cap_drawings <= 0, NO_ROOM)
         to.x, to.y, to.stroke_offsets, to.drawing_offsets = &x[0], &y[0], &stroke_offsets[0], &drawing_offsets[0]
         to.key_id, to.recognized, to.countrycode = &key_id[0], &recognized[0], <uint8_t *>&countrycode[0]
         to.timestamp, to.word = &timestamp[0], &word_codes[0]
         to.n_points, to.n_strokes, to.n_drawings = points, strokes, drawings
         with nogil:
-            full = qd.qd_append(&self.c, &codes[0], &to)
-        if full:
-            raise ValueError("no room")
+            failed = qd.qd_append(&self.c, &codes[0], &to)
+        _check(failed, NO_ROOM)
 
     def clear(self):
         """Forget all drawings, words, lines."""
@@ -186,10 +212,10 @@ cdef class Columns:
 
 
 cdef class Views:
-    """The columns of one or several batches, as the kernels read them; keeps the arrays alive.
+    """The columns of one or several batches, as the kernels read them. Keeps the arrays alive.
 
-    Raises ValueError where offsets are not those of a sound batch (every stroke has a point, every drawing a stroke);
-    with ``trusted``, they are not looked at.
+    Raises ValueError if offsets are invalid (every stroke has a point, every drawing a stroke). ``trusted`` skips this
+    check.
     """
 
     cdef qd.qd_view *v
@@ -211,9 +237,8 @@ cdef class Views:
     cdef _add(self, int i, const uint8_t[::1] x, const uint8_t[::1] y, const int64_t[::1] stroke_offsets,
               const int64_t[::1] drawing_offsets, bint trusted):
         cdef qd.qd_view *v = self.v + i
-        cdef int bad = 0
-        if x.shape[0] != y.shape[0] or not stroke_offsets.shape[0] or not drawing_offsets.shape[0]:
-            raise ValueError("x and y differ in length, or offsets are empty")
+        cdef int failed = 0
+        _check(x.shape[0] != y.shape[0] or not stroke_offsets.shape[0] or not drawing_offsets.shape[0], BAD_COLUMNS)
         v.n_points = x.shape[0]
         v.n_strokes = stroke_offsets.shape[0] - 1
         v.n_drawings = drawing_offsets.shape[0] - 1
@@ -223,9 +248,8 @@ cdef class Views:
         v.drawing_offsets = &drawing_offsets[0]
         if not trusted:
             with nogil:
-                bad = qd.qd_check(v)
-        if bad:
-            raise ValueError("offsets do not rise from 0 to the number of strokes and points")
+                failed = qd.qd_check(v)
+        _check(failed, BAD_OFFSETS)
         self._owners.append((x, y, stroke_offsets, drawing_offsets))
 
     cdef _check_rows(self, const int32_t[::1] view_of, const int64_t[::1] rows):
@@ -334,22 +358,18 @@ cdef class Views:
         cdef qd.qd_view *v = self.v
         cdef int64_t n = v.n_drawings if rows is None else rows.shape[0]
         cdef const int64_t *row = NULL
-        cdef int64_t s, longest = 0
+        cdef int64_t longest
         cdef void *scratch
         self._check_rows(None, rows)
         if out.shape[0] != n or out.shape[1] != SIDE or out.shape[2] != SIDE:
             raise ValueError(f"out must be ({n}, {SIDE}, {SIDE})")
-        if not 0 <= level <= qd.qd_level():
-            raise ValueError(f"level {level}: this CPU has {qd.qd_level()}")
+        _check_level(level)
         if n == 0:
             return
         if rows is not None:
             row = &rows[0]
-        for s in range(v.n_strokes):
-            longest = max(longest, v.stroke_offsets[s + 1] - v.stroke_offsets[s])
-        scratch = PyMem_RawMalloc(qd.qd_bitmap_scratch(longest))
-        if scratch == NULL:
-            raise MemoryError
+        longest = _longest_stroke(v.stroke_offsets, v.n_strokes)
+        scratch = _allocate(qd.qd_bitmap_scratch(longest))
         with nogil:
             qd.qd_bitmaps(level, v, row, n, longest, scratch, &out[0, 0, 0])
         PyMem_RawFree(scratch)
@@ -388,3 +408,6 @@ cdef _table(qd.qd_table *table, mean, std):
         m[0], m[1] = mean
         s[0], s[1] = std
         qd.qd_table_standard(table, m, s)
+
+
+include "_simplify.pxi"

@@ -15,9 +15,10 @@ from ._arrays import bitmap_array, column, join_words, row_numbers
 from ._core import SIDE
 from .drawings import Drawings, concat
 from .errors import DataError
-from .ndjson.blocks import BITMAPS, label_of
 from .parse_report import ParseReport
 from .pictures import Pictured
+from .storage.names import BITMAP_SUFFIX
+from .storage.source_files import label_of
 
 
 class Bitmaps(Pictured):
@@ -131,7 +132,7 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
         with np.errstate(over="ignore"):  # a damaged shape
             pixels = np.lib.format.open_memmap(path, mode="r")  # which never unpickles
     except (ValueError, EOFError, OverflowError) as e:
-        raise DataError(f"{path}: not a {BITMAPS} file, or cut short: {' '.join(str(e).split())}") from e
+        raise DataError(f"{path}: not a {BITMAP_SUFFIX} file, or cut short: {' '.join(str(e).split())}") from e
     if not pixels.size:
         raise DataError(f"{path}: no drawings: an array of shape {pixels.shape}")
     try:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ._simplify import simplify_columns as _simplify_columns
+from . import _core
 from .drawings import Drawings
 from .errors import DataError
-from .ndjson.fallback import BadDrawing, read_strokes, simplify_strokes
 from .parse_report import REASONS
+
+
+class BadDrawing(Exception):
+    """Why a line or a list of strokes is not a drawing, and in which of its strokes that shows."""
+
+    def __init__(self, reason: str, detail: str = "", stroke: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.detail, self.stroke = reason, detail, stroke
 
 
 def from_strokes(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
@@ -68,12 +75,63 @@ def simplify_columns(
     try:
         xs, ys = _flat(x, np.float64), _flat(y, np.float64)
         strokes, starts = _flat(stroke_offsets, np.int64), _flat(drawing_offsets, np.int64)
-        simplified = _simplify_columns(xs, ys, strokes, starts)
+        simplified = _core.simplify_columns(xs, ys, strokes, starts)
     except (TypeError, ValueError) as e:
         raise DataError(f"not the columns of drawings: {e}") from e
     if isinstance(simplified, int):
         raise DataError(f"drawing {simplified}: {REASONS['not_a_number']}")
     return Drawings(*simplified, starts, **columns)
+
+
+def read_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
+    """Check lists of strokes ``[[xs, ys], ...]``; returns x, y, points per stroke, and how many strokes were empty."""
+    x, y, stroke_lengths = bytearray(), bytearray(), []
+    for i, xs, ys in _strokes(drawing, raw=False):
+        x += _coordinates(xs, i)
+        y += _coordinates(ys, i)
+        stroke_lengths.append(len(xs))
+    if not x:
+        raise BadDrawing("no_points")
+    if len(x) < 2:
+        raise BadDrawing("fewer_than_two_points")
+    return bytes(x), bytes(y), stroke_lengths, len(drawing) - len(stroke_lengths)
+
+
+def simplify_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
+    """The same of raw strokes ``[[xs, ys], ...]`` or ``[[xs, ys, ts], ...]``, by Google's recipe."""
+    strokes = list(_strokes(drawing, raw=True))
+    if not strokes:
+        raise BadDrawing("no_points")
+    simplified = _core.simplify_lists([xs for _, xs, _ in strokes], [ys for _, _, ys in strokes])
+    if isinstance(simplified, int):
+        raise BadDrawing("not_a_number", stroke=strokes[simplified][0])
+    return *simplified, len(drawing) - len(strokes)
+
+
+def _strokes(drawing: Any, raw: bool) -> Iterator[tuple[int, list[Any], list[Any]]]:
+    """Number, x and y of the strokes that are not empty."""
+    if not isinstance(drawing, list):
+        raise BadDrawing("wrong_shape")
+    for i, stroke in enumerate(drawing):
+        if not isinstance(stroke, list) or set(map(type, stroke)) - {list}:
+            raise BadDrawing("wrong_shape", stroke=i)
+        if len(stroke) == 3 and not raw:
+            raise BadDrawing("wrong_shape", "strokes of three lists, as in Google's raw files: raw=True (--raw)", i)
+        if len(stroke) not in ((0, 2, 3) if raw else (0, 2)):
+            raise BadDrawing("wrong_shape", stroke=i)
+        if len(set(map(len, stroke))) > 1:
+            raise BadDrawing("different_lengths", stroke=i)
+        if stroke and stroke[0]:
+            yield i, stroke[0], stroke[1]
+
+
+def _coordinates(values: list[Any], stroke: int) -> bytes:
+    if set(map(type, values)) != {int}:  # bytes() would take true for 1
+        raise BadDrawing("bad_coordinate", stroke=stroke)
+    try:
+        return bytes(values)
+    except (ValueError, OverflowError):
+        raise BadDrawing("bad_coordinate", stroke=stroke) from None
 
 
 def _flat(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:

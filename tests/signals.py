@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from qdfast.dataset.shards import SHARDS
+from qdfast.storage.names import SHARDS
 
 
 def prepare_killed(sources: Sequence[Path], out: Path, after: Sequence[int]) -> None:

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .. import __version__
-from ..dataset.convert import FORMATS
-from ..dataset.labels import LABELS
-from ..dataset.shards import Split
 from ..errors import DataError
-from ..ndjson import Recognized
 from ..storage.files import local_path
+from ..storage.names import CONVERT_FORMATS, LABELS, RECOGNIZED, Split
 
 # Copies of the lists in `learn`, which this module does not import: `qdfast --help` must stay fast.
 RECIPES = ("notebook", "strong")
@@ -130,7 +127,7 @@ def _add_sources(
     p.add_argument("sources", nargs="+", type=type_, metavar="SRC", help=help_)
     p.add_argument(
         "--recognized",
-        choices=get_args(Recognized),
+        choices=RECOGNIZED,
         default=recognized,
         help="'only' keeps the drawings that Google's game recognized, 'any' keeps all",
     )
@@ -203,7 +200,7 @@ def _convert(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--format",
         required=True,
-        choices=FORMATS,
+        choices=CONVERT_FORMATS,
         help="parquet and arrow can be loaded with Hugging Face datasets; ndjson is the format of Google's files",
     )
 

@@ -70,7 +70,7 @@ def _doodles(a: argparse.Namespace) -> None:
 
 
 def _prepare(a: argparse.Namespace) -> None:
-    from ..dataset.shards import SPLITS
+    from ..storage.names import SPLITS
 
     options: dict[str, Any] = {
         "recognized": a.recognized, "label": a.label, "validation": a.validation, "raw": a.raw, "log": log,
@@ -137,8 +137,9 @@ def _evaluate(a: argparse.Namespace) -> None:
     from ..dataset.sources import load_rows
     from ..learn.evaluation.evaluate import evaluate
     from ..learn.evaluation.table import format_table
-    from ..learn.training.runs import RUN, load_run
+    from ..learn.training.runs import load_run
     from ..storage.directories import REPORT, output
+    from ..storage.names import RUN
 
     output(a.out, REPORT)  # fails early if the report cannot be written there
     more_runs = [path for path in a.sources if (path / RUN).exists()]

@@ -14,15 +14,16 @@ import orjson
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from ..bitmaps import read_bitmaps
-from ..dataset.shards import Prepared
+from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
 from ..ndjson import read_ndjson
-from ..ndjson.blocks import BITMAPS, expand, has_bitmaps
 from ..parse_report import explain
 from ..stats import DeltaStats
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
+from ..storage.names import BITMAP_SUFFIX
 from ..storage.progress import counted
+from ..storage.source_files import expand
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -85,9 +86,9 @@ def _describe(path: Path, raw: bool) -> str:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAPS}")):
+    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
         raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
-    files = [Path(file) for file in expand(path, bitmaps=True) if has_bitmaps(file)]
+    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
 

@@ -14,11 +14,11 @@ from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
-from ..ndjson import Recognized
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.requests import Predictions
+from ..storage.names import Recognized
 from ..storage.progress import Progress
 
 

@@ -1,7 +1,7 @@
 """Files to a prepared directory by an Apache Beam pipeline: on this machine, or on a cluster of any size.
 
-The element is a piece of a source, or all of a gzip file. A worker reads it, parses it by the C kernels and writes its
-shard under a name of this attempt alone; what Beam then adds up are counts, exact sums and names. When all pieces of a
+The element is a chunk of a source, or all of a gzip file. A worker reads it, parses it by the C kernels and writes its
+shard under a name of this attempt alone; what Beam then adds up are counts, exact sums and names. When all chunks of a
 source are there, its shards are renamed and its record is written; the manifest comes last, from the process that
 started it all. So work that is done twice, or was begun by a worker that died, leaves nothing but a temporary file,
 which is removed in the end, and the result is that of ``dataset.prepare``, byte for byte.
@@ -24,27 +24,39 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineState
 
 from ..errors import DataError
-from ..ndjson import Recognized
-from ..ndjson.blocks import GZIP, SUFFIXES, FileBlocks, has_bitmaps, label_of
+from ..ndjson.blocks import GZIP, FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import explain
-from ..storage.digests import pieces
+from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
-from .labels import Label
-from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
+from ..storage.names import SHARDS, SUFFIXES, Label, Recognized
+from ..storage.source_files import is_bitmap_file, label_of
+from .manifest import (
+    add_record,
+    candidates,
+    commit_source,
+    describe_unchanged,
+    read_records,
+    source_key,
+    write_manifest,
+)
 from .prepare import regular_files
-from .shard_writer import Options, Part, Record, strokes_of, write_pieces
-from .shards import SHARDS
+from .shard_writer import PrepareOptions, Record, SourceSummary, strokes_of, write_shards
 
 
-class Source(NamedTuple):
-    """A file of drawings: its place among the sources, what the user calls it, where it is, its bytes."""
+class BeamSource(NamedTuple):
+    """A file of drawings on any file system that Beam knows: its number among the sources, name, URL and bytes."""
 
     number: int
     name: str
     url: str
     size: int
+
+    @property
+    def label(self) -> str:
+        """The class that its name stands for."""
+        return label_of(self.name)
 
     @property
     def key(self) -> Key:
@@ -54,14 +66,14 @@ class Source(NamedTuple):
 Key: TypeAlias = tuple[int, str, str, int]
 """A source as a plain tuple, which Beam encodes in the same way everywhere."""
 
-Element: TypeAlias = "tuple[Source, int | None]"
-"""A piece of a source by its number, or all of a gzip file."""
+Element: TypeAlias = "tuple[BeamSource, int | None]"
+"""A chunk of a source by its number, or all of a gzip file."""
 
 Outcome: TypeAlias = "tuple[int, str, str]"
 """The number of a source, the key of its record and what the log says of it; or no key and what is wrong with it."""
 
 
-class Remote(Directory):
+class BeamDirectory(Directory):
     """A directory on any file system that Beam knows."""
 
     def __init__(self, url: str) -> None:
@@ -115,7 +127,7 @@ def _is_remote(location: str) -> bool:
 
 def _directory(location: str, *below: str) -> Directory:
     if _is_remote(location):
-        return Remote(FileSystems.join(location, *below))
+        return BeamDirectory(FileSystems.join(location, *below))
     return Directory(Path(os.path.abspath(location), *below))  # noqa: PTH100 - a worker may be elsewhere
 
 
@@ -148,7 +160,7 @@ def prepare(
         DataError: as of ``dataset.prepare``; bitmaps, or a URL without files; the pipeline failed.
         OSError: what cannot be read or written by this process.
     """
-    options = Options(recognized, label, validation, raw)
+    options = PrepareOptions(recognized, label, validation, raw)
     pipeline_options = PipelineOptions(list(beam_args))
     standard = pipeline_options.view_as(StandardOptions)
     standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would fetch another one from the Internet
@@ -170,16 +182,15 @@ def prepare(
         for number, key, said in outcomes:
             if not key:
                 raise DataError(said)
-            add(records, found[number].name, by_key[key], said, log)
-        return finish(target, shards, records.values(), options, "strokes")
+            add_record(records, found[number].name, by_key[key], said, log)
+        return write_manifest(target, shards, records.values(), options, "strokes")
 
 
-def _sources(given: Sequence[str]) -> list[Source]:
+def _sources(given: Sequence[str]) -> list[BeamSource]:
     files: list[tuple[str, str, int]] = []
     for location in given:
         if not _is_remote(location):
-            paths = regular_files(location)
-            files += [(str(path), str(path.absolute()), path.stat().st_size) for path in paths]
+            files += [(file.name, str(file.path.absolute()), file.size) for file in regular_files(location)]
             continue
         pattern = location if location.endswith(SUFFIXES) else FileSystems.join(location, "*")
         [matched] = FileSystems.match([pattern])
@@ -188,60 +199,59 @@ def _sources(given: Sequence[str]) -> list[Source]:
             raise DataError(f"{location}: no {' or '.join(SUFFIXES)} files there")
         files += [(url, url, size) for url, size in there]
     for name, _, _ in files:
-        if has_bitmaps(name):
+        if is_bitmap_file(name):
             raise DataError(f"{name}: bitmaps are prepared by the local runner")
-    return [Source(number, *file) for number, file in enumerate(files)]
+    return [BeamSource(number, *file) for number, file in enumerate(files)]
 
 
 @dataclass(frozen=True)
 class _Job:
     """What the steps have in common: options, where shards go, what was there before, where the outcomes go."""
 
-    options: Options
+    options: PrepareOptions
     shards: Directory
     known: list[Record]
     result: str
 
-    def may_be_known(self, source: Source) -> bool:
+    def may_be_known(self, source: BeamSource) -> bool:
         return bool(candidates(self.known, source.size, self.options))
 
-    def digest(self, element: Element) -> tuple[Key, Part]:
-        """A piece, read to see whether it is as it was."""
-        source, piece = element
+    def digest(self, element: Element) -> tuple[Key, SourceSummary]:
+        """A chunk, read to see whether it is as it was."""
+        source, chunk = element
         with _opened(source.url) as file:
-            blocks = FileBlocks(file, digest=True, piece=piece)
+            blocks = FileBlocks(file, digest=True, chunk=chunk)
             for block in blocks:
                 blocks.recycle(block)
-        return source.key, Part(digests=blocks.digests)
+        return source.key, SourceSummary(digests=blocks.digests)
 
-    def write(self, element: Element) -> tuple[Key, Part]:
-        """A piece, read and written."""
-        source, piece = element
+    def write(self, element: Element) -> tuple[Key, SourceSummary]:
+        """A chunk, read and written."""
+        source, chunk = element
         with _opened(source.url) as file, ParserPool(1) as pool:
-            blocks = FileBlocks(file, digest=True, piece=piece)
-            batches = strokes_of(blocks, label_of(source.name), self.options, pool)
-            part = write_pieces(batches, self.options, self.shards, pool)
-        return source.key, part + Part(digests=blocks.digests)
+            blocks = FileBlocks(file, digest=True, chunk=chunk)
+            batches = strokes_of(blocks, source.label, self.options, pool)
+            summary = write_shards(batches, self.options, self.shards, pool)
+        return source.key, summary + SourceSummary(digests=blocks.digests)
 
-    def look_up(self, whole: tuple[Key, Part]) -> Iterator[Any]:
+    def look_up(self, whole: tuple[Key, SourceSummary]) -> Iterator[Any]:
         """The outcome of a source that was prepared before; the source itself if it was another then."""
-        source, part = Source(*whole[0]), whole[1]
-        key = key_of(part.xxh3, label_of(source.name), self.options)
+        source, summary = BeamSource(*whole[0]), whole[1]
+        key = source_key(summary.xxh3, source.label, self.options)
         for record in self.known:
             if record["key"] == key:
-                yield beam.pvalue.TaggedOutput("known", (source.number, key, as_before(record)))
+                yield beam.pvalue.TaggedOutput("known", (source.number, key, describe_unchanged(record)))
                 return
         yield source
 
-    def commit(self, whole: tuple[Key, Part]) -> Outcome:
-        """A source of which all pieces are written."""
-        source, part = Source(*whole[0]), whole[1]
-        label = label_of(source.name)
+    def commit(self, whole: tuple[Key, SourceSummary]) -> Outcome:
+        """A source of which all chunks are written."""
+        source, summary = BeamSource(*whole[0]), whole[1]
         try:
-            record = commit(part, source.name, source.size, label, self.options, self.shards)
+            record = commit_source(summary, source.name, source.size, source.label, self.options, self.shards)
         except DataError as e:
             return source.number, "", str(e)
-        return source.number, record["key"], explain(part.report)
+        return source.number, record["key"], explain(summary.report)
 
     def report(self, outcomes: list[Outcome]) -> None:
         """What the process that started it all waits for."""
@@ -251,26 +261,26 @@ class _Job:
 class _Sum(beam.CombineFn):  # type: ignore[misc]
     """Parts of a source to all of it."""
 
-    def create_accumulator(self) -> Part:
-        return Part()
+    def create_accumulator(self) -> SourceSummary:
+        return SourceSummary()
 
-    def add_input(self, part: Part, other: Part) -> Part:
-        return part + other
+    def add_input(self, summary: SourceSummary, other: SourceSummary) -> SourceSummary:
+        return summary + other
 
-    def merge_accumulators(self, parts: Iterable[Part]) -> Part:
-        return sum(parts, Part())
+    def merge_accumulators(self, parts: Iterable[SourceSummary]) -> SourceSummary:
+        return sum(parts, SourceSummary())
 
-    def extract_output(self, part: Part) -> Part:
-        return part
+    def extract_output(self, summary: SourceSummary) -> SourceSummary:
+        return summary
 
 
-def _elements(source: Source) -> list[Element]:
+def _elements(source: BeamSource) -> list[Element]:
     with _opened(source.url) as file:
         zipped = file.read(len(GZIP)) == GZIP
-    return [(source, None)] if zipped else [(source, piece) for piece in pieces(source.size)]
+    return [(source, None)] if zipped else [(source, chunk) for chunk in chunk_numbers(source.size)]
 
 
-def _run(options: PipelineOptions, job: _Job, sources: Sequence[Source]) -> None:
+def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> None:
     old = [source for source in sources if job.may_be_known(source)]
     new = [source for source in sources if not job.may_be_known(source)]
     try:
@@ -278,7 +288,7 @@ def _run(options: PipelineOptions, job: _Job, sources: Sequence[Source]) -> None
         seen = (
             pipeline
             | "Sources of a size seen before" >> beam.Create(old)
-            | "Pieces to compare" >> beam.FlatMap(_elements)
+            | "Chunks to compare" >> beam.FlatMap(_elements)
             | "Spread to compare" >> beam.Reshuffle()
             | "Digest" >> beam.Map(job.digest)
             | "Add up digests" >> beam.CombinePerKey(_Sum())
@@ -288,7 +298,7 @@ def _run(options: PipelineOptions, job: _Job, sources: Sequence[Source]) -> None
         written = (
             (fresh, seen.changed)
             | "All to prepare" >> beam.Flatten()
-            | "Pieces" >> beam.FlatMap(_elements)
+            | "Chunks" >> beam.FlatMap(_elements)
             | "Spread" >> beam.Reshuffle()
             | "Write shards" >> beam.Map(job.write)
             | "Add up" >> beam.CombinePerKey(_Sum())

@@ -20,20 +20,20 @@ import orjson
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..errors import DataError
 from ..ndjson import format_ndjson, read_ndjson
+from ..storage import names
 from ..storage.directories import CONVERTED, output
 from ..storage.files import Directory, only_writer, replacing
+from ..storage.names import CLASSES, CONVERT_FORMATS, MANIFEST, SPLITS
 from ..storage.progress import Progress
-from .shards import MANIFEST, SPLITS, open_prepared, read_shard
+from .prepared import open_prepared
+from .shards import read_shard
 
-CLASSES = "classes.json"
-LISTED = "converted.json"
 FORMAT = 1
-FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
-_NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(FORMATS)})")
+_NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(CONVERT_FORMATS)})")
 
 
-class Part(NamedTuple):
-    """The drawings of a split that a shard has: the shard's number, and how many shards there are."""
+class SplitShard(NamedTuple):
+    """The drawings of one split in one shard: shard ``number``, from 0, of ``of``."""
 
     split: str
     number: int
@@ -66,8 +66,8 @@ def convert(
             has files that look like a conversion but are not of an earlier call; another process converting to it.
         OSError: what cannot be read or written. A file is there whole or not at all.
     """
-    if format not in FORMATS:
-        raise DataError(f"format is {format!r}: it must be one of {', '.join(FORMATS)}")
+    if format not in CONVERT_FORMATS:
+        raise DataError(f"format is {format!r}: it must be one of {', '.join(CONVERT_FORMATS)}")
     source, out = Path(source), output(out, CONVERTED)
     if source.resolve() == out.resolve():
         raise DataError(f"{out}: cannot be both what is converted and what becomes of it")
@@ -88,7 +88,7 @@ def convert(
                 paths.append(path)
                 progress.update(len(part.drawings))
             there.remove(earlier)
-            there.write(LISTED, orjson.dumps({"format": FORMAT, "files": sizes}))
+            there.write(names.CONVERTED, orjson.dumps({"format": FORMAT, "files": sizes}))
         there.write(CLASSES, about)
     log(f"{out}: {progress.done:,.0f} drawings in {len(paths)} files")
     return paths
@@ -107,14 +107,14 @@ def _earlier(out: Directory) -> list[str]:
 def _listed(out: Directory) -> Mapping[str, int]:
     """What an earlier call has written: bytes by name."""
     try:
-        about = orjson.loads(out.read(LISTED))
+        about = orjson.loads(out.read(names.CONVERTED))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
         return dict(about["files"])
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{out.path / LISTED}: not a file of qdfast, or damaged: {e}") from e
+        raise DataError(f"{out.path / names.CONVERTED}: not a file of qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
@@ -126,8 +126,8 @@ def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
     """
     path = Path(path)
     format = path.suffix[1:]
-    if format not in FORMATS:
-        raise DataError(f"{path}: its name ends in none of {', '.join(f'.{name}' for name in FORMATS)}")
+    if format not in CONVERT_FORMATS:
+        raise DataError(f"{path}: its name ends in none of {', '.join(f'.{name}' for name in CONVERT_FORMATS)}")
     _, read = _functions(format)
     try:
         return read(path)
@@ -156,21 +156,21 @@ def _write_ndjson(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> 
     path.write_bytes(format_ndjson(drawings))
 
 
-def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[Part]]:
+def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
     """The classes, the number of drawings, and these."""
     data = open_prepared(source)
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[SplitShard]:
         paths = data.shard_paths
         for number, path in enumerate(paths):
             drawings, split = read_shard(path)
             for code, name in enumerate(SPLITS):
-                yield Part(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+                yield SplitShard(name, number, len(paths), drawings[np.flatnonzero(split == code)])
 
     return data.classes, data.manifest["drawings"], parts()
 
 
-def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[Part]]:
+def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[SplitShard]]:
     if not (source / CLASSES).exists():
         what = f"neither prepared ({MANIFEST}) nor converted ({CLASSES})" if source.exists() else "no such directory"
         raise DataError(f"{source}: {what}")
@@ -179,10 +179,10 @@ def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[Part]]
     except orjson.JSONDecodeError as e:
         raise DataError(f"{source / CLASSES}: damaged: {e}") from e
     found = (_NAME.fullmatch(path.name) for path in source.iterdir())
-    names = sorted((name for name in found if name), key=lambda name: int(name[2]))
+    matches = sorted((match for match in found if match), key=lambda match: int(match[2]))
 
-    def parts() -> Iterator[Part]:
-        for name in names:
-            yield Part(name[1], int(name[2]), int(name[3]), read_converted(source / name[0]))
+    def parts() -> Iterator[SplitShard]:
+        for match in matches:
+            yield SplitShard(match[1], int(match[2]), int(match[3]), read_converted(source / match[0]))
 
     return classes, None, parts()

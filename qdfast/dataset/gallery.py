@@ -9,11 +9,11 @@ import numpy as np
 
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
-from ..ndjson.blocks import Source, label_of
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, explain, merge
 from ..pictures import COLUMNS, COUNT, Picture, Sheet, check_suffix, spread
-from .shards import Prepared
+from ..storage.source_files import SourceFile
+from .prepared import Prepared
 from .sources import batches_of, resolve, source_name
 
 
@@ -52,15 +52,15 @@ def gallery(
     return len(pictures), sample.seen
 
 
-def _opened(source: str | os.PathLike[str]) -> list[Prepared | Source]:
+def _opened(source: str | os.PathLike[str]) -> list[Prepared | SourceFile]:
     try:
         return resolve([source])
     except DataError as e:
         raise DataError(f"{e}: no drawings to show") from e
 
 
-def _take(source: Prepared | Source, sample: Sample, pool: ParserPool, raw: bool) -> None:
-    label = "" if isinstance(source, Prepared) else label_of(source)
+def _take(source: Prepared | SourceFile, sample: Sample, pool: ParserPool, raw: bool) -> None:
+    label = "" if isinstance(source, Prepared) else source.label
     before, reports = sample.seen, []
     for batch in batches_of(source, "any", pool, raw=raw):
         sample.add(batch, label)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from typing import Literal, TypeAlias
-
 import numpy as np
 
 from ..bitmaps import Bitmaps, read_bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
 from ..parse_report import ParseReport, add_counts
-
-Label: TypeAlias = Literal["file", "word"]
-LABELS = ("file", "word")
+from ..storage.names import Label
+from ..storage.source_files import SourceFile
 
 
 def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:
@@ -34,8 +30,12 @@ def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, 
     return batch.with_used_words(), report
 
 
-def labelled_bitmaps(path: str | os.PathLike[str], label: Label) -> Bitmaps:
-    """The bitmaps of a file, by its name. DataError: it is not such a file, or their words are asked for."""
+def labelled_bitmaps(source: SourceFile, label: Label) -> Bitmaps:
+    """The bitmaps of a file, labelled with the class of its name.
+
+    Raises:
+        DataError: not a file of bitmaps, or ``label`` is "word".
+    """
     if label != "file":
-        raise DataError(f"{path}: bitmaps have no words: their class can only be the file's name")
-    return read_bitmaps(path)
+        raise DataError(f'{source.name}: bitmaps have no words: use label="file" (--label file)')
+    return read_bitmaps(source.path)

@@ -19,18 +19,19 @@ import orjson
 from ..errors import DataError
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage.digests import PIECE
+from ..storage.digests import CHUNK
 from ..storage.files import Directory
-from .shard_writer import BITMAPS_PER_PIECE, Classes, Options, Part, Record, add_classes
-from .shards import FORMAT, MANIFEST, Kind
+from ..storage.names import MANIFEST, Kind
+from .shard_writer import BITMAPS_PER_CHUNK, Classes, PrepareOptions, Record, SourceSummary, add_classes
+from .shards import FORMAT
 
 _OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
 
 
-def key_of(xxh3: str, label: str, options: Options) -> str:
+def source_key(xxh3: str, label: str, options: PrepareOptions) -> str:
     """16 hex digits that stand for the bytes of a source, the class its name stands for, and the options."""
     of_file = label if options.label == "file" else ""
-    made_of = [FORMAT, PIECE, BITMAPS_PER_PIECE, xxh3, of_file, options.to_dict()]
+    made_of = [FORMAT, CHUNK, BITMAPS_PER_CHUNK, xxh3, of_file, options.to_dict()]
     return hashlib.sha256(orjson.dumps(made_of, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -52,12 +53,14 @@ def read_records(shards: Directory) -> list[Record]:
     return records
 
 
-def candidates(records: Iterable[Record], size: int, options: Options) -> list[Record]:
+def candidates(records: Iterable[Record], size: int, options: PrepareOptions) -> list[Record]:
     """The records that may be of a source of ``size`` bytes; its key, for which it must be read, decides."""
     return [r for r in records if r["size"] == size and r["options"] == options.to_dict()]
 
 
-def commit(part: Part, source: str, size: int, label: str, options: Options, shards: Directory) -> Record:
+def commit_source(
+    summary: SourceSummary, source: str, size: int, label: str, options: PrepareOptions, shards: Directory
+) -> Record:
     """Give the shards of a whole source their names, and write the record that says they are complete.
 
     It may be done again, after a failure in the middle of it.
@@ -65,28 +68,28 @@ def commit(part: Part, source: str, size: int, label: str, options: Options, sha
     Raises:
         DataError: the source, named ``source``, has no drawings.
     """
-    report = part.report
+    report = summary.report
     if not report.kept:
         raise DataError(f"{source}: no drawings: {explain(report)}")
-    key = key_of(part.xxh3, label, options)
+    key = source_key(summary.xxh3, label, options)
     stem = _stem(label, key)
-    pieces = [piece for piece in part.in_order() if piece.shard]
-    names = [f"{stem}-{piece.number:05d}.safetensors" for piece in pieces]
+    chunks = [chunk for chunk in summary.in_order() if chunk.shard]
+    names = [f"{stem}-{chunk.number:05d}.safetensors" for chunk in chunks]
     record = {
         "label": label,
         "size": size,
-        "xxh3": part.xxh3,
+        "xxh3": summary.xxh3,
         "key": key,
         "options": options.to_dict(),
-        "shards": [{"file": name, **piece.about} for name, piece in zip(names, pieces, strict=True)],
+        "shards": [{"file": name, **chunk.about} for name, chunk in zip(names, chunks, strict=True)],
         "lines": report.to_dict(),
-        "classes": _classes_to_dict(part.classes),
+        "classes": _classes_to_dict(summary.classes),
     }
-    for name, piece in zip(names, pieces, strict=True):
+    for name, chunk in zip(names, chunks, strict=True):
         try:
-            shards.rename(piece.shard, name)
+            shards.rename(chunk.shard, name)
         except OSError:
-            if shards.sizes().get(name) != piece.about["bytes"]:
+            if shards.sizes().get(name) != chunk.about["bytes"]:
                 raise
     shards.write(f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
     return record
@@ -106,7 +109,9 @@ def _classes_from_dict(classes: dict[str, Any]) -> Classes:
     }
 
 
-def finish(out: Directory, shards: Directory, records: Iterable[Record], options: Options, kind: Kind) -> Record:
+def write_manifest(
+    out: Directory, shards: Directory, records: Iterable[Record], options: PrepareOptions, kind: Kind
+) -> Record:
     """Write the manifest of ``records`` as ``add`` has them, and remove the files of other sources and options."""
     records = list(records)
     classes: Classes = reduce(add_classes, (_classes_from_dict(r["classes"]) for r in records))
@@ -126,7 +131,7 @@ def finish(out: Directory, shards: Directory, records: Iterable[Record], options
     return manifest
 
 
-def add(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:
+def add_record(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:
     """Add the record of a source to those of a call, by key, unless it is there; ``said``: what the log says of it."""
     key = record["key"]
     if key in records:
@@ -136,6 +141,6 @@ def add(records: dict[str, Record], source: str, record: Record, said: str, log:
         log(f"{source}: {said}")
 
 
-def as_before(record: Record) -> str:
+def describe_unchanged(record: Record) -> str:
     """What the log says of a source that an earlier run prepared."""
     return f"{record['lines']['kept']:,} drawings, as prepared before"

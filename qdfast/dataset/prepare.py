@@ -1,6 +1,6 @@
 """Files to a prepared directory, by the threads of this machine: shards, statistics, a split, and a manifest.
 
-The result is a function of the sources' bytes and the options: see ``pieces`` for the shards, ``records`` for what
+The result is a function of the sources' bytes and the options: see ``chunks`` for the shards, ``records`` for what
 happens when it is run again, ``beam`` for more than one machine.
 """
 
@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ..errors import DataError
-from ..ndjson import Recognized
-from ..ndjson.blocks import FileBlocks, expand, has_bitmaps, label_of
+from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import explain
 from ..storage.digests import digest_of, digests_of
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, remove_temporaries
+from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
-from .labels import Label
-from .manifest import add, as_before, candidates, commit, finish, key_of, read_records
-from .shard_writer import Options, Part, Record, bitmaps_of, strokes_of, write_pieces
-from .shards import SHARDS, Prepared
+from ..storage.source_files import SourceFile, expand
+from .manifest import (
+    add_record,
+    candidates,
+    commit_source,
+    describe_unchanged,
+    read_records,
+    source_key,
+    write_manifest,
+)
+from .prepared import Prepared
+from .shard_writer import PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
 
 
 def prepare(
@@ -56,8 +63,8 @@ def prepare(
             argument out of range, ``out`` of another kind (see ``kinds``), another process preparing it.
         OSError: what cannot be read or written. No half-written file is left under a final name.
     """
-    options = Options(recognized, label, validation, raw)
-    paths = regular_files(sources)
+    options = PrepareOptions(recognized, label, validation, raw)
+    files = regular_files(sources)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
         shards = Directory(out / SHARDS)
@@ -66,51 +73,50 @@ def prepare(
         shards.clean()
         known = read_records(shards)
         records: dict[str, Record] = {}
-        size = sum(p.stat().st_size for p in paths)
+        size = sum(file.size for file in files)
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
-            for path in paths:
-                record = _known(path, options, known)
+            for file in files:
+                record = _known(file, options, known)
                 if record:
                     progress.update(record["size"])
-                    said = as_before(record)
+                    said = describe_unchanged(record)
                 else:
-                    record, said = _prepare(path, options, shards, pool, progress)
+                    record, said = _prepare(file, options, shards, pool, progress)
                     known.append(record)
-                add(records, str(path), record, said, log)
-        finish(Directory(out), shards, records.values(), options, "bitmaps" if has_bitmaps(paths[0]) else "strokes")
+                add_record(records, file.name, record, said, log)
+        write_manifest(Directory(out), shards, records.values(), options, files[0].kind)
     return Prepared(out)
 
 
-def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
     """The files that ``sources`` name, in order; arguments and errors as of ``prepare``."""
-    paths = [Path(p) for p in expand(sources, bitmaps=True)]  # type: ignore[arg-type]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: not a regular file: its size and digest go into the manifest")
-        if has_bitmaps(path) != has_bitmaps(paths[0]):
-            raise DataError(f"{path} and {paths[0]}: bitmaps and strokes cannot be prepared together")
-    return paths
+    files = expand(sources, bitmaps=True)
+    for file in files:
+        if not file.path.is_file():
+            raise DataError(f"{file.name}: not a regular file: the manifest needs its size and digest")
+        if file.kind != files[0].kind:
+            raise DataError(f"{file.name} and {files[0].name}: bitmaps and strokes cannot be prepared together")
+    return files
 
 
-def _known(path: Path, options: Options, records: list[Record]) -> Record | None:
-    """The record of exactly this source, if it was prepared before."""
-    found = candidates(records, path.stat().st_size, options)
-    key = key_of(digest_of(path), label_of(path), options) if found else None
+def _known(file: SourceFile, options: PrepareOptions, records: list[Record]) -> Record | None:
+    """The record of this source, if exactly the same bytes were prepared before."""
+    found = candidates(records, file.size, options)
+    key = source_key(digest_of(file.path), file.label, options) if found else None
     return next((record for record in found if record["key"] == key), None)
 
 
 def _prepare(
-    path: Path, options: Options, shards: Directory, pool: ParserPool, progress: Progress
+    file: SourceFile, options: PrepareOptions, shards: Directory, pool: ParserPool, progress: Progress
 ) -> tuple[Record, str]:
-    """The record of a source, and what the log says of it."""
-    label = label_of(path)
-    if has_bitmaps(path):
-        part = write_pieces(bitmaps_of(path, options), options, shards, pool)
-        size, digests = path.stat().st_size, digests_of(path)
+    """Write the shards of a source. Returns its record and what the log says about it."""
+    if file.kind == "bitmaps":
+        summary = write_shards(bitmaps_of(file, options), options, shards, pool)
+        size, digests = file.size, digests_of(file.path)
         progress.update(size)
     else:
-        blocks = FileBlocks(path, digest=True, seen=progress.update)
-        part = write_pieces(strokes_of(blocks, label, options, pool), options, shards, pool)
+        blocks = FileBlocks(file, digest=True, on_read=progress.update)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool), options, shards, pool)
         size, digests = blocks.size, blocks.digests
-    part += Part(digests=digests)
-    return commit(part, str(path), size, label, options, shards), explain(part.report)
+    summary += SourceSummary(digests=digests)
+    return commit_source(summary, file.name, size, file.label, options, shards), explain(summary.report)

@@ -1,6 +1,6 @@
-"""Sources to shards, piece by piece: what preparing is, wherever it runs.
+"""Sources to shards, chunk by chunk: what preparing is, wherever it runs.
 
-A line belongs to the piece of its source that it begins in, and the drawings of a piece are one shard. So a shard is a
+A line belongs to the chunk of its source that it begins in, and the drawings of a chunk are one shard. So a shard is a
 function of some bytes of the source and the options, whoever reads them and in whatever order.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,17 +19,19 @@ from numpy.typing import NDArray
 from ..bitmaps import AnyDrawings, concat_any
 from ..drawings import Drawings
 from ..errors import DataError
-from ..ndjson import Recognized, read_blocks
 from ..ndjson.blocks import FileBlocks
-from ..ndjson.parser import ParserPool
+from ..ndjson.parser import ParserPool, ReadOptions
+from ..ndjson.reader import read_blocks
 from ..parse_report import ParseReport, merge
 from ..stats import DeltaStats
 from ..storage.digests import join_digests
 from ..storage.files import Directory, temporary_name
-from .labels import LABELS, Label, labelled, labelled_bitmaps
-from .shards import SPLITS, write_shard
+from ..storage.names import LABELS, SPLITS, Label, Recognized
+from ..storage.source_files import SourceFile
+from .labels import labelled, labelled_bitmaps
+from .shards import write_shard
 
-BITMAPS_PER_PIECE = 1 << 16
+BITMAPS_PER_CHUNK = 1 << 16
 
 Record: TypeAlias = dict[str, Any]
 Classes: TypeAlias = Mapping[str, Mapping[str, tuple[int, DeltaStats]]]
@@ -38,7 +39,7 @@ Classes: TypeAlias = Mapping[str, Mapping[str, tuple[int, DeltaStats]]]
 
 
 @dataclass(frozen=True)
-class Options:
+class PrepareOptions:
     """What the shards depend on beside the sources."""
 
     recognized: Recognized = "only"
@@ -61,8 +62,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What became of a piece of a source.
+class Chunk:
+    """What became of a chunk of a source.
 
     Attributes:
         number: which one.
@@ -80,34 +81,34 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some pieces of a source, prepared. Parts of one source add up: in any order, without rounding."""
+class SourceSummary:
+    """Some chunks of a source, prepared. Parts of one source add up: in any order, without rounding."""
 
-    pieces: tuple[Piece, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
     classes: Classes = field(default_factory=dict)
     digests: Mapping[int, bytes] = field(default_factory=dict)
 
-    def __add__(self, other: Part) -> Part:
-        return Part(
-            (*self.pieces, *other.pieces), add_classes(self.classes, other.classes), {**self.digests, **other.digests}
+    def __add__(self, other: SourceSummary) -> SourceSummary:
+        return SourceSummary(
+            (*self.chunks, *other.chunks), add_classes(self.classes, other.classes), {**self.digests, **other.digests}
         )
 
-    def in_order(self) -> list[Piece]:
-        """The pieces in the order of the source."""
-        return sorted(self.pieces, key=lambda piece: piece.number)
+    def in_order(self) -> list[Chunk]:
+        """The chunks in the order of the source."""
+        return sorted(self.chunks, key=lambda chunk: chunk.number)
 
     @property
     def xxh3(self) -> str:
-        """The digest of the source, of which these are all pieces."""
+        """The digest of the source, of which these are all chunks."""
         return join_digests(self.digests)
 
     @property
     def report(self) -> ParseReport:
-        """Of all lines of the source, of which these are all pieces."""
+        """Of all lines of the source, of which these are all chunks."""
         reports, lines = [], 0
-        for piece in self.in_order():
-            reports.append(piece.report.after(lines))
-            lines += piece.lines
+        for chunk in self.in_order():
+            reports.append(chunk.report.after(lines))
+            lines += chunk.lines
         return merge(reports)
 
 
@@ -120,54 +121,57 @@ def add_classes(some: Classes, others: Classes) -> Classes:
     return out
 
 
-Numbered: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
-"""A batch of drawings: its piece, the number of its first line and how many it has, the drawings, their report."""
+ChunkBatch: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
+"""A batch of drawings: its chunk, the number of its first line and how many it has, the drawings, their report."""
 
 
-def strokes_of(blocks: FileBlocks, label: str, options: Options, pool: ParserPool) -> Iterator[Numbered]:
+def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[ChunkBatch]:
     """The drawings in the lines of a source; ``label`` is what its name stands for."""
-    parts = read_blocks(blocks, pool, options.recognized, "count", "auto", options.raw)
-    for piece, line, lines, drawings, report in parts:
+    for chunk, line, lines, drawings, report in read_blocks(
+        blocks, pool, ReadOptions(options.recognized, raw=options.raw)
+    ):
         assert drawings is not None
         drawings.report = report
-        yield piece, line, lines, *labelled(drawings, options.label, label)
+        yield chunk, line, lines, *labelled(drawings, options.label, label)
 
 
-def bitmaps_of(path: Path, options: Options) -> Iterator[Numbered]:
+def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[ChunkBatch]:
     """The drawings of a file of bitmaps. DataError: it is not such a file, or ``options`` ask for their words."""
-    whole = labelled_bitmaps(path, options.label)
-    for number, start in enumerate(range(0, len(whole), BITMAPS_PER_PIECE)):
-        batch = whole[start : start + BITMAPS_PER_PIECE]
+    whole = labelled_bitmaps(source, options.label)
+    for number, start in enumerate(range(0, len(whole), BITMAPS_PER_CHUNK)):
+        batch = whole[start : start + BITMAPS_PER_CHUNK]
         yield number, 1, 0, batch, ParseReport(kept=len(batch))
 
 
-def write_pieces(batches: Iterable[Numbered], options: Options, shards: Directory, pool: ParserPool) -> Part:
-    """Write the drawings of each piece as a shard, under a temporary name; on an error, leave none."""
-    writing: deque[Future[Part]] = deque()
+def write_shards(
+    batches: Iterable[ChunkBatch], options: PrepareOptions, shards: Directory, pool: ParserPool
+) -> SourceSummary:
+    """Write the drawings of each chunk as a shard, under a temporary name; on an error, leave none."""
+    writing: deque[Future[SourceSummary]] = deque()
     names: list[str] = []
-    part = Part()
+    summary = SourceSummary()
     try:
         for number, found in groupby(batches, key=lambda batch: batch[0]):
             _, first, counts, drawings, reports = zip(*found, strict=True)
-            piece = Piece(number, sum(counts), merge(reports).after(1 - first[0]))
-            if not piece.report.kept:
-                part += Part((piece,))
+            chunk = Chunk(number, sum(counts), merge(reports).after(1 - first[0]))
+            if not chunk.report.kept:
+                summary += SourceSummary((chunk,))
                 continue
             names.append(temporary_name())
-            piece = replace(piece, shard=names[-1])
-            writing.append(pool.submit(_write, piece, drawings, options, shards))
+            chunk = replace(chunk, shard=names[-1])
+            writing.append(pool.submit(_write, chunk, drawings, options, shards))
             if len(writing) > pool.threads:
-                part += writing.popleft().result()
+                summary += writing.popleft().result()
         while writing:
-            part += writing.popleft().result()
+            summary += writing.popleft().result()
     except BaseException:
         wait(writing)
         shards.remove(names)
         raise
-    return part
+    return summary
 
 
-def _write(piece: Piece, batches: Sequence[AnyDrawings], options: Options, shards: Directory) -> Part:
+def _write(chunk: Chunk, batches: Sequence[AnyDrawings], options: PrepareOptions, shards: Directory) -> SourceSummary:
     shard = concat_any(batches)
     split = options.split(shard)
     group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
@@ -179,9 +183,9 @@ def _write(piece: Piece, batches: Sequence[AnyDrawings], options: Options, shard
         stats = shard._group_stats(group, groups)
     else:
         stats = [DeltaStats()] * groups
-    with shards.create(piece.shard) as file:
+    with shards.create(chunk.shard) as file:
         about["bytes"] = write_shard(file, shard, split)
     classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
     for g, sums in enumerate(zip(counts, stats, strict=True)):
         classes.setdefault(shard.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
-    return Part((replace(piece, about=about),), classes)
+    return SourceSummary((replace(chunk, about=about),), classes)

@@ -9,14 +9,17 @@ from typing import IO, Any, Literal
 
 from ..bitmaps import AnyDrawings, read_bitmaps
 from ..errors import DataError
-from ..ndjson import Recognized, iter_ndjson, read_ndjson
-from ..ndjson.blocks import Source, expand, has_bitmaps, label_of, name_of
+from ..ndjson import iter_ndjson, read_ndjson
 from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport, explain
 from ..storage.digests import digest_of
+from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
-from .labels import Label, labelled, labelled_bitmaps
-from .shards import MANIFEST, Prepared, Rows, Split, open_prepared, read_shard
+from ..storage.source_files import SourceFile, expand
+from .labels import labelled, labelled_bitmaps
+from .prepared import Prepared, open_prepared
+from .rows import Rows
+from .shards import read_shard
 
 Path_ = str | os.PathLike[str]
 
@@ -27,13 +30,13 @@ def _is_prepared(source: Path_) -> bool:
     return (Path(source) / MANIFEST).exists()
 
 
-def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
+def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | SourceFile]:
     """Prepared directories opened, other directories as the ndjson or .npy files in them, in order.
 
     Raises:
         DataError, OSError: a source that is not there, or a directory without any.
     """
-    found: list[Prepared | Source] = []
+    found: list[Prepared | SourceFile] = []
     for source in sources:
         if isinstance(source, str | os.PathLike) and _is_prepared(source):
             found.append(open_prepared(source))
@@ -42,9 +45,9 @@ def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | Source]:
     return found
 
 
-def source_name(source: Prepared | Source) -> str:
+def source_name(source: Prepared | SourceFile) -> str:
     """What to call a source in messages."""
-    return str(source.path) if isinstance(source, Prepared) else name_of(source)
+    return str(source.path) if isinstance(source, Prepared) else source.name
 
 
 def load_rows(
@@ -98,25 +101,25 @@ def load_rows(
     return Rows.merge(parts)
 
 
-def _read(source: Source, recognized: Recognized, label: Label, raw: bool) -> tuple[AnyDrawings, ParseReport]:
-    if not has_bitmaps(source):
-        return labelled(read_ndjson(source, recognized=recognized, raw=raw), label, label_of(source))
+def _read(source: SourceFile, recognized: Recognized, label: Label, raw: bool) -> tuple[AnyDrawings, ParseReport]:
+    if source.kind == "strokes":
+        return labelled(read_ndjson(source, recognized=recognized, raw=raw), label, source.label)
     bitmaps = labelled_bitmaps(source, label)
     return bitmaps, ParseReport(kept=len(bitmaps))
 
 
-def _was_trained_on(path: Source, data: str) -> bool:
+def _was_trained_on(source: SourceFile, data: str) -> bool:
     """Whether the file is a source of the prepared directory ``data``, as far as that is still there."""
-    if not isinstance(path, Path) or not _is_prepared(data):
+    if not isinstance(source.file, Path) or not _is_prepared(data):
         return False
     sources = open_prepared(data).manifest["sources"]
-    if path.stat().st_size not in [s["size"] for s in sources]:
+    if source.size not in [s["size"] for s in sources]:
         return False
-    return digest_of(path) in [s["xxh3"] for s in sources]
+    return digest_of(source.path) in [s["xxh3"] for s in sources]
 
 
 def batches_of(
-    source: Prepared | Source, recognized: Recognized, pool: ParserPool, *, raw: bool = False
+    source: Prepared | SourceFile, recognized: Recognized, pool: ParserPool, *, raw: bool = False
 ) -> Iterator[AnyDrawings]:
     """All drawings of a source that ``resolve`` has found, in order, in batches of some thousand; constant memory.
 
@@ -124,8 +127,8 @@ def batches_of(
     """
     if isinstance(source, Prepared):
         wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)
-    elif has_bitmaps(source):
-        wholes = [read_bitmaps(source)]
+    elif source.kind == "bitmaps":
+        wholes = [read_bitmaps(source.path)]
     else:
         yield from iter_ndjson(source, recognized=recognized, raw=raw, pool=pool)
         return

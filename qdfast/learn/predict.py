@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dataset.shards import Rows
+from ..dataset.rows import Rows
 from ..storage.progress import Progress
 from .training.batches import Feed, Group, row_order
 

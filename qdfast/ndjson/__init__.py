@@ -1,12 +1,11 @@
 """ndjson to ``Drawings`` and back."""
 
-from .reader import Recognized, format_ndjson, iter_ndjson, parse_ndjson, read_blocks, read_ndjson
+from .reader import iter_ndjson, parse_ndjson, read_ndjson
+from .writer import format_ndjson
 
 __all__ = [
-    "Recognized",
     "format_ndjson",
     "iter_ndjson",
     "parse_ndjson",
-    "read_blocks",
     "read_ndjson",
 ]

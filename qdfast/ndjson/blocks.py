@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import select
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeGuard, cast
+from typing import IO, Any, TypeAlias, cast
 
 from .._core import PADDING
 from ..errors import DataError
 from ..storage import digests
-from ..storage.files import local_path
+from ..storage.source_files import Source, SourceFile
 
 BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
 MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
 GZIP = b"\x1f\x8b"  # how such data begin
-SUFFIXES = (".ndjson", ".ndjson.gz")
-BITMAPS = ".npy"
 
-Source: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
@@ -43,87 +38,16 @@ class Block:
     too_long: bool = False
 
     @property
-    def piece(self) -> int:
-        """The piece of the source that it starts in. A file's blocks end where the last line that does so ends."""
-        return self.offset // digests.PIECE
+    def chunk(self) -> int:
+        """The chunk of the source in which it starts. The last block of a chunk ends with the chunk's last line."""
+        return self.offset // digests.CHUNK
 
 
-def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[Source]:
-    """A source or a list of them as a list, directories replaced by their ndjson files, sorted by name.
-
-    With ``bitmaps``, also by their .npy files.
-
-    Raises:
-        FileNotFoundError: a path that is not there.
-        DataError: a URL, a directory without such files or with both kinds, a file opened as text, or no source at all.
-    """
-    suffixes = (*SUFFIXES, BITMAPS) if bitmaps else SUFFIXES
-    if isinstance(sources, str | os.PathLike) or hasattr(sources, "read"):
-        sources = [cast(Source, sources)]
-    out: list[Source] = []
-    for source in sources:
-        if isinstance(source, str | os.PathLike):
-            _check_name(os.fspath(source))
-        else:
-            if not hasattr(source, "readinto"):
-                raise DataError(f"{name_of(source)}: not a path nor a file opened for reading bytes (mode 'rb')")
-            out.append(source)
-            continue
-        path = local_path(source)
-        if not path.is_dir():
-            if not path.exists():
-                raise FileNotFoundError(f"{path}: no such file or directory")
-            out.append(path)
-            continue
-        files = sorted(f for f in path.iterdir() if f.name.endswith(suffixes) and f.is_file())
-        if not files:
-            raise DataError(f"{path}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files in this directory")
-        if len({has_bitmaps(f) for f in files}) == 2:
-            raise DataError(f"{path}: .ndjson and .npy files in one directory: name the files to read")
-        names = {file.name for file in files}
-        for file in files:
-            _check_name(str(file))
-            if file.name + ".gz" in names:
-                raise DataError(f"{file} and {file.name}.gz would be read both: name the files to read")
-        out += files
-    if not out:
-        raise DataError("no sources given")
-    return out
-
-
-def _check_name(path: str) -> None:
-    if not path:
-        raise DataError("an empty path is no source")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{path!r}: the name is not UTF-8") from None
-
-
-def name_of(source: Source) -> str:
-    """What to call a source in messages."""
-    return str(source if isinstance(source, str | os.PathLike) else getattr(source, "name", "<stream>"))
-
-
-def has_bitmaps(source: Source) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether a source is a file of bitmaps, by its name."""
-    return isinstance(source, str | os.PathLike) and os.fspath(source).endswith(BITMAPS)
-
-
-def label_of(source: Source) -> str:
-    """The class a file's name stands for: 'data/cat.ndjson.gz' -> 'cat'."""
-    name = Path(name_of(source)).name
-    for suffix in reversed(SUFFIXES):
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
-
-
-class _Watched(io.RawIOBase):
+class _CountingReader(io.RawIOBase):
     """A file that tells what passes through it: the digest of its bytes, and how many."""
 
-    def __init__(self, file: IO[bytes], digest: digests.Digest | None, seen: Callable[[int], None] | None) -> None:
-        self.file, self.digest, self.seen = file, digest, seen
+    def __init__(self, file: IO[bytes], digest: digests.Digest | None, on_read: Callable[[int], None] | None) -> None:
+        self.file, self.digest, self.on_read = file, digest, on_read
         self.size = 0
         self._head = b""
 
@@ -150,8 +74,8 @@ class _Watched(io.RawIOBase):
         self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
-        if n and self.seen is not None:
-            self.seen(n)
+        if n and self.on_read is not None:
+            self.on_read(n)
         return int(n)
 
 
@@ -171,8 +95,8 @@ class FileBlocks:
     Args:
         source: a path, or an object with ``readinto`` (it is not closed).
         digest: also compute ``digests`` of the file's bytes (of the compressed ones of a gzip file).
-        seen: called with the number of bytes after each read of the file.
-        piece: only the lines that begin in this piece of a file that is not zipped and can ``seek``.
+        on_read: called with the number of bytes after each read of the file.
+        chunk: only the lines that begin in this chunk of a file that is not zipped and can ``seek``.
 
     Raises:
         DataError: an .npy file.
@@ -186,31 +110,29 @@ class FileBlocks:
         source: Source,
         *,
         digest: bool = False,
-        seen: Callable[[int], None] | None = None,
-        piece: int | None = None,
+        on_read: Callable[[int], None] | None = None,
+        chunk: int | None = None,
         block: int = BLOCK,
     ) -> None:
-        if has_bitmaps(source):
-            raise DataError(f"{source}: bitmaps, not lines of ndjson: read_bitmaps reads them")
-        self.source, self.name, self.block, self.seen, self.piece = source, name_of(source), block, seen, piece
+        self.source = SourceFile.of(source)
+        self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
+        if self.source.kind == "bitmaps":
+            raise DataError(f"{self.name}: bitmaps, not ndjson: read them with read_bitmaps")
         self.size = 0  # bytes of the file, once all blocks were read
         self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
 
     @property
     def expected(self) -> int:
-        """Bytes of ndjson to expect; 0 where that is not known."""
-        if isinstance(self.source, str | os.PathLike):
-            with suppress(OSError):
-                return Path(self.source).stat().st_size
-        return 0
+        """Bytes of ndjson to expect; 0 if not known."""
+        return self.source.size
 
     @property
     def digests(self) -> dict[int, bytes]:
-        """The digest of each piece of the file, or of the one that was wanted, once all blocks were read."""
+        """The digest of each chunk of the file, or of the one that was wanted, once all blocks were read."""
         assert self._digest is not None
-        pieces = self._digest.pieces
-        return pieces if self.piece is None else {self.piece: pieces[0]} if pieces else {}
+        chunks = self._digest.chunks
+        return chunks if self.chunk is None else {self.chunk: chunks[0]} if chunks else {}
 
     def recycle(self, block: Block) -> None:
         """Give a block's buffer back."""
@@ -218,36 +140,39 @@ class FileBlocks:
             self._free.append(block.data)
 
     def __iter__(self) -> Iterator[Block]:
-        if isinstance(self.source, str | os.PathLike):
-            with Path(self.source).open("rb", buffering=0) as file:
-                yield from self._blocks(file)
+        file = self.source.file
+        if isinstance(file, Path):
+            with file.open("rb", buffering=0) as opened:
+                yield from self._blocks(opened)
         else:
-            yield from self._blocks(self.source)
+            yield from self._blocks(file)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
-        if self.piece is not None:
-            yield from self._piece(file, self.piece)
+        if self.chunk is not None:
+            yield from self._chunk(file, self.chunk)
             return
-        watched = _Watched(file, self._digest, self.seen)
-        zipped = watched.head(2) == GZIP
+        reader = _CountingReader(file, self._digest, self.on_read)
+        zipped = reader.head(2) == GZIP
         if zipped:
             open_gzip, errors = _gzip_reader()
             try:
-                with open_gzip(fileobj=io.BufferedReader(watched, self.block), mode="rb") as unpacked:
+                with open_gzip(fileobj=io.BufferedReader(reader, self.block), mode="rb") as unpacked:
                     yield from self._cut(unpacked.readinto)
             except errors as e:
                 raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
         else:
-            yield from self._cut(watched.readinto, expected=self.expected)
-        self.size = watched.size
+            yield from self._cut(reader.readinto, expected=self.expected)
+        self.size = reader.size
 
-    def _piece(self, file: IO[bytes], piece: int) -> Iterator[Block]:
-        start = piece * digests.PIECE
+    def _chunk(self, file: IO[bytes], chunk: int) -> Iterator[Block]:
+        start = chunk * digests.CHUNK
         inside = False
         if start:
             file.seek(start - 1)
-            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier piece
-        yield from self._cut(_Watched(file, self._digest, self.seen).readinto, start, start + digests.PIECE, inside)
+            inside = file.read(1) != b"\n"  # of a line that belongs to an earlier chunk
+        yield from self._cut(
+            _CountingReader(file, self._digest, self.on_read).readinto, start, start + digests.CHUNK, inside
+        )
 
     def _cut(
         self,
@@ -290,7 +215,7 @@ class FileBlocks:
                 buffer[filled] = 10
                 filled = size = filled + 1
             if size:
-                left = digests.PIECE - offset % digests.PIECE
+                left = digests.CHUNK - offset % digests.CHUNK
                 if size > left:
                     size = buffer.find(b"\n", left - 1) + 1
                 rest = bytes(buffer[size:filled])

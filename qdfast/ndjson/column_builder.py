@@ -1,4 +1,4 @@
-"""Columns that grow: the drawings of many blocks become one batch, each copied once, by the thread that has them."""
+"""Columns that grow: the drawings of many blocks become one batch. Each block is copied once, by its own thread."""
 
 from __future__ import annotations
 
@@ -20,87 +20,89 @@ _COLUMNS: dict[str, tuple[np.dtype[Any], int]] = {
 }
 
 
-def take(columns: Columns) -> Drawings:
-    """The drawings found as a batch of their exact size."""
-    collector = Collector()
-    collector.add(collector.ticket(), columns)
-    return collector.drawings()
+def to_drawings(columns: Columns) -> Drawings:
+    """Copy the drawings of one block into a batch of exactly their size."""
+    builder = ColumnBuilder()
+    builder.add(builder.reserve(), columns)
+    return builder.build()
 
 
-class Collector:
-    """Gathers the drawings of blocks in the order of their tickets, whichever thread comes first.
+class ColumnBuilder:
+    """Appends the drawings of blocks in the order in which their places were reserved. Thread-safe.
 
     Args:
-        size: bytes of ndjson that are expected, if known: what the first block takes says how much room to make.
+        expected: bytes of ndjson to come, 0 if not known. With the size of the first block it tells how much room to
+            make.
     """
 
-    def __init__(self, size: int = 0) -> None:
-        self._size = size
+    def __init__(self, expected: int = 0) -> None:
+        self._expected = expected
         self._counts = self._room = (0, 0, 0)  # points, strokes, drawings
         self._arrays: dict[str, Any] = {}
         self._codes: dict[bytes, int] = {}
-        self._tickets = self._turn = 0
-        self._broken = False
+        self._reserved = self._turn = 0
+        self._aborted = False
         self._changed = threading.Condition()
 
-    def ticket(self) -> int:
-        """The place of the next block in the order."""
-        self._tickets += 1
-        return self._tickets - 1
+    def reserve(self) -> int:
+        """Reserve the next place in the order, to be given to ``add``."""
+        self._reserved += 1
+        return self._reserved - 1
 
-    def give_up(self) -> None:
-        """Let nobody wait any longer: a block will not come."""
+    def abort(self) -> None:
+        """Release all threads that wait in ``add``: some block will never come."""
         with self._changed:
-            self._broken = True
+            self._aborted = True
             self._changed.notify_all()
 
-    def add(self, ticket: int, columns: Columns, size: int = 0) -> None:
-        """Copy a block's drawings to their place once those of all earlier tickets have theirs.
+    def add(self, place: int, columns: Columns, size: int = 0) -> None:
+        """Append a block's drawings. Blocks until all earlier places are filled.
 
         Args:
-            size: bytes of ndjson that the block had.
+            place: what ``reserve`` returned.
+            size: bytes of ndjson in the block.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._turn == ticket or self._broken)
-            if self._broken:
+            self._changed.wait_for(lambda: self._turn == place or self._aborted)
+            if self._aborted:
                 return
-        # One at a time from here on: two threads that first touch the same memory both wait for the kernel to clear it.
-        at, counts = self._counts, columns.counts
-        after = (at[0] + counts[0], at[1] + counts[1], at[2] + counts[2])
-        if not self._arrays or any(a > r for a, r in zip(after, self._room, strict=True)):
-            self._grow(after, size)
+        # One thread at a time from here on: two that first touch the same memory both wait for the kernel to clear it.
+        start, counts = self._counts, columns.counts
+        end = (start[0] + counts[0], start[1] + counts[1], start[2] + counts[2])
+        if not self._arrays or any(needed > room for needed, room in zip(end, self._room, strict=True)):
+            self._grow(end, size)
         codes = np.array([self._codes.setdefault(w, len(self._codes)) for w in columns.words], np.int32)
-        columns.copy_to(codes, *at, **self._arrays)
-        self._counts = after
+        columns.copy_to(codes, *start, **self._arrays)
+        self._counts = end
         with self._changed:
             self._turn += 1
             self._changed.notify_all()
 
     def _grow(self, needed: tuple[int, int, int], size: int) -> None:
-        # Memory that is never touched costs nothing, copying does: so, rather too much at once.
-        share = min(1.1 * self._size / size, 1e6) if size and not self._arrays else 1.5 if self._arrays else 1.0
-        points, strokes, drawings = (max(int(n * share), n) for n in needed)
+        # Memory that is never touched costs nothing, but copying does: allocate generously.
+        factor = 1.5 if self._arrays else min(1.1 * self._expected / size, 1e6) if size and self._expected else 1.0
+        points, strokes, drawings = (max(int(n * factor), n) for n in needed)
         self._room = points, strokes, drawings
         old = self._arrays
         self._arrays = {}
-        for name, (dtype, kind) in _COLUMNS.items():
+        for name, (dtype, unit) in _COLUMNS.items():
             dtype = np.dtype(np.uint16) if name == "countrycode" else dtype
-            array = np.empty(self._room[kind] + name.endswith("offsets"), dtype)
+            array = np.empty(self._room[unit] + name.endswith("offsets"), dtype)
             if name.endswith("offsets"):
                 array[0] = 0
             if old:
-                used = self._counts[kind] + name.endswith("offsets")
+                used = self._counts[unit] + name.endswith("offsets")
                 array[:used] = old[name][:used]
             self._arrays[name] = array
 
-    def drawings(self) -> Drawings:
-        """All that was added; the arrays belong to it from now on."""
+    def build(self) -> Drawings:
+        """The batch of all drawings added. The builder cannot be used afterwards."""
         if not self._arrays:
             self._grow((0, 0, 0), 0)
         columns = {}
-        for name, (dtype, kind) in _COLUMNS.items():
+        for name, (dtype, unit) in _COLUMNS.items():
             array = self._arrays[name]
             array.flags.writeable = False
-            columns[name] = array[: self._counts[kind] + name.endswith("offsets")].view(dtype)
+            columns[name] = array[: self._counts[unit] + name.endswith("offsets")].view(dtype)
         self._arrays = {}
         return Drawings._made(columns, [word.decode() for word in self._codes] or [""])

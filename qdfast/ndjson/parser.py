@@ -1,7 +1,6 @@
-"""Blocks of lines to columns, by threads.
+"""Parses blocks of lines to columns, in threads.
 
-The scanner (C) takes lines of the plain form that Google's files have; a line it is not certain of goes to orjson,
-whole.
+The C scanner takes lines of the plain form that Google's files have. A line that it is not certain of goes to orjson.
 """
 
 from __future__ import annotations
@@ -10,62 +9,70 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 from .. import _simd
 from .._core import EXAMPLES, LEVELS, Columns
 from ..drawings import Drawings
 from ..errors import DataError
-from ..parse_report import REASONS, add_counts
-from .blocks import BLOCK, Block
-from .column_builder import Collector, take
-from .fallback import BadDrawing, Line, read_line
+from ..parse_report import REASONS, Example, ParseReport, add_counts, first_examples
+from ..storage.names import ON_ERROR, RECOGNIZED, ROUTES, OnError, Recognized, Route
+from ..strokes import BadDrawing
+from .blocks import BLOCK, Block, FileBlocks, MemoryBlocks
+from .column_builder import ColumnBuilder, to_drawings
+from .fallback import Line, read_line
 
-SPARE = 4  # blocks: with fewer, threads wait for the one that hands out work
+SPARE = 4  # blocks beyond two per thread: with fewer, threads wait for the one that hands out work
 
 T = TypeVar("T")
 
-Sink: TypeAlias = Callable[[Columns, int], "Drawings | None"]
-"""What becomes of the columns of a block of so many bytes: a batch, or nothing if they went elsewhere."""
-
-
-def as_batch(columns: Columns, size: int) -> Drawings:
-    """The sink that makes a batch of each block."""
-    return take(columns)
-
-
-def into(collector: Collector) -> Sink:
-    """The sink for the next block that goes to ``collector``."""
-    ticket = collector.ticket()
-
-    def sink(columns: Columns, size: int) -> None:
-        collector.add(ticket, columns, size)
-
-    return sink
-
 
 @dataclass(frozen=True)
-class Reading:
-    """How lines are read: which are kept, whether the scanner comes first, and whether the drawings are raw."""
+class ReadOptions:
+    """How lines are read: the arguments of ``read_ndjson``.
 
-    keep_any: bool
-    scan: bool
+    Raises:
+        DataError: a value that is not allowed.
+    """
+
+    recognized: Recognized = "only"
+    on_error: OnError = "count"
+    route: Route = "auto"
     raw: bool = False
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("recognized", RECOGNIZED), ("on_error", ON_ERROR), ("route", ROUTES)):
+            if (value := getattr(self, name)) not in allowed:
+                raise DataError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, allowed))}")
 
-@dataclass
-class Parsed:
-    """What a block held; lines are counted from its first."""
+    @property
+    def keep_any(self) -> bool:
+        """Whether drawings are kept that Google's game did not recognize."""
+        return self.recognized == "any"
 
-    drawings: Drawings | None
-    kept: int
+    @property
+    def scan(self) -> bool:
+        """Whether lines go to the C scanner first; it does not read raw drawings."""
+        return self.route == "auto" and not self.raw
+
+
+class Batch(NamedTuple):
+    """The lines of one block.
+
+    Attributes:
+        chunk: the chunk of the source in which the block starts.
+        line: the number of its first line, from 1.
+        lines: how many lines it has, including blank ones.
+        drawings: None if they went to a ``ColumnBuilder``.
+        report: what became of the lines, numbered as in the whole source.
+    """
+
+    chunk: int
+    line: int
     lines: int
-    rejected: dict[str, int] = field(default_factory=dict)
-    examples: list[tuple[int, int, str, str]] = field(default_factory=list)  # line, offset, reason, detail
-    unread: dict[str, int] = field(default_factory=dict)
-    empty_strokes: int = 0
-    via_orjson: int = 0
+    drawings: Drawings | None
+    report: ParseReport
 
 
 class _Parser:
@@ -74,23 +81,32 @@ class _Parser:
     def __init__(self, level: int) -> None:
         self.columns = Columns(0, level)
 
-    def parse(self, block: Block, how: Reading, sink: Sink) -> Parsed:
+    def parse(
+        self, block: Block, source: str, options: ReadOptions, builder: ColumnBuilder | None, place: int
+    ) -> Batch:
+        """Parse one block of ``source``; lines are numbered from the first of the block.
+
+        Drawings go to ``place`` of ``builder``; without one, they are returned.
+        """
         columns = self.columns
         if block.too_long:
-            return Parsed(sink(columns, 0), 0, 1, {"too_long": 1}, [(0, 0, "too_long", "")])
-        room = 2 * block.size if how.raw else block.size  # simplified strokes may have more points than raw ones
+            drawings = _deliver(columns, 0, builder, place)
+            report = ParseReport(rejected={"too_long": 1}, examples=(Example("too_long", source, 1, block.offset),))
+            return Batch(block.chunk, 1, 1, drawings, report)
+        room = 2 * block.size if options.raw else block.size  # simplified strokes may have more points than raw ones
         if columns.capacity < room:
             columns = self.columns = Columns(max(room, 2 * columns.capacity), columns.level)
         data, size = block.data, block.size
         rejected = dict.fromkeys(REASONS, 0)
-        examples: list[tuple[int, int, str, str]] = []
+        examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
         unread: dict[str, int] = {}
         empty_strokes = via_orjson = 0
-        for start, text in self._uncertain(data, size, how.keep_any) if how.scan else _lines(data, size, columns):
+        lines = self._uncertain(data, size, options.keep_any) if options.scan else _lines(data, size, columns)
+        for start, text in lines:
             via_orjson += 1
             try:
-                line = read_line(text, how.raw)
-                if not how.keep_any and line.recognized != 1:
+                line = read_line(text, options.raw)
+                if not options.keep_any and line.recognized != 1:
                     raise BadDrawing("not_recognized" if line.recognized == 0 else "field_missing")
                 _append(columns, line)
                 empty_strokes += line.empty_strokes
@@ -103,16 +119,24 @@ class _Parser:
             columns.skip_line()
         for reason, (count, where) in columns.tally.items():
             rejected[reason] += count
-            examples += [(line_, offset, reason, "") for line_, offset in where]
-        parsed = Parsed(
-            sink(columns, size), columns.counts[2], columns.lines,
-            add_counts({r: n for r, n in rejected.items() if n}), sorted(examples), unread, empty_strokes, via_orjson,
-        )  # fmt: skip
+            examples += [(number, offset, reason, "") for number, offset in where]
+        report = ParseReport(
+            columns.counts[2],
+            add_counts({reason: n for reason, n in rejected.items() if n}),
+            first_examples(
+                Example(reason, source, number + 1, block.offset + offset, detail)
+                for number, offset, reason, detail in sorted(examples)
+            ),
+            unread,
+            empty_strokes,
+            via_orjson,
+        )
+        batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, size, builder, place), report)
         columns.clear()
-        return parsed
+        return batch
 
     def _uncertain(self, data: Any, size: int, keep_any: bool) -> Iterator[tuple[int, bytes]]:
-        """The lines that the scanner leaves to orjson; it reads all others into the columns on the way."""
+        """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
         start = self.columns.scan(data, size, 0, keep_any)
         while start < size:
             end = _line_end(data, start)
@@ -120,8 +144,15 @@ class _Parser:
             start = self.columns.scan(data, size, end + 1, keep_any)
 
 
+def _deliver(columns: Columns, size: int, builder: ColumnBuilder | None, place: int) -> Drawings | None:
+    if builder is None:
+        return to_drawings(columns)
+    builder.add(place, columns, size)
+    return None
+
+
 def _lines(data: Any, size: int, columns: Columns) -> Iterator[tuple[int, bytes]]:
-    """All lines that are not blank."""
+    """All lines that are not blank, with their offsets."""
     start = 0
     for text in bytes(data[:size]).split(b"\n")[:-1]:
         if text.strip(b" \t\r"):
@@ -148,13 +179,20 @@ _idle: list[list[_Parser]] = [[] for _ in LEVELS]  # by level: touching fresh me
 
 
 class ParserPool:
-    """Threads that parse blocks; these come back in order."""
+    """Threads that parse blocks.
+
+    Args:
+        threads: how many; default: one per core that this process may use.
+
+    Raises:
+        DataError: fewer than one.
+    """
 
     def __init__(self, threads: int | None) -> None:
         self._level = _simd.level()
         self.threads = _cores() if threads is None else threads
         if self.threads < 1:
-            raise DataError(f"threads is {threads}: at least one is needed")
+            raise DataError(f"threads is {threads}: it must be at least 1")
         self._executor = ThreadPoolExecutor(self.threads, "qdfast-parse") if self.threads > 1 else None
 
     def __enter__(self) -> ParserPool:
@@ -164,18 +202,18 @@ class ParserPool:
         if self._executor:
             self._executor.shutdown(cancel_futures=True)
 
-    def _parse(self, *arguments: Any) -> Parsed:
+    def _parse(self, *arguments: Any) -> Batch:
         try:
             parser = _idle[self._level].pop()
         except IndexError:
             parser = _Parser(self._level)
-        parsed = parser.parse(*arguments)
+        batch = parser.parse(*arguments)
         if parser.columns.capacity <= 4 * BLOCK and len(_idle[self._level]) < _cores():
             _idle[self._level].append(parser)
-        return parsed
+        return batch
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Other work for one of the threads; without threads, it is done at once."""
+        """Run other work in one of the threads, or at once if there is only one."""
         if self._executor:
             return self._executor.submit(work, *arguments)
         done: Future[T] = Future()
@@ -183,32 +221,30 @@ class ParserPool:
         return done
 
     def map(
-        self,
-        blocks: Iterator[Block],
-        how: Reading,
-        recycle: Callable[[Block], None],
-        next_sink: Callable[[], Sink],
-    ) -> Iterator[tuple[Block, Parsed]]:
-        """Each block with what it holds, in order; at most ``2 * threads + SPARE`` blocks are under way.
+        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: ColumnBuilder | None = None
+    ) -> Iterator[Batch]:
+        """Parse blocks, at most ``2 * threads + SPARE`` at a time.
 
-        ``next_sink`` is called for each block, in order.
+        Args:
+            builder: where the drawings go. Default: each batch has its own.
+
+        Returns:
+            A batch for each block, in order; their lines are numbered from the first of the block.
         """
-        if not self._executor:
-            for block in blocks:
-                yield block, self._parse(block, how, next_sink())
-                recycle(block)
-            return
-        waiting: deque[tuple[Block, Future[Parsed]]] = deque()
+        waiting: deque[tuple[Block, Future[Batch]]] = deque()
         for block in blocks:
-            waiting.append((block, self._executor.submit(self._parse, block, how, next_sink())))
-            if len(waiting) == 2 * self.threads + SPARE:
-                done = waiting.popleft()
-                yield done[0], done[1].result()
-                recycle(done[0])
+            place = builder.reserve() if builder else 0
+            waiting.append((block, self.submit(self._parse, block, blocks.name, options, builder, place)))
+            if len(waiting) == (2 * self.threads + SPARE if self._executor else 1):
+                yield _finish(blocks, *waiting.popleft())
         while waiting:
-            done = waiting.popleft()
-            yield done[0], done[1].result()
-            recycle(done[0])
+            yield _finish(blocks, *waiting.popleft())
+
+
+def _finish(blocks: FileBlocks | MemoryBlocks, block: Block, parsed: Future[Batch]) -> Batch:
+    batch = parsed.result()
+    blocks.recycle(block)
+    return batch
 
 
 def _cores() -> int:

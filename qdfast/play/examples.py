@@ -11,14 +11,15 @@ import numpy as np
 import orjson
 
 from ..client import Client
-from ..dataset.shards import Prepared, Rows
+from ..dataset.prepared import Prepared
+from ..dataset.rows import Rows
 from ..dataset.sources import resolve, source_name
 from ..drawings import Drawings
 from ..errors import DataError
 from ..ndjson import iter_ndjson
-from ..ndjson.blocks import Source, has_bitmaps, label_of
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
+from ..storage.source_files import SourceFile
 from ..strokes import from_strokes
 
 METADATA_FILE = "assets.extra/qdfast.json"  # written by `qdfast export` into a version's directory
@@ -40,7 +41,7 @@ class Examples:
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._samplers: dict[str, Callable[[int], Drawings]] = {}
         for source in resolve(sources) if sources else ():
-            if source.kind == "bitmaps" if isinstance(source, Prepared) else has_bitmaps(source):
+            if source.kind == "bitmaps":
                 raise DataError(f"{source_name(source)}: these are bitmaps; examples need strokes")
             if isinstance(source, Prepared):
                 rows = source.rows()
@@ -48,7 +49,7 @@ class Examples:
             else:
                 if not len(_sample_file(source, 1)):
                     raise DataError(f"{source_name(source)}: no drawings to show at the beginning of this file")
-                self._samplers[label_of(source)] = partial(_sample_file, source)
+                self._samplers[source.label] = partial(_sample_file, source)
 
     @property
     def classes(self) -> list[str]:
@@ -72,7 +73,7 @@ class Examples:
         return [], "real"
 
 
-def _sample_file(source: Source, count: int) -> Drawings:
+def _sample_file(source: SourceFile, count: int) -> Drawings:
     """Choose from the first batch, since Google's files have 60 MB; skip drawings that Google did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
     if drawings is None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bitmaps import AnyDrawings, Bitmaps
-from ..dataset.shards import Kind
+from ..storage.names import Kind
 from .errors import WrongInput
 from .requests import DrawingsLike, ModelSpec, Predictions, ProbabilitiesQuery, Query, Result, TopKQuery, as_drawings
 

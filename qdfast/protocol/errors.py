@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..dataset.shards import Kind
 from ..errors import ServingError
+from ..storage.names import Kind
 
 
 class Unavailable(ServingError):

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from .. import ndjson, strokes
 from .._core import SIDE
 from ..bitmaps import AnyDrawings, Bitmaps
-from ..dataset.shards import Kind
 from ..drawings import Drawings
 from ..errors import DataError
+from ..storage.names import Kind
 from . import messages
 from . import tfs_pb2 as pb
 from .errors import BadResponse, InvalidRequest

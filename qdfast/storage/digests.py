@@ -1,4 +1,4 @@
-"""The pieces of a file, and what tells whether they are still the same."""
+"""Digests of files, chunk by chunk: they tell whether a file is still the same."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Any
 
 import xxhash
 
-PIECE = 32 << 20  # bytes of a source that are read and prepared without regard to the others: a shard of 8 MB or so
+CHUNK = 32 << 20  # bytes of a source that are read and prepared independently: they make a shard of about 8 MB
 
 
-def pieces(size: int) -> range:
-    """The numbers of the pieces of a file of ``size`` bytes; there is a first one always."""
-    return range(max(1, -(-size // PIECE)))
+def chunk_numbers(size: int) -> range:
+    """The numbers of the chunks of a file of ``size`` bytes. An empty file has one chunk."""
+    return range(max(1, -(-size // CHUNK)))
 
 
 class Digest:
-    """XXH3 (128 bits) of each piece of a file's bytes. SHA-256 takes longer than all of parsing."""
+    """XXH3 (128 bits) of each chunk of a file's bytes. SHA-256 takes longer than all of parsing."""
 
     def __init__(self) -> None:
-        self._of: list[Any] = []
+        self._hashes: list[Any] = []
         self._size = 0
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         while view:
-            if self._size % PIECE == 0:
-                self._of.append(xxhash.xxh3_128())
-            part = view[: PIECE - self._size % PIECE]
-            self._of[-1].update(part)
+            if self._size % CHUNK == 0:
+                self._hashes.append(xxhash.xxh3_128())
+            part = view[: CHUNK - self._size % CHUNK]
+            self._hashes[-1].update(part)
             self._size += len(part)
             view = view[len(part) :]
 
     @property
-    def pieces(self) -> dict[int, bytes]:
-        """16 bytes a piece."""
-        return {number: digest.digest() for number, digest in enumerate(self._of)}
+    def chunks(self) -> dict[int, bytes]:
+        """The digest (16 bytes) of each chunk, by its number."""
+        return {number: digest.digest() for number, digest in enumerate(self._hashes)}
 
 
-def join_digests(pieces: Mapping[int, bytes]) -> str:
-    """The digest (hex) of a file: that of its only piece, else of all their digests, which can be had side by side."""
-    in_order = [pieces[number] for number in sorted(pieces)]
+def join_digests(chunks: Mapping[int, bytes]) -> str:
+    """The digest (hex) of a file from those of its chunks: that of a single chunk, else the digest of all of them."""
+    in_order = [chunks[number] for number in sorted(chunks)]
     return in_order[0].hex() if len(in_order) == 1 else xxhash.xxh3_128_hexdigest(b"".join(in_order))
 
 
 def digests_of(path: Path) -> dict[int, bytes]:
-    """The digest of each piece of a file."""
+    """The digest of each chunk of a file."""
     digest = Digest()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.pieces
+    return digest.chunks
 
 
 def digest_of(path: Path) -> str:
-    """``join_digests`` of a file: tells whether it is still the same."""
+    """The digest (hex) of a file, as ``join_digests`` makes it."""
     return join_digests(digests_of(path))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..dataset.shards import MANIFEST
 from ..errors import DataError
-from ..ndjson.blocks import BITMAPS, SUFFIXES
+from . import names
 from .files import TEMPORARY, local_path
 
 PREPARED = "prepared data"
@@ -19,11 +18,11 @@ MODEL = "a model"
 DRAWINGS = "drawings"
 
 _MARKS = {
-    MANIFEST: PREPARED,
-    "run.json": RUN,
-    "metrics.json": REPORT,
-    "converted.json": CONVERTED,
-    "saved_model.pb": VERSION,
+    names.MANIFEST: PREPARED,
+    names.RUN: RUN,
+    names.METRICS: REPORT,
+    names.CONVERTED: CONVERTED,
+    names.SAVED_MODEL: VERSION,
 }
 
 
@@ -34,11 +33,11 @@ def kind_of(path: Path) -> str | None:
             return kind
     if not path.is_dir():
         return None
-    versions = (file.parent.name for file in path.glob("*/saved_model.pb"))
-    if any(name.isascii() and name.isdigit() for name in versions):
+    versions = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
+    if any(version.isascii() and version.isdigit() for version in versions):
         return MODEL
-    names = (file.name for file in path.iterdir() if not file.name.startswith(TEMPORARY))
-    return DRAWINGS if any(name.endswith((*SUFFIXES, BITMAPS)) for name in names) else None
+    files = (file.name for file in path.iterdir() if not file.name.startswith(TEMPORARY))
+    return DRAWINGS if any(name.endswith((*names.SUFFIXES, names.BITMAP_SUFFIX)) for name in files) else None
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:

@@ -19,8 +19,8 @@ from digests import tree
 
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS
 from qdfast.storage.files import TEMPORARY, only_writer
+from qdfast.storage.names import SHARDS
 
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'qdfast[beam]'")
 
@@ -31,7 +31,7 @@ from qdfast.dataset import beam
 
 pytestmark = pytest.mark.slow
 
-PIECE = 20_000  # bytes: some pieces of each file
+CHUNK = 20_000  # bytes: some chunks of each file
 
 COMMAND = [sys.executable, "-m", "qdfast", "prepare", "--runner", "beam"]
 TWO_PROCESSES = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-arg=--direct_num_workers=2"]
@@ -39,7 +39,7 @@ TWO_PROCESSES = ["--beam-arg=--direct_running_mode=multi_processing", "--beam-ar
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdfast.storage.digests.PIECE", PIECE)
+    monkeypatch.setattr("qdfast.storage.digests.CHUNK", CHUNK)
 
 
 @pytest.mark.parametrize("options", [{}, {"recognized": "any", "label": "word", "validation": 0.3}])

@@ -21,9 +21,10 @@ import qdfast
 from qdfast import Bitmaps, DataError, cli
 from qdfast.dataset.gallery import gallery
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS, read_shard
+from qdfast.dataset.shards import read_shard
 from qdfast.dataset.sources import load_rows
 from qdfast.pictures import png
+from qdfast.storage.names import SHARDS
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,7 @@ def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path)
 
 def test_small_shards_and_threads_change_nothing(bitmap_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = prepare(bitmap_files, tmp_path / "whole").rows()
-    monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_PIECE", 50)
+    monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_CHUNK", 50)
     one = prepare(bitmap_files, tmp_path / "one", threads=1)
     prepare(bitmap_files, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
@@ -270,7 +271,7 @@ def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_p
         prepare([doodles / "tree.ndjson", bitmap_files / "star.npy"], tmp_path / "out")
     for file in (doodles / "tree.ndjson", bitmap_files / "star.npy"):
         shutil.copy(file, tmp_path)
-    with pytest.raises(DataError, match=r"\.ndjson and \.npy files in one directory: name the files"):
+    with pytest.raises(DataError, match=r"\.ndjson and \.npy files in one directory; list the files explicitly"):
         prepare(tmp_path, tmp_path / "out")
     with pytest.raises(DataError, match=r"star\.npy: bitmaps have no words"):
         prepare(bitmap_files / "star.npy", tmp_path / "out", label="word")

@@ -22,9 +22,10 @@ from signals import prepare_killed
 import qdfast
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import SHARDS, read_shard
+from qdfast.dataset.shards import read_shard
 from qdfast.drawings import COLUMNS
 from qdfast.storage.files import only_writer
+from qdfast.storage.names import SHARDS
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_label_by_word(doodles: Path, tmp_path: Path, prepared: qdfast.Prepared)
 
 
 def test_more_shards_than_files_may_be_open(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.storage.digests.PIECE", 2000)
+    monkeypatch.setattr("qdfast.storage.digests.CHUNK", 2000)
     data = prepare(doodles, tmp_path)
     assert len(data.shard_paths) > 100
     code = "import sys, qdfast\nprint(len(qdfast.open_prepared(sys.argv[1]).rows()))"
@@ -172,7 +173,7 @@ def test_more_shards_than_files_may_be_open(doodles: Path, tmp_path: Path, monke
 
 
 def test_small_shards_and_threads_change_nothing(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("qdfast.storage.digests.PIECE", 20_000)
+    monkeypatch.setattr("qdfast.storage.digests.CHUNK", 20_000)
     one = prepare(doodles, tmp_path / "one", threads=1)
     prepare(doodles, tmp_path / "three", threads=3)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast.dataset.shard_writer import Options, Part, strokes_of, write_pieces
+from qdfast.dataset.shard_writer import PrepareOptions, SourceSummary, strokes_of, write_shards
 from qdfast.dataset.shards import read_shard
 from qdfast.ndjson import blocks
 from qdfast.ndjson.blocks import FileBlocks
 from qdfast.ndjson.parser import ParserPool
 from qdfast.storage import digests
-from qdfast.storage.digests import digest_of, digests_of, join_digests, pieces
+from qdfast.storage.digests import chunk_numbers, digest_of, digests_of, join_digests
 from qdfast.storage.files import Directory
 
-PIECE, BLOCK, MAX_LINE = 200, 64, 900  # bytes: so that a few lines are pieces, blocks and lines that are too long
+CHUNK, BLOCK, MAX_LINE = 200, 64, 900  # bytes: so that a few lines are pieces, blocks and lines that are too long
 
 LINES = [
     b'{"word":"cat","recognized":true,"drawing":[[[1,2],[3,4]]]}',
@@ -34,7 +34,7 @@ LINES = [
     b"\x1f\x8b",
     b"",
     b" \t",
-    b"x" * PIECE,
+    b"x" * CHUNK,
     b'{"drawing":[[[' + b"7," * 150 + b"7],[" + b"8," * 150 + b'8]]],"recognized":true}',
     b"y" * (MAX_LINE + 1),
 ]
@@ -43,19 +43,19 @@ LINES = [
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digests, "PIECE", PIECE)
+        patch.setattr(digests, "CHUNK", CHUNK)
         patch.setattr(blocks, "MAX_LINE", MAX_LINE)
         yield
 
 
-def written(source: FileBlocks, out: Path, options: Options) -> Part:
+def written(source: FileBlocks, out: Path, options: PrepareOptions) -> SourceSummary:
     with ParserPool(1) as pool:
-        part = write_pieces(strokes_of(source, "none", options, pool), options, Directory(out), pool)
-    return part + Part(digests=source.digests)
+        part = write_shards(strokes_of(source, "none", options, pool), options, Directory(out), pool)
+    return part + SourceSummary(digests=source.digests)
 
 
-def shards(part: Part, out: Path) -> dict[int, bytes]:
-    return {piece.number: (out / piece.shard).read_bytes() for piece in part.pieces if piece.shard}
+def shards(part: SourceSummary, out: Path) -> dict[int, bytes]:
+    return {chunk.number: (out / chunk.shard).read_bytes() for chunk in part.chunks if chunk.shard}
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=30), st.sampled_from([b"\n", b""]), st.randoms())
@@ -63,20 +63,20 @@ def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list
     data = b"\n".join(lines) + end
     if data.startswith(b"\x1f\x8b"):  # the name says nothing, the first bytes would say gzip
         data = b"\n" + data
-    out, options = tmp_path_factory.mktemp("out"), Options(label="word")
+    out, options = tmp_path_factory.mktemp("out"), PrepareOptions(label="word")
     whole = written(FileBlocks(io.BytesIO(data), digest=True, block=3 * BLOCK), out, options)
     each = [
-        written(FileBlocks(io.BytesIO(data), digest=True, piece=piece, block=BLOCK), out, options)
-        for piece in pieces(len(data))
+        written(FileBlocks(io.BytesIO(data), digest=True, chunk=chunk, block=BLOCK), out, options)
+        for chunk in chunk_numbers(len(data))
     ]
     random.shuffle(each)
-    joined = sum(each, Part())
+    joined = sum(each, SourceSummary())
     assert shards(joined, out) == shards(whole, out)
     assert (joined.report, joined.report.examples) == (whole.report, whole.report.examples)
     assert (joined.classes, joined.xxh3) == (whole.classes, whole.xxh3)
     read = qdfast.parse_ndjson(data)
     assert joined.report.lines == read.report.lines
-    found = [read_shard(out / piece.shard)[0] for piece in joined.in_order() if piece.shard]
+    found = [read_shard(out / chunk.shard)[0] for chunk in joined.in_order() if chunk.shard]
     named = read[np.array([word != "" for word in read.word], bool)]
     assert qdfast.concat(found).equals(named)
     assert sum((stats for of in joined.classes.values() for _, stats in of.values()), qdfast.DeltaStats()) == (
@@ -89,13 +89,13 @@ def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list
 
 def test_the_digest_of_a_file(small: object, tmp_path: Path):
     seen = set()
-    for size in (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7):
+    for size in (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 7):
         (tmp_path / "file").write_bytes(b"z" * size)
         source = FileBlocks(tmp_path / "file", digest=True)
         list(source)
         assert source.digests == digests_of(tmp_path / "file")
-        assert len(source.digests) == len(pieces(size)) - (size == 0)
+        assert len(source.digests) == len(chunk_numbers(size)) - (size == 0)
         assert join_digests(source.digests) == digest_of(tmp_path / "file")
-        assert (digest_of(tmp_path / "file") == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= PIECE)
+        assert (digest_of(tmp_path / "file") == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= CHUNK)
         seen.add(digest_of(tmp_path / "file"))
     assert len(seen) == 7

@@ -13,17 +13,18 @@ from digests import tree
 
 from qdfast import from_strokes, ndjson, open_prepared
 from qdfast.bitmaps import Bitmaps, concat_any
-from qdfast.dataset.convert import CLASSES, FORMATS, LISTED, _functions, convert, read_converted
+from qdfast.dataset.convert import _functions, convert, read_converted
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared
+from qdfast.dataset.prepared import Prepared
 from qdfast.drawings import NO_TIMESTAMP, Drawings, concat
 from qdfast.errors import DataError
 from qdfast.storage.files import only_writer
+from qdfast.storage.names import CLASSES, CONVERT_FORMATS, CONVERTED
 
 NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "tfrecord": "tensorflow", "ndjson": "orjson"}
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=CONVERT_FORMATS)
 def format(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(NEEDS[request.param])
     return request.param
@@ -41,7 +42,7 @@ def read_split(directory: Path, split: str) -> Drawings:
 def test_every_column_comes_back(prepared, format, tmp_path):
     lines: list[str] = []
     paths = convert(prepared.path, tmp_path / "out", format=format, log=lines.append)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {*(p.name for p in paths), CLASSES, LISTED}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*(p.name for p in paths), CLASSES, CONVERTED}
     assert lines == [f"{tmp_path / 'out'}: 720 drawings in 12 files"]
     for split in ("train", "validation"):
         assert read_split(tmp_path / "out", split).equals(of_split(prepared, split))
@@ -120,7 +121,7 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
     convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / "mine.txt").write_text("stays")
     paths = convert(prepared.path, tmp_path, format="parquet")
-    assert {p.name for p in tmp_path.iterdir()} == {*(p.name for p in paths), CLASSES, LISTED, "mine.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == {*(p.name for p in paths), CLASSES, CONVERTED, "mine.txt"}
 
 
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
@@ -138,11 +139,11 @@ def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
     before = tree(tmp_path)
     with pytest.raises(DataError, match=f"{path.name}: not of an earlier conversion, or changed since"):
         convert(prepared.path, tmp_path, format="ndjson")
-    (tmp_path / LISTED).write_text("{}")
-    with pytest.raises(DataError, match=f"{LISTED}: not a file of qdfast, or damaged"):
+    (tmp_path / CONVERTED).write_text("{}")
+    with pytest.raises(DataError, match=f"{CONVERTED}: not a file of qdfast, or damaged"):
         convert(prepared.path, tmp_path, format="ndjson")
-    (tmp_path / LISTED).unlink()
-    assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != LISTED}
+    (tmp_path / CONVERTED).unlink()
+    assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != CONVERTED}
 
 
 def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 import qdfast
 from qdfast._core import PADDING, Columns
-from qdfast.ndjson.column_builder import Collector, take
+from qdfast.ndjson.column_builder import ColumnBuilder, to_drawings
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,16 @@ def blocks(doodles: Path) -> list[Columns]:
 
 @pytest.fixture(scope="module")
 def expected(blocks: list[Columns]) -> qdfast.Drawings:
-    return qdfast.concat([take(columns) for columns in blocks])
+    return qdfast.concat([to_drawings(columns) for columns in blocks])
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000, 10**9])
 def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast.Drawings):
     """Whatever was expected: nothing, too little, too much."""
-    collector = Collector(size)
+    builder = ColumnBuilder(size)
     for columns in blocks:
-        collector.add(collector.ticket(), columns, 5000)
-    found = collector.drawings()
+        builder.add(builder.reserve(), columns, 5000)
+    found = builder.build()
     assert len(found) > 200
     assert found.equals(expected)
     assert set(found.words) == set(expected.words)
@@ -46,28 +46,28 @@ def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast
 
 
 def test_the_ticket_decides_not_the_thread(blocks: list[Columns], expected: qdfast.Drawings):
-    collector = Collector()
-    tickets = [collector.ticket() for _ in blocks]
-    threads = [threading.Thread(target=collector.add, args=pair) for pair in zip(tickets, blocks, strict=True)]
+    builder = ColumnBuilder()
+    tickets = [builder.reserve() for _ in blocks]
+    threads = [threading.Thread(target=builder.add, args=pair) for pair in zip(tickets, blocks, strict=True)]
     for thread in reversed(threads):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert collector.drawings().equals(expected)
+    assert builder.build().equals(expected)
 
 
 def test_giving_up_ends_the_waiting(blocks: list[Columns]):
-    collector = Collector()
-    collector.ticket()  # of a block that does not come
-    waiting = threading.Thread(target=collector.add, args=(collector.ticket(), blocks[0]), daemon=True)
+    builder = ColumnBuilder()
+    builder.reserve()  # of a block that does not come
+    waiting = threading.Thread(target=builder.add, args=(builder.reserve(), blocks[0]), daemon=True)
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
-    collector.give_up()
+    builder.abort()
     waiting.join(20)
     assert not waiting.is_alive()
 
 
 def test_nothing():
-    assert len(Collector().drawings()) == 0
-    assert len(take(Columns(10, 0))) == 0
+    assert len(ColumnBuilder().build()) == 0
+    assert len(to_drawings(Columns(10, 0))) == 0

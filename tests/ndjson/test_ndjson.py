@@ -235,7 +235,7 @@ def test_unknown_choices(name: str):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_do_not_show(block: int, route: str, threads: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "piece": None, "block": block}
+        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "on_read": None, "chunk": None, "block": block}
     )
     monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", block))
     bad = b'{"drawing":[]}\n'
@@ -335,7 +335,7 @@ def test_a_line_too_long_costs_itself_only(extra: int, newline: bytes, after: in
     limit = 1 << 16
     monkeypatch.setattr("qdfast.ndjson.blocks.MAX_LINE", limit)
     monkeypatch.setattr(
-        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "seen": None, "piece": None, "block": 1 << 10}
+        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "on_read": None, "chunk": None, "block": 1 << 10}
     )
     monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", 1 << 10))
     long = b"x" * (limit + extra)

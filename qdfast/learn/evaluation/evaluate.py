@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...storage.directories import REPORT, output
 from ...storage.progress import Progress

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...drawings import Drawings
 from ...pictures import spread
 from ...strokes import simplify_columns

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...pictures import Picture
 from ..metrics import (
     RocCurve,
@@ -23,8 +23,6 @@ from ..metrics import (
 )
 from ..training.runs import Run
 from .partial_drawings import accuracy_by_completion
-
-METRICS = "metrics.json"
 
 _MISTAKES = 24  # drawings shown in the report
 _GUESSES = 3  # classes named for each

@@ -20,11 +20,12 @@ import orjson
 
 from ...pictures import Picture, Sheet
 from ...storage.files import write_bytes
+from ...storage.names import METRICS
 from . import charts
 from .charts import Chart
 from .confusion import cluster_classes
 from .page import render
-from .predictions import METRICS, Predictions
+from .predictions import Predictions
 from .table import format_table
 
 REPORT = "report.txt"

@@ -18,8 +18,8 @@ import keras
 from keras import layers
 
 from ..._core import SIDE
-from ...dataset.shards import Kind
 from ...errors import DataError
+from ...storage.names import Kind
 from .baselines import BASELINES
 from .buckets import BUCKETS
 from .layers import (

@@ -13,9 +13,11 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Kind, Prepared, Rows
+from ...dataset.prepared import Prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
+from ...storage.names import Kind
 from ..models.buckets import BUCKETS
 
 LARGEST = 2**31 - 1

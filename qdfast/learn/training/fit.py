@@ -12,27 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ...dataset.shards import Prepared, Rows, open_prepared
+from ...dataset.prepared import Prepared, open_prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...storage.files import only_writer
+from ...storage.names import FITTED
 from ...storage.progress import Progress, duration
 from ..metrics import score
 from ..models.baselines import BASELINES, Baseline
 from ..predict import predict_rows
 from .batches import check_rows, without_drawings
 from .config import TrainConfig
-from .runs import (
-    FITTED,
-    Epoch,
-    Run,
-    Trained,
-    installed,
-    read_history,
-    run_info,
-    start_run,
-    write_history,
-    write_log,
-)
+from .runs import Epoch, Run, Trained, installed, read_history, run_info, start_run, write_history, write_log
 
 SEEDS = 2**31  # from 0, as of networks
 

@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ..._core import SIDE
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...stats import DeltaStats
 from .batches import DeltaFeed, Feed, Group
 

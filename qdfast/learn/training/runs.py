@@ -33,20 +33,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from ...dataset.shards import Prepared, Rows
+from ...dataset.prepared import Prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
 from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
+from ...storage.names import BEST, FITTED, HISTORY, LOG, RUN
 from ..models.baselines import BASELINES, Baseline
 from .batches import BitmapFeed, DeltaFeed, Feed
 from .tensorboard import write_events
 
 FORMAT = 1
-RUN = "run.json"
-HISTORY = "history.json"
-BEST = "best.keras"
-FITTED = "model.npz"
-LOG = "log.csv"
 
 Epoch: TypeAlias = "dict[str, float]"
 FIGURES = (

@@ -9,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from ..._core import SIDE
-from ...dataset.shards import Prepared, Split
+from ...dataset.prepared import Prepared
+from ...storage.names import Split
 from .batches import BitmapFeed, DeltaFeed, Feed, bucket_lengths, check_range, row_order, training_order
 
 

@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...dataset.shards import Prepared, Rows, open_prepared
+from ...dataset.prepared import Prepared, open_prepared
+from ...dataset.rows import Rows
 from ...errors import DataError
 from ...storage.files import local_path, only_writer, replacing
 from ...storage.progress import counted, duration

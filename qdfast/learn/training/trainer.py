@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ...dataset.shards import Rows
+from ...dataset.rows import Rows
 from ...errors import DataError, Error
 from ...storage.progress import Progress
 from ..device import on_gpu

@@ -15,7 +15,7 @@ from paths import python_path
 from tiny_network import add_tiny
 
 from qdfast import from_strokes
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 from qdfast.errors import DataError
 from qdfast.learn.export.export import export
 from qdfast.learn.export.serving_graph import DeltaInput

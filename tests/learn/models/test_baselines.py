@@ -22,7 +22,7 @@ from paths import ROOT
 import qdfast
 from qdfast import DataError, cli
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.shards import Prepared
+from qdfast.dataset.prepared import Prepared
 from qdfast.dataset.sources import load_rows
 from qdfast.learn.evaluation.evaluate import evaluate
 from qdfast.learn.export.export import export

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast.dataset.shards import Rows
+from qdfast.dataset.rows import Rows
 
 keras = pytest.importorskip("keras")
 

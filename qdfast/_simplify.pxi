@@ -1,25 +1,15 @@
-"""The binding of qd_simplify (csrc/qd.h): raw strokes in, simplified ones out, no GIL while the kernel runs."""
+# Part of _core.pyx: the binding of qd_simplify (csrc/qd.h).
 
 from cpython.bool cimport PyBool_Check
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsDouble, PyLong_Check
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t, uint8_t
-
-import numpy as np
-
-from qdfast cimport _qd as qd
 
 
 cdef int64_t _simplify(const qd.qd_raw *raw, uint8_t *x, uint8_t *y, int64_t *stroke_offsets) except -1:
-    cdef int64_t s, done, longest = 0
-    cdef void *scratch
-    for s in range(raw.n_strokes):
-        longest = max(longest, raw.stroke_offsets[s + 1] - raw.stroke_offsets[s])
-    scratch = PyMem_RawMalloc(qd.qd_simplify_scratch(longest))
-    if scratch == NULL:
-        raise MemoryError
+    """Returns the number of drawings simplified: fewer than all if the next one has a coordinate that is not finite."""
+    cdef int64_t done, longest = _longest_stroke(raw.stroke_offsets, raw.n_strokes)
+    cdef void *scratch = _allocate(qd.qd_simplify_scratch(longest))
     with nogil:
         done = qd.qd_simplify(raw, scratch, longest, x, y, stroke_offsets)
     PyMem_RawFree(scratch)
@@ -28,23 +18,22 @@ cdef int64_t _simplify(const qd.qd_raw *raw, uint8_t *x, uint8_t *y, int64_t *st
 
 def simplify_columns(const double[::1] x, const double[::1] y, const int64_t[::1] stroke_offsets,
                      const int64_t[::1] drawing_offsets):
-    """Raw columns as simplified ``(x, y, stroke_offsets)``, or the number of the first drawing that is not finite.
+    """Simplify raw columns.
 
-    Raises ValueError where offsets are not those of a sound batch.
+    Returns ``(x, y, stroke_offsets)``, or the number of the first drawing with a coordinate that is not finite.
+    Raises ValueError if the offsets are invalid.
     """
     cdef qd.qd_raw raw
     cdef qd.qd_view offsets
     cdef int64_t points = x.shape[0], done
-    if y.shape[0] != points or not stroke_offsets.shape[0] or not drawing_offsets.shape[0]:
-        raise ValueError("x and y differ in length, or offsets are empty")
+    _check(y.shape[0] != points or not stroke_offsets.shape[0] or not drawing_offsets.shape[0], BAD_COLUMNS)
     raw.n_points = offsets.n_points = points
     raw.n_strokes = offsets.n_strokes = stroke_offsets.shape[0] - 1
     raw.n_drawings = offsets.n_drawings = drawing_offsets.shape[0] - 1
     raw.stroke_offsets = offsets.stroke_offsets = &stroke_offsets[0]
     raw.drawing_offsets = offsets.drawing_offsets = &drawing_offsets[0]
-    if qd.qd_check(&offsets):
-        raise ValueError("offsets do not rise from 0 to the number of strokes and points")
-    # One more than needed: there must be something to point at. What is not touched costs nothing.
+    _check(qd.qd_check(&offsets), BAD_OFFSETS)
+    # One byte more than needed, so that &x_out[0] exists without points. Memory that is never touched costs nothing.
     simplified = [np.empty(qd.QD_SIMPLIFIED * points + 1, np.uint8) for _ in range(2)]
     offsets_out = np.zeros(raw.n_strokes + 1, np.int64)
     cdef uint8_t[::1] x_out = simplified[0], y_out = simplified[1]
@@ -59,10 +48,10 @@ def simplify_columns(const double[::1] x, const double[::1] y, const int64_t[::1
 
 
 def simplify_lists(list xs, list ys):
-    """One drawing: for each stroke a list of x and a list of y, equally long and not empty.
+    """Simplify one drawing, given as a list of x and a list of y for each stroke, equally long and not empty.
 
-    Returns x and y as bytes with a list of the points per stroke, or the number of the first stroke that has something
-    else than floats and ints (a bool is none), or one that is not finite.
+    Returns x and y as bytes and a list of the points per stroke, or the number of the first stroke with a value that
+    is neither float nor int (bool is rejected), or is not finite.
     """
     cdef qd.qd_raw raw
     cdef int64_t s, at = 0, points = 0, n = len(xs)
@@ -78,9 +67,7 @@ def simplify_lists(list xs, list ys):
     if not n:
         raise ValueError("no strokes")
     # Raw x and y, raw and simplified offsets, simplified x and y.
-    values = <double *>PyMem_RawMalloc(16 * points + 16 * (n + 1) + 2 * qd.QD_SIMPLIFIED * points)
-    if values == NULL:
-        raise MemoryError
+    values = <double *>_allocate(16 * points + 16 * (n + 1) + 2 * qd.QD_SIMPLIFIED * points)
     try:
         offsets = <int64_t *>(values + 2 * points)
         offsets[0] = 0
@@ -101,7 +88,7 @@ def simplify_lists(list xs, list ys):
 
 
 cdef bint _numbers(list values, double *to) except -1:
-    """Write ``values`` to ``to``; whether they are finite numbers."""
+    """Write ``values`` to ``to``. Returns whether all are finite numbers."""
     cdef Py_ssize_t i
     for i in range(len(values)):
         value = values[i]
@@ -110,7 +97,7 @@ cdef bint _numbers(list values, double *to) except -1:
         elif PyLong_Check(value) and not PyBool_Check(value):
             try:
                 to[i] = PyLong_AsDouble(value)
-            except OverflowError:  # more than the largest double
+            except OverflowError:  # beyond the largest double
                 return False
         else:
             return False

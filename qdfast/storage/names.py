@@ -1,0 +1,45 @@
+"""What is written to disk by name: files of each kind of directory, and the values of options kept in manifests."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+# Files of drawings.
+SUFFIXES = (".ndjson", ".ndjson.gz")
+BITMAP_SUFFIX = ".npy"
+
+# A prepared directory.
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+
+# A training run.
+RUN = "run.json"
+HISTORY = "history.json"
+BEST = "best.keras"
+FITTED = "model.npz"
+LOG = "log.csv"
+
+# An evaluation report.
+METRICS = "metrics.json"
+
+# Converted drawings.
+CONVERTED = "converted.json"
+CLASSES = "classes.json"
+
+# A version of an exported model.
+SAVED_MODEL = "saved_model.pb"
+
+Kind: TypeAlias = Literal["strokes", "bitmaps"]
+Split: TypeAlias = Literal["train", "validation", "all"]
+Recognized: TypeAlias = Literal["only", "any"]
+OnError: TypeAlias = Literal["count", "raise"]
+Route: TypeAlias = Literal["auto", "orjson"]
+Label: TypeAlias = Literal["file", "word"]
+
+KINDS: tuple[str, ...] = get_args(Kind)
+SPLITS = ("train", "validation")  # a shard stores indices into this
+RECOGNIZED: tuple[str, ...] = get_args(Recognized)
+ON_ERROR: tuple[str, ...] = get_args(OnError)
+ROUTES: tuple[str, ...] = get_args(Route)
+LABELS: tuple[str, ...] = get_args(Label)
+CONVERT_FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
