@@ -80,7 +80,7 @@ def test_predict_without_a_server(model_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model-dir", "{}/3"], "is itself a version of a model"),
+        (["--model-dir", "{}/3"], "is one version of a model"),
         (["--model-dir", "{}", "--version", "7"], "no version 7"),
         (["--model-dir", "{}", "--version", "stable"], "no version stable"),
     ],

@@ -1,7 +1,7 @@
-// What the page asks its server.
+// Requests from the page to its server.
 
-// Why there is no answer. `status` is HTTP's, 0 if the server was not reached; `wait` are the seconds after which to
-// ask again, if that can help.
+// A failed request. `status` is the HTTP status, or 0 if the server was not reached; `wait` is the number of seconds to
+// wait before trying again, if the server gave one.
 export class Failure extends Error {
   constructor(reason, status, wait = null) {
     super(reason);
@@ -9,8 +9,8 @@ export class Failure extends Error {
     this.wait = wait;
   }
 
-  // Whether it is not the question's fault, so that the same question may be answered later.
-  get passing() {
+  // Whether the same request may succeed later.
+  get retryable() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
@@ -43,5 +43,5 @@ export const guess = async (drawing) => (await post("api/guess", { drawing })).j
 // {drawings: [[[xs, ys], …], …], kind}
 export const drawings = async (word) => (await ask(`api/drawings?${new URLSearchParams({ word })}`)).json();
 
-// Lines of ndjson, of [{drawing, word, recognized}, …].
+// Lines of ndjson for [{drawing, word, recognized}, …].
 export const ndjson = async (drawings) => (await post("api/ndjson", { drawings })).blob();

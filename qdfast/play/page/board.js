@@ -1,23 +1,23 @@
-// The paper: strokes by pointers (mouse, finger, pen) and by keyboard.
+// The drawing board: strokes by pointer (mouse, finger, pen) and by keyboard.
 
-export const SIDE = 1000; // units of its width and height, whatever its size on the screen: the page may be resized
+export const SIDE = 1000; // width and height in units, independent of the size on the screen
 
 const PEN = 7; // width of a line in units
-const STEP = 25; // units that a key moves the pen, SMALL with Shift
+const STEP = 25; // units that an arrow key moves the pen; SMALL with Shift
 const SMALL = 5;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-// Fires "draw" when a stroke has become longer, "stroke" when one has ended, "change" when some were taken away,
-// "pen" when the keyboard's pen is put down or lifted.
+// Fires "draw" when a stroke grows, "stroke" when a stroke ends, "change" when strokes are removed, and "pen" when the
+// keyboard's pen is put down or lifted.
 export class Board extends EventTarget {
   strokes = []; // each [xs, ys], 0 to SIDE, in full precision
   penIsDown = false;
   #canvas;
   #context;
   #cursor;
-  #position = [SIDE / 2, SIDE / 2]; // of the keyboard's pen
+  #position = [SIDE / 2, SIDE / 2]; // the keyboard's pen
   #keys = new Set();
-  #pointer = null; // id of the one that draws: other fingers, and the palm beside a pen, do not
+  #pointer = null; // id of the pointer that draws; other fingers, and the palm beside a pen, are ignored
   #locked = false;
 
   constructor(canvas, cursor) {
@@ -42,7 +42,7 @@ export class Board extends EventTarget {
     return this.#locked;
   }
 
-  // A locked board takes no strokes; one under way ends.
+  // A locked board accepts no strokes; locking ends the current one.
   set locked(locked) {
     this.#locked = locked;
     if (locked) this.#up();
@@ -72,7 +72,7 @@ export class Board extends EventTarget {
   #down(event) {
     if (this.#pointer !== null || this.#locked || event.button !== 0) return;
     this.#lift();
-    this.#canvas.setPointerCapture(event.pointerId); // the stroke goes on where the pen leaves the paper
+    this.#canvas.setPointerCapture(event.pointerId); // so that the stroke continues when the pen leaves the board
     this.#pointer = event.pointerId;
     this.strokes.push([[], []]);
     this.#addPointers([event]);
@@ -82,16 +82,16 @@ export class Board extends EventTarget {
   #move(event) {
     if (event.pointerId !== this.#pointer) return;
     if (event.buttons === 0) {
-      this.#up(); // it was released where no event could say so
+      this.#up(); // it was released without an event
       return;
     }
-    // A screen shows 60 frames a second; a pen is faster. What came since the last frame is all in one event.
+    // A pen is faster than the screen's 60 frames per second; all its points since the last frame are in one event.
     const events = event.getCoalescedEvents?.() ?? [];
     this.#addPointers(events.length ? events : [event]);
   }
 
   #addPointers(events) {
-    const paper = this.#canvas.getBoundingClientRect(); // in fractions of pixels, as the events' places are
+    const paper = this.#canvas.getBoundingClientRect(); // in fractional pixels, like the events' coordinates
     for (const event of events) {
       this.#add(((event.clientX - paper.left) / paper.width) * SIDE, ((event.clientY - paper.top) / paper.height) * SIDE);
     }
@@ -114,7 +114,7 @@ export class Board extends EventTarget {
     } else if (event.key === "Escape" && this.penIsDown) {
       this.#lift();
     } else if (event.key in ARROWS) {
-      this.#keys.add(event.key); // two at once go diagonally
+      this.#keys.add(event.key); // two keys at once move diagonally
       this.#walk(event.shiftKey ? SMALL : STEP);
     } else {
       return;
@@ -185,7 +185,7 @@ export class Board extends EventTarget {
 
   #redraw() {
     const pixels = Math.round(this.#canvas.clientWidth * devicePixelRatio);
-    this.#canvas.width = this.#canvas.height = pixels; // which also wipes it
+    this.#canvas.width = this.#canvas.height = pixels; // also clears the canvas
     Object.assign(this.#context, { lineWidth: PEN, lineCap: "round", lineJoin: "round" });
     this.#context.strokeStyle = getComputedStyle(this.#canvas).color;
     this.#context.setTransform(pixels / SIDE, 0, 0, pixels / SIDE, 0, 0);

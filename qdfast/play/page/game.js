@@ -1,15 +1,15 @@
-// The game: a word, 20 seconds, and the model calls out guesses until it has it.
+// The game: a word, 20 seconds, and the model guesses until it is right.
 
 import { element } from "./pictures.js";
 
 const SECONDS = 20;
-const SURE = 0.5; // probability from which on it has it: a dot is everything a little
-const GRACE = 1200; // ms in which the model's success can be read
+const SURE = 0.5; // probability for success; even a dot has a small probability for every class
+const GRACE = 1200; // ms to read the outcome
 
 const $ = (id) => document.getElementById(id);
 
-// Play one round for each word. `trouble.active` stops the clock. Resolves to what was drawn, in order, each
-// {word, drawing, guesses, recognized, seconds}; without the rounds that were not begun.
+// Play one round for each word. `trouble.active` stops the clock. Resolves to the rounds in order, each
+// {word, drawing, guesses, recognized, seconds}, without those in which nothing was drawn.
 export async function play(words, board, guesser, trouble) {
   const rounds = [];
   for (const [i, word] of words.entries()) {
@@ -29,14 +29,14 @@ function cardClosed(word, i, of) {
   $("says").textContent = "";
   $("clock").textContent = SECONDS;
   $("asked").replaceChildren("Draw ", element("strong", {}, word));
-  $("card").returnValue = "end"; // what Escape means
+  $("card").returnValue = "end"; // the value for Escape
   $("card").showModal();
   return new Promise((done) => $("card").addEventListener("close", () => done($("card").returnValue), { once: true }));
 }
 
 async function playRound(word, board, guesser, trouble) {
   const round = { word, drawing: [], guesses: [], recognized: false, seconds: SECONDS, ended: false };
-  const over = new AbortController(); // takes all of this round's listeners with it
+  const over = new AbortController(); // removes all listeners of this round
   const { signal } = over;
   $("says").textContent = "…";
   board.locked = false;

@@ -1,19 +1,19 @@
-// Asks about the drawing as it is, again whenever it has changed, one question at a time.
+// Requests guesses for the current drawing whenever it changes, one request at a time.
 
 import { guess } from "./api.js";
 
-const PAUSE = 100; // ms between two questions while a stroke is being drawn; its end does not wait
+const PAUSE = 100; // ms between requests while a stroke is being drawn; the end of a stroke does not wait
 
-// Fires "guess" with `guesses` ([[label, probability], …], likeliest first; [] of an empty paper), and "failure" with
-// the `failure` of a question, after which it waits for `again()` or for the drawing to change.
+// Fires "guess" with `guesses` ([[label, probability], …], most probable first; [] for an empty board), and "failure"
+// with the `failure` of a request, after which it waits for `again()` or for a change of the drawing.
 export class Guesser extends EventTarget {
   #board;
-  #drawn = 0; // changes of the drawing so far
-  #guessed = 0; // of these, those that the last answer knows of
-  #papers = 0; // clean papers so far: an answer about an earlier one is for nobody
+  #drawn = 0; // number of changes of the drawing
+  #guessed = 0; // value of #drawn that the last response is about
+  #papers = 0; // number of times strokes were removed; responses to earlier requests are ignored
   #asking = false;
   #urgent = false; // a stroke has ended
-  #earliest = 0; // when the next question may be asked, in ms
+  #earliest = 0; // time of the next request, in ms
   #timer = null;
 
   constructor(board) {
@@ -31,12 +31,12 @@ export class Guesser extends EventTarget {
     });
   }
 
-  // Whether the last answer is not of the drawing as it is.
+  // Whether the last response is about an earlier state of the drawing.
   get behind() {
     return this.#guessed !== this.#drawn;
   }
 
-  // Ask the question that failed again, after some seconds.
+  // Repeat the failed request after some seconds.
   again(seconds = 0) {
     this.#urgent = false;
     this.#earliest = performance.now() + 1000 * seconds;

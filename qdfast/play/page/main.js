@@ -1,4 +1,4 @@
-// The page: the board, the guesses about it, the game, and what happens when a server is away.
+// The page: the board, the guesses, the game, and the handling of an unavailable server.
 
 import { Board } from "./board.js";
 import * as api from "./api.js";
@@ -8,19 +8,19 @@ import { download, showBars } from "./pictures.js";
 import { showResults } from "./results.js";
 
 const ROUNDS = 6;
-const POLL = 1000; // ms between two looks whether a server is back
+const POLL = 1000; // ms between checks whether the server is back
 
 const $ = (id) => document.getElementById(id);
 const board = new Board($("canvas"), $("pen"));
 const guesser = new Guesser(board);
 
 let words = [];
-let rounds = []; // of the last game
+let rounds = []; // the rounds of the last game
 let playing = false;
 
 // ---- guesses ----
 
-// Whether `#guesses` is of the drawing as it is stands in its aria-busy.
+// aria-busy of `#guesses` says whether the guesses are outdated.
 for (const name of ["draw", "stroke", "change"]) {
   board.addEventListener(name, () => $("guesses").setAttribute("aria-busy", String(guesser.behind)));
 }
@@ -33,15 +33,15 @@ guesser.addEventListener("guess", ({ guesses }) => {
 
 guesser.addEventListener("failure", ({ failure }) => {
   if (failure.status === 429) guesser.again(failure.wait ?? 1);
-  else if (failure.passing) trouble.begin(failure);
+  else if (failure.retryable) trouble.begin(failure);
   else say(failure.message);
 });
 
 function say(text) {
-  if ($("says").textContent !== text) $("says").textContent = text; // the same again would be read out again
+  if ($("says").textContent !== text) $("says").textContent = text; // else it is read aloud again
 }
 
-// ---- a server that is away ----
+// ---- an unavailable server ----
 
 const trouble = {
   active: false,
@@ -58,7 +58,7 @@ const trouble = {
   },
 };
 
-// Ask what there is to play with; whether the model's server is there.
+// Load the model's name and words; return whether the model's server answered.
 async function greet() {
   try {
     const found = await api.model();
@@ -83,7 +83,7 @@ async function startGame(count) {
   showResults(rounds);
 }
 
-// One of two views; of drawing, that of the game or the free one.
+// Show one of two views, "drawing" (in a game or free) or "results".
 function show(view, game = false) {
   playing = game;
   for (const id of ["drawing", "results"]) $(id).hidden = id !== view;
@@ -104,9 +104,9 @@ function chosen(all, count) {
   });
 }
 
-// ---- keeping ----
+// ---- saving ----
 
-// {word, drawing, recognized} of each; `recognized` may be missing.
+// Save drawings, [{word, drawing, recognized}, …]; `recognized` may be missing.
 async function save(drawings) {
   const names = new Set(drawings.map(({ word }) => word));
   try {

@@ -1,10 +1,10 @@
-// What the page shows of guesses and drawings.
+// Elements that show guesses and drawings.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = 0.06; // around a picture, of the drawing's size
-const PEN = 0.02; // width of a line, of the picture's
+const MARGIN = 0.06; // around a picture, relative to the drawing's size
+const PEN = 0.02; // width of a line, relative to the picture's
 
-// An element with attributes and children (elements, or text).
+// Create an element with attributes and children (elements or text).
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -12,7 +12,7 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// A drawing, [[xs, ys], …] in any unit, as a picture that it fills.
+// Create a picture of a drawing, [[xs, ys], …] in any unit, scaled to fill the picture.
 export function picture(drawing, name) {
   const [xs, ys] = [0, 1].map((axis) => drawing.flatMap((stroke) => stroke[axis]));
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
@@ -36,8 +36,8 @@ export function percent(probability) {
   return `${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)} %`;
 }
 
-// Show guesses, [[label, probability], …], as bars in `list`. `wanted` is the class that was asked for, if one was.
-export function showBars(list, guesses, wanted = null) {
+// Show guesses, [[label, probability], …], as bars in `list`; highlight the class `target`, if there is one.
+export function showBars(list, guesses, target = null) {
   while (list.children.length > guesses.length) list.lastChild.remove();
   guesses.forEach(([label, probability], i) => {
     const item = list.children[i] ?? list.appendChild(bar());
@@ -45,7 +45,7 @@ export function showBars(list, guesses, wanted = null) {
     name.textContent = label;
     fill.style.setProperty("--share", probability);
     share.textContent = percent(probability);
-    item.classList.toggle("wanted", label === wanted);
+    item.classList.toggle("wanted", label === target);
   });
 }
 
@@ -53,7 +53,7 @@ function bar() {
   return element("li", {}, element("span", { class: "label" }), element("span", { class: "bar" }), element("span", {}));
 }
 
-// Offer a file to be kept.
+// Offer a file for download.
 export function download(blob, name) {
   const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();

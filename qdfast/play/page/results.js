@@ -1,13 +1,13 @@
-// After the game: what was drawn, what else it looked like, and how others drew it.
+// The results of a game: the drawings, what else they looked like, and how others drew the same.
 
 import { drawings } from "./api.js";
 import { element, picture, showBars } from "./pictures.js";
 
-const OTHERS = 3; // classes that it looked like, with a drawing of each
+const OTHERS = 3; // number of similar classes to show, with a drawing of each
 
 const $ = (id) => document.getElementById(id);
 
-// Show the rounds that were played, the first one in full.
+// Show the rounds that were played, and details of the first.
 export function showResults(rounds) {
   const known = rounds.filter((round) => round.recognized).length;
   $("score").textContent = rounds.length
@@ -48,7 +48,7 @@ function show(round, button) {
   );
 }
 
-// A heading, and drawings of each of the classes as soon as all are there; nothing where there are none.
+// A heading and drawings of the classes, shown once all have been loaded; hidden if there are none.
 function shown(title, classes, count = Infinity) {
   const heading = element("h3", { hidden: "" }, title);
   const row = element("div", { class: "drawings" });
@@ -63,7 +63,7 @@ function shown(title, classes, count = Infinity) {
         }
       });
     },
-    () => {}, // the page does without
+    () => {}, // show nothing
   );
   return [heading, row];
 }

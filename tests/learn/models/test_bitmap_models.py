@@ -281,14 +281,14 @@ def test_a_client_follows_a_model_that_changes(pixels: str, strokes: str, doodle
     """What it has learned of one version may be wrong of the next."""
     drawings = qdfast.read_ndjson(doodles / "star.ndjson", recognized="any")
     with Client(strokes, model="tiny") as client:
-        client._takes = "bitmaps"
+        client._input_kind = "bitmaps"
         assert client.probabilities(drawings).shape == (120, 5)
-        assert client._takes == "strokes"
+        assert client._input_kind == "strokes"
 
 
 def test_a_model_that_takes_neither(strokes: str):
     """Its refusal is told as it is."""
     question = ProbabilitiesQuery(qdfast.from_strokes([[[[1, 2], [3, 4]]]]), ModelSpec(strokes, "tiny"))
-    question.signature = "busy"
+    question.signature_name = "busy"
     with Client(strokes, model="tiny") as client, pytest.raises(InvalidRequest, match=r"required: \{seconds\}"):
-        client._run(client._ask(question.drawings, lambda sends: question))
+        client._run(client._query(question.drawings, lambda sends: question))
