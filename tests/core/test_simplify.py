@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import qdfast
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
-from qdfast.dataset.sources import batches_of, load_rows
+from qdfast.dataset.sources import batches_of, load_rows, resolve
 from qdfast.ndjson.parser import ParserPool
 from qdfast.strokes import simplify_columns
 
@@ -350,8 +350,9 @@ def test_raw_sources_of_evaluate_and_predict(raw_files: Path):
     d = qdfast.read_ndjson(raw_files / "star.ndjson", raw=True, recognized="any")
     rows = load_rows([raw_files / "star.ndjson"], raw=True, recognized="any")
     assert rows.drawings(slice(None)).hashes().tolist() == d.hashes().tolist()
+    (source,) = resolve([raw_files / "star.ndjson"])
     with ParserPool(threads=1) as pool:
-        (batch,) = batches_of(raw_files / "star.ndjson", "any", pool, raw=True)
+        (batch,) = batches_of(source, "any", pool, raw=True)
     assert batch.equals(d)
 
 
