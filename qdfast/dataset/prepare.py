@@ -15,7 +15,7 @@ from ..ndjson.parser import ParserPool
 from ..parse_report import explain
 from ..storage.digests import digest_of, digests_of
 from ..storage.directories import PREPARED, output
-from ..storage.files import Directory, only_writer, remove_temporaries
+from ..storage.files import Directory, only_writer
 from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile, expand
@@ -69,9 +69,9 @@ def prepare(
     files = regular_files(sources)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
-        shards = Directory(out / SHARDS)
+        target, shards = Directory(out), Directory(out / SHARDS)
         shards.make()
-        remove_temporaries(out)
+        target.clean()
         shards.clean()
         known = read_records(shards)
         records: dict[str, Record] = {}
@@ -86,7 +86,7 @@ def prepare(
                     record, said = _prepare(file, options, shards, pool, progress)
                     known.append(record)
                 add_record(records, file.name, record, said, log)
-        write_manifest(Directory(out), shards, records.values(), options, files[0].kind)
+        write_manifest(target, shards, records.values(), options, files[0].kind)
     return Prepared(out)
 
 
