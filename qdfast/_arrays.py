@@ -1,4 +1,4 @@
-"""The arrays that batches of drawings are made of and give: picked, joined, checked, allocated."""
+"""Helpers for the arrays of a batch: indexing, joining, checking, allocating."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .stats import DeltaStats
 
 
 def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
-    """Which of ``n`` rows a slice, mask or index array means, counted from the first.
+    """int64: the rows, of ``n``, that a slice, mask or index array selects. Negative numbers are resolved.
 
     Raises:
-        IndexError: a mask of another length, or what is no index. Numbers out of range are left to who uses them.
+        IndexError: a mask of another length, or not an index. Numbers out of range are not checked here.
     """
     rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
     if rows.dtype == bool:
@@ -31,12 +31,12 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
 
 
 def join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
-    """All ``arrays`` as one; an empty one of none."""
+    """Concatenate ``arrays``; an empty array if there are none."""
     return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
 
 
 def join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Offsets that each start at 0, as those of the joined arrays."""
+    """Join offsets that each start at 0 into the offsets of the joined arrays."""
     starts = np.cumsum([0] + [o[-1] for o in offsets])
     return np.concatenate([np.zeros(1, np.int64), *(o[1:] + s for o, s in zip(offsets, starts, strict=False))])
 
@@ -44,7 +44,7 @@ def join_offsets(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 def join_words(
     parts: Sequence[tuple[NDArray[np.int32], Sequence[str]]],
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Codes and words of batches, as codes into one tuple of words; ("",) of no batches."""
+    """Merge the codes and words of batches into codes of one tuple of words; ("",) if there are no batches."""
     code_of: dict[str, int] = {}
     codes = []
     for part, words in parts:
@@ -54,7 +54,7 @@ def join_words(
 
 
 def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """``values`` as a read-only view, one-dimensional. DataError: they are not, or do not fit ``dtype``."""
+    """A read-only one-dimensional view of ``values``. DataError: another shape, or values that do not fit ``dtype``."""
     array = np.asarray(values)
     if array.dtype != dtype:
         if array.size and not np.array_equal(array, array.astype(dtype)):
@@ -68,7 +68,7 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """``array`` itself if nobody can write to its memory, else a copy of it."""
+    """``array`` itself if its memory is read-only everywhere, else a copy."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         if owner.flags.writeable:
@@ -80,7 +80,7 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def checked_max_len(max_len: int) -> int:
-    """``max_len``. ValueError: it is negative."""
+    """``max_len``, checked. ValueError: it is negative."""
     if max_len < 0:
         raise ValueError(f"max_len is {max_len}: it must not be negative")
     return max_len
@@ -89,7 +89,7 @@ def checked_max_len(max_len: int) -> int:
 def standardization(
     stats: DeltaStats | None, dtype: np.dtype[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
-    """Mean and standard deviation to give to the kernels. ValueError: ``stats`` or ``dtype`` is not for deltas."""
+    """Mean and standard deviation for the kernels. ValueError: ``stats`` or ``dtype`` does not apply to deltas."""
     if dtype not in (np.float32, np.int16):
         raise ValueError(f"deltas come as float32 or int16, not {dtype}")
     if stats is None:
@@ -107,7 +107,7 @@ def delta_arguments(
     out: NDArray[Any] | None,
     lengths_out: NDArray[np.int32] | None,
 ) -> tuple[NDArray[Any], NDArray[np.int32], Any, Any]:
-    """The output arrays and standardization of a padded request."""
+    """The output arrays, mean and standard deviation for padded deltas of ``n`` drawings."""
     shape = (n, checked_max_len(max_len), 3)
     dtype = np.dtype(dtype if out is None else out.dtype)
     mean, std = standardization(stats, dtype)
@@ -123,7 +123,7 @@ def delta_arguments(
 
 
 def bitmap_array(n: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """``out``, or a new array: uint8 (n, 28, 28). ValueError: ``out`` is not that."""
+    """``out``, checked, or a new array: uint8 (n, 28, 28). ValueError: ``out`` has another shape or dtype."""
     shape = (n, _core.SIDE, _core.SIDE)
     if out is None:
         return np.empty(shape, np.uint8)

@@ -1,4 +1,4 @@
-"""TensorFlow without the lines it writes whatever it is told."""
+"""Imports TensorFlow without the lines that it writes to stderr at any log level."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from importlib import import_module
 
 
 def lower_log_level() -> None:
-    """Before TensorFlow is imported: keeps what looks like errors, but says that there is no GPU, out of its output."""
+    """Call before TensorFlow is imported: it reports a missing GPU in lines that look like errors."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def import_quietly(module: str) -> None:
-    """Import ``module``; nothing reaches stderr meanwhile, errors are raised as ever.
+    """Import ``module`` with stderr redirected to nowhere. Exceptions are raised as usual.
 
-    At import TensorFlow says that oneDNN is on, and without a GPU that it found none, before it reads its log level.
+    TensorFlow logs at import that oneDNN is on and that it found no GPU, before it reads its log level.
     """
     lower_log_level()
     stderr = os.dup(2)
@@ -30,9 +30,9 @@ def import_quietly(module: str) -> None:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow quietly, with Keras on it, whatever KERAS_BACKEND is.
+    """Import TensorFlow quietly, with TensorFlow as the backend of Keras, whatever KERAS_BACKEND is.
 
-    TensorFlow imports Keras: on a backend that is not installed this fails, and on another it takes longer.
+    TensorFlow imports Keras. With a backend that is not installed this would fail, and with another it takes longer.
     """
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -1,4 +1,4 @@
-"""Which instructions the kernels use: the best this CPU has, or what ``$QDFAST_SIMD`` says."""
+"""Which instructions the kernels use: the best that this CPU has, or those that ``$QDFAST_SIMD`` names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ VARIABLE = "QDFAST_SIMD"
 
 
 def level() -> int:
-    """The index into ``LEVELS`` to work with. It changes the speed, never a result.
+    """The index into ``LEVELS`` that kernels shall use. It changes their speed, never their results.
 
     Raises:
-        DataError: ``$QDFAST_SIMD`` is no level, or one that this CPU has not.
+        DataError: ``$QDFAST_SIMD`` is not the name of a level, or this CPU does not have it.
     """
     best = best_level()
     wanted = os.environ.get(VARIABLE)

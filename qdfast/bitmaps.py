@@ -1,4 +1,4 @@
-"""``Bitmaps``: drawings that are there only as pixels, as in Google's ``numpy_bitmap`` files."""
+"""``Bitmaps``: drawings given only as pixels, as in Google's ``numpy_bitmap`` files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ from .storage.source_files import label_of
 
 
 class Bitmaps(Pictured):
-    """N drawings of 28 x 28 pixels: what ``Drawings.bitmaps`` gives, with classes.
+    """N drawings of 28 x 28 pixels, with their classes. ``Drawings.bitmaps`` renders such pixels.
 
     Args:
-        pixels: uint8 (N, 28, 28) or (N, 784), rows from the top, 0 paper to 255 ink; shared, not copied.
+        pixels: uint8 (N, 28, 28) or (N, 784), rows from the top, 0 is paper and 255 is ink. Shared, not copied.
         word_codes, words: the classes, as in ``Drawings``.
 
     Raises:
-        DataError: arrays that are not such.
+        DataError: invalid arrays.
+
+    >>> import numpy as np
+    >>> import qdfast
+    >>> d = qdfast.Bitmaps(np.zeros((2, 784), np.uint8), words=("cat",))
+    >>> d
+    Bitmaps(2 drawings; cat)
+    >>> d[0].shape, len(d[:1])
+    ((28, 28), 1)
     """
 
-    report: ParseReport | None = None  # as of ``Drawings``: no lines have been read
+    report: ParseReport | None = None  # as in ``Drawings``; None because no lines were read
 
     def __init__(
         self, pixels: NDArray[np.uint8], *, word_codes: ArrayLike | None = None, words: Sequence[str] = ("",)
@@ -55,7 +63,7 @@ class Bitmaps(Pictured):
 
     @property
     def key_id(self) -> NDArray[np.uint64]:
-        """uint64 (N,): 0, not given, as these files have none."""
+        """uint64 (N,): 0, which means not given: these files have no ids."""
         return np.zeros(len(self), np.uint64)
 
     @property
@@ -88,14 +96,14 @@ class Bitmaps(Pictured):
     def bitmaps(
         self, *, index: slice | ArrayLike | None = None, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """uint8 (N, 28, 28): a copy of the pixels. Arguments and errors as of ``Drawings.bitmaps``."""
+        """uint8 (N, 28, 28): a copy of the pixels. Arguments and errors as for ``Drawings.bitmaps``."""
         pixels = self.pixels if index is None else self.pixels[row_numbers(index, len(self))]
         out = bitmap_array(len(pixels), out)
         out[:] = pixels
         return out
 
     def hashes(self) -> NDArray[np.uint64]:
-        """uint64 (N,): a hash of the pixels alone. Equal drawings have equal hashes, on every platform and release."""
+        """uint64 (N,): a hash of the pixels. Equal drawings have equal hashes, on all platforms and releases."""
         return np.fromiter(map(xxhash.xxh3_64_intdigest, self.pixels), np.uint64, len(self))
 
 
@@ -103,10 +111,10 @@ AnyDrawings: TypeAlias = Drawings | Bitmaps
 
 
 def concat_any(parts: Sequence[AnyDrawings]) -> AnyDrawings:
-    """``concat`` of batches that are all strokes or all bitmaps.
+    """Concatenate batches that are all ``Drawings`` or all ``Bitmaps``; see ``concat``.
 
     Raises:
-        DataError: they are not.
+        DataError: both kinds are given.
     """
     bitmaps = [p for p in parts if isinstance(p, Bitmaps)]
     strokes = [p for p in parts if isinstance(p, Drawings)]
@@ -121,11 +129,24 @@ def concat_any(parts: Sequence[AnyDrawings]) -> AnyDrawings:
 
 
 def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
-    """The drawings of a .npy file, memory-mapped, all of the class that its name says.
+    """Read a .npy file of bitmaps, as Google publishes them.
+
+    Args:
+        path: a file of uint8 (N, 784) or (N, 28, 28). Its name is the class: "cat.npy" -> "cat".
+
+    Returns:
+        The drawings, memory-mapped.
 
     Raises:
-        DataError: not a .npy file, cut short, without drawings, or of another dtype or shape.
-        OSError: it cannot be read.
+        DataError: not a .npy file, a truncated one, no drawings, or another dtype or shape.
+        OSError: the file cannot be read.
+
+    >>> import numpy as np, qdfast, tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory, "cat.npy")
+    ...     np.save(path, np.zeros((3, 784), np.uint8))
+    ...     qdfast.read_bitmaps(path)
+    Bitmaps(3 drawings; cat)
     """
     path = Path(path)
     try:

@@ -39,13 +39,16 @@ COLUMNS: dict[str, tuple[np.dtype[Any], Any]] = {
     "timestamp": (np.dtype(np.int64), NO_TIMESTAMP),
     "word_codes": (np.dtype(np.int32), 0),
 }
-"""The columns with one value a drawing: dtype, and the value where the line has none."""
+"""The columns with one value per drawing: dtype, and the value that means not given."""
 
 _OFFSET_COLUMNS = ("x", "y", "stroke_offsets", "drawing_offsets")
 
 
 class Drawings(Pictured):
-    """N drawings, S strokes, P points in flat arrays; no Python object per drawing or stroke.
+    """An immutable batch of N drawings, S strokes and P points, in flat arrays.
+
+    It behaves like a sequence: ``d[3]`` is one drawing as a list of (x, y) arrays; ``d[10:20]``, ``d[mask]`` and
+    ``d[index_array]`` are ``Drawings``.
 
     Args:
         x, y: uint8 (P,), coordinates 0..255 as in Google's simplified files.
@@ -55,14 +58,21 @@ class Drawings(Pictured):
         recognized: uint8 (N,); 1 true, 0 false, 2 not given.
         countrycode: S2 (N,); b"" where not given.
         timestamp: int64 (N,); µs since 1970-01-01 UTC, ``NO_TIMESTAMP`` where not given.
-        word_codes, words: int32 (N,) indices into the tuple ``words``; a single name without codes holds for all.
-        report: what became of the lines these drawings were read from.
+        word_codes, words: int32 (N,) indices into the tuple ``words``. Without codes, all have the first word.
+        report: what became of the lines that these drawings were read from.
 
-    The arrays are read-only, and shared, not copied (but for offsets that somebody could still write to: the kernels
-    trust them). Every stroke has a point and every drawing a stroke.
+    The arrays are read-only. They are shared, not copied, except for offsets in writable memory: the kernels trust
+    offsets once they are checked. Every stroke has a point and every drawing a stroke.
 
     Raises:
-        DataError: arrays that are not such columns.
+        DataError: invalid columns.
+
+    >>> import qdfast
+    >>> d = qdfast.Drawings(x=[0, 9, 5, 5], y=[4, 4, 0, 9], stroke_offsets=[0, 2, 4], drawing_offsets=[0, 2])
+    >>> d
+    Drawings(1 drawings, 2 strokes, 4 points)
+    >>> d.lengths, d.bitmaps().shape
+    (array([4]), (1, 28, 28))
     """
 
     x: NDArray[np.uint8]
@@ -117,7 +127,7 @@ class Drawings(Pictured):
     def _made(
         cls, columns: Mapping[str, NDArray[Any]], words: Sequence[str], report: ParseReport | None = None
     ) -> Drawings:
-        """From columns that nobody can write to, and that are sound because of how they were made: not checked."""
+        """From columns that are known to be valid and that nobody else can write to. Nothing is checked."""
         self = cls.__new__(cls)
         for name in (*_OFFSET_COLUMNS, *COLUMNS):
             columns[name].flags.writeable = False
@@ -132,7 +142,7 @@ class Drawings(Pictured):
         try:
             return _core.Views([(self.x, self.y, self.stroke_offsets, self.drawing_offsets)])
         except ValueError as e:
-            raise DataError(f"not the columns of drawings: {e}") from e
+            raise DataError(f"invalid columns: {e}") from e
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_views"}
@@ -195,7 +205,7 @@ class Drawings(Pictured):
         return Drawings._made(columns, (word,), self.report)
 
     def with_used_words(self) -> Drawings:
-        """The same drawings with only those ``words`` that one of them has, first used first; ("",) of no drawings."""
+        """The same drawings with only the ``words`` in use, in order of first use; ("",) if there are no drawings."""
         if len(self.words) == 1 and len(self):
             return self
         used, first, codes = np.unique(self.word_codes, return_index=True, return_inverse=True)
@@ -207,7 +217,7 @@ class Drawings(Pictured):
         return Drawings._made(columns, [self.words[code] for code in used[order]] or [""], self.report)
 
     def equals(self, other: Drawings) -> bool:
-        """Whether all columns are equal, words compared by name; the report is not looked at."""
+        """Whether all columns are equal. Words are compared by name; reports are ignored."""
         names = (*_OFFSET_COLUMNS, *(c for c in COLUMNS if c != "word_codes"), "word")
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
@@ -239,10 +249,10 @@ class Drawings(Pictured):
             max_len: a drawing is cut to that many steps from its start; default: the longest drawing's.
             stats: standardize dx and dy with these (in float64, rounded once); float32 only. Default: raw.
             dtype: float32, or int16 for raw deltas.
-            blank_zero_steps: a step with dx = dy = 0 becomes (0, 0, 0) also with its pen and with ``stats``, as in
-                the notebook this comes from. Default: such steps are steps like all others.
-            index: a slice, mask or index array: only these drawings, in that order, as ``self[index].deltas(...)``
-                would have them, without a copy of the columns. Default: all N.
+            blank_zero_steps: steps with dx = dy = 0 become (0, 0, 0), pen included, also with ``stats``, as in the
+                Quick, Draw! tutorial notebook. Default: such steps are kept.
+            index: a slice, mask or index array selects drawings, as ``self[index].deltas(...)`` without a copy of the
+                columns. Default: all N.
             out, lengths_out: arrays to fill and return instead of new ones, C-contiguous.
 
         Returns:
@@ -281,9 +291,9 @@ class Drawings(Pictured):
         return values, offsets
 
     def delta_stats(self, max_len: int | None = None, *, blank_zero_steps: bool = False) -> DeltaStats:
-        """Exact statistics of dx and dy over all steps (cut to ``max_len`` a drawing).
+        """Exact statistics of dx and dy over all steps, of at most ``max_len`` steps per drawing.
 
-        ``blank_zero_steps=True`` leaves out the steps with dx = dy = 0, as the notebook does.
+        ``blank_zero_steps=True`` leaves out steps with dx = dy = 0, as in ``deltas``.
         """
         return self._group_stats(None, 1, max_len, blank_zero_steps)[0]
 
@@ -296,20 +306,20 @@ class Drawings(Pictured):
     def bitmaps(
         self, *, index: slice | ArrayLike | None = None, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """The drawings as Google renders them for its ``numpy_bitmap`` files, the same bytes: white (255) on black.
+        """Render the drawings as Google does for its ``numpy_bitmap`` files, byte for byte: white (255) on black.
 
-        Google's recipe, as cairo 1.16 draws it: lines 16 units wide with round caps and joins on a canvas of 304 units,
-        on which the drawing is centred, scaled to 28 pixels; a stroke is blended over those before it.
+        As cairo 1.16 draws it: lines 16 units wide, with round caps and joins, on a canvas of 304 units with the
+        drawing at its centre, scaled to 28 pixels. Each stroke is blended over those before it.
 
         Args:
-            index: a slice, mask or index array: only these drawings, in that order. Default: all N.
-            out: an array to fill and return instead of a new one, C-contiguous.
+            index: a slice, mask or index array selects drawings. Default: all N.
+            out: a C-contiguous array to fill and return instead of a new one.
 
         Returns:
             uint8 (N, 28, 28), rows from the top.
 
         Raises:
-            ValueError: an ``out`` that does not fit.
+            ValueError: ``out`` has another shape or dtype.
         """
         rows = None if index is None else row_numbers(index, len(self))
         out = bitmap_array(len(self) if rows is None else len(rows), out)
@@ -317,12 +327,24 @@ class Drawings(Pictured):
         return out
 
     def hashes(self) -> NDArray[np.uint64]:
-        """uint64 (N,): a hash of the strokes alone. Equal drawings have equal hashes, on every platform and release."""
+        """uint64 (N,): a hash of the strokes. Equal drawings have equal hashes, on all platforms and releases."""
         return self._views.hashes()
 
 
 def concat(parts: Sequence[Drawings]) -> Drawings:
-    """All drawings of ``parts``, in order; words are merged by name, reports added up."""
+    """Concatenate batches. Words are merged by name, and reports are added.
+
+    Args:
+        parts: any number of batches.
+
+    Returns:
+        All drawings, in order.
+
+    >>> import qdfast
+    >>> dot = qdfast.from_strokes([[[[1, 2], [3, 4]]]], words=["dot"])
+    >>> qdfast.concat([dot, dot.with_word("line")])
+    Drawings(2 drawings, 2 strokes, 4 points; dot, line)
+    """
     parts = list(parts)
     if len(parts) == 1:
         return parts[0].with_used_words()

@@ -1,21 +1,30 @@
-"""What can go wrong for a user, as exceptions. Anything else that escapes is a bug."""
+"""The exceptions that users see. Any other exception is a bug, except OSError and the ValueError of wrong arguments."""
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """Base of qdfast's own errors; the message is one line that names the thing and the cause."""
+    """Base class. The message is one line that names the file or value, and the cause."""
 
 
 class DataError(Error, ValueError):
-    """Drawings, a prepared directory, a run or a model directory are not what they should be."""
+    """Invalid drawings, prepared directory, run, model directory or argument."""
 
 
 class ParseError(DataError):
-    """A line of ndjson is not a drawing (``on_error="raise"``).
+    """A line of ndjson is not a valid drawing (``on_error="raise"``).
 
-    Attributes: ``reason`` (a key of ``ParseReport.rejected``), ``source``, ``line`` (1-based), ``offset``
-    (bytes from the start of the uncompressed source to the start of the line), ``detail``.
+    Attributes:
+        reason: a key of ``ParseReport.rejected``.
+        source: the name of the file.
+        line: its number, from 1.
+        offset: bytes from the start of the uncompressed source to the start of the line.
+        detail: more about the cause, or "".
+
+    >>> import qdfast
+    >>> qdfast.parse_ndjson(b"[1, 2]", on_error="raise")
+    Traceback (most recent call last):
+    qdfast.errors.ParseError: <bytes>: line 1 (byte 0): no_drawing: no drawing
     """
 
     def __init__(self, reason: str, source: str, line: int, offset: int, detail: str = "") -> None:
@@ -28,4 +37,4 @@ class ParseError(DataError):
 
 
 class ServingError(Error):
-    """A served model could not be asked, or refused the request."""
+    """A model server did not answer, or refused the request."""

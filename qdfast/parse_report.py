@@ -1,4 +1,4 @@
-"""What became of the lines of a source: counts by reason, and where to look."""
+"""What became of the lines of a source: counts by reason, with examples."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ REASONS = {
     "not_recognized": "not recognized (--recognized any keeps these)",
     "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
 }
-"""Why a line was left out: key in the report -> words. All but 'not_recognized' are errors to ``on_error="raise"``."""
+"""Reasons to reject a line: key in the report -> description. ``on_error="raise"`` ignores only 'not_recognized'."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A line that was left out: 1-based ``line``, ``offset`` in bytes (uncompressed) of its start."""
+    """A rejected line: its number, from 1, and the offset of its start in the uncompressed bytes."""
 
     reason: str
     source: str
@@ -41,16 +41,22 @@ class Example:
 
 @dataclass(frozen=True)
 class ParseReport:
-    """Counts of a reading. Reports add up with ``+``.
+    """What became of the lines that were read. ``a + b`` adds two reports.
 
     Attributes:
-        kept: drawings kept.
-        rejected: lines left out, by reason (a key of ``REASONS``).
-        examples: the first few lines left out, per reason.
-        unread: values of fields other than the drawing that were not understood and are held as "not given",
-            by field; their drawings are kept.
-        empty_strokes: strokes without points that were skipped.
-        via_orjson: lines that the scanner left to orjson (not part of equality: it depends on the route).
+        kept: number of drawings kept.
+        rejected: number of rejected lines by reason (a key of ``REASONS``).
+        examples: the first rejected lines of each reason.
+        unread: number of invalid values by field (all but the drawing). Their drawings are kept, with the field
+            "not given".
+        empty_strokes: number of strokes without points, which were skipped.
+        via_orjson: number of lines that the C scanner left to orjson. Ignored by ``==``, as it depends on the route.
+
+    >>> import qdfast
+    >>> print(qdfast.parse_ndjson(b'{"recognized":true,"drawing":[[[0,9],[4,4]]]}\\n{"drawing":').report)
+    1 of 2 lines kept
+      1 left out: not JSON
+        <bytes>: line 2 (byte 46): unexpected end of data
     """
 
     kept: int = 0
@@ -76,7 +82,7 @@ class ParseReport:
         )
 
     def after(self, lines: int) -> ParseReport:
-        """The same of lines that come after so many others, where they were counted from 1."""
+        """The same report with the line numbers raised by ``lines``."""
         return replace(self, examples=tuple(replace(e, line=e.line + lines) for e in self.examples))
 
     def __str__(self) -> str:
@@ -90,7 +96,7 @@ class ParseReport:
         return "\n".join(out)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the counts, without the examples."""
+        """The counts, without the examples, for JSON."""
         return {
             "kept": self.kept,
             "rejected": dict(self.rejected),
@@ -100,7 +106,7 @@ class ParseReport:
 
 
 def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """The first ``EXAMPLES`` of each reason."""
+    """The first ``EXAMPLES`` examples of each reason."""
     held, out = dict.fromkeys(REASONS, 0), []
     for e in examples:
         if held[e.reason] < EXAMPLES:
@@ -110,12 +116,12 @@ def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
-    """The sum of counters, keys sorted: one form for one content."""
+    """The sum of counters, with sorted keys: equal sums are written equally."""
     return {key: sum(p.get(key, 0) for p in parts) for key in sorted(set().union(*parts))}
 
 
 def explain(report: ParseReport) -> str:
-    """Kept and left out in one line, with reasons and, for what is wrong with lines, the first of them."""
+    """Summarize a report in one line: kept, and rejected by reason with the first invalid line of each."""
     details = {e: f": {e.detail}" for e in report.examples if e.detail and e.reason != "not_json"}
     first = {e.reason: f" (first in line {e.line}{details.get(e, '')})" for e in reversed(report.examples)}
     first |= dict.fromkeys(("not_recognized", "field_missing"), "")
@@ -124,5 +130,5 @@ def explain(report: ParseReport) -> str:
 
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:
-    """All ``reports``, in order, as one."""
+    """The sum of ``reports``, in order."""
     return sum(reports, ParseReport())

@@ -1,4 +1,4 @@
-"""Strokes and bitmaps as pictures, for people: SVG written here, PNG sheets through matplotlib."""
+"""Draws strokes and bitmaps as pictures: SVG, or PNG through matplotlib."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
-"""One drawing for people: a list of (x, y), each uint8 (points of the stroke,)."""
+"""One drawing: a list of (x, y), each uint8 (points of the stroke,)."""
 
 Picture: TypeAlias = "Strokes | NDArray[np.uint8]"
 """Strokes, or the pixels of a bitmap, uint8 (height, width), 0 black."""
 
-COUNT, COLUMNS, SIZE = 40, 8, 96  # drawings of a gallery, drawings in a row of it, pixels of a drawing
+COUNT, COLUMNS, SIZE = 40, 8, 96  # drawings in a gallery, drawings in a row, pixels of a drawing
 
-_VIEW = (-8, -8, 272, 272)  # left, top, width, height that a drawing's coordinates 0..255 are seen in
+_VIEW = (-8, -8, 272, 272)  # left, top, width and height of the view of a drawing's coordinates 0..255
 _PEN = 6  # width of a stroke in coordinates
-_PAPER, _INK, _GREY = "#ffffff", "#202124", "#5f6368"  # a sheet has its own background, readable on any page
-_GAP, _CAPTION, _FONT = 12, 18, 11  # pixels between drawings, of a caption's line, of its letters
-_LETTERS = 24  # of a caption; longer ones are cut
-_DENSITY = 2  # pixels of a PNG to one of the sheet's
-_LARGEST = 1 << 16  # pixels a side that matplotlib draws
+_PAPER, _INK, _GREY = "#ffffff", "#202124", "#5f6368"  # a sheet has a background, to be readable on any page
+_GAP, _CAPTION, _FONT = 12, 18, 11  # pixels: between drawings, height of a caption's line, font size
+_LETTERS = 24  # longest caption; longer ones are cut
+_DENSITY = 2  # pixels of a PNG per pixel of the sheet
+_LARGEST = 1 << 16  # longest side in pixels that matplotlib draws
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Pictured(ABC):
-    """What batches of drawings have in common for the eye."""
+    """A batch of drawings that can be shown as pictures."""
 
     @property
     @abstractmethod
@@ -61,21 +61,22 @@ class Pictured(ABC):
     def __iter__(self) -> Iterator[Any]: ...
 
     def svg(self, *, columns: int = COLUMNS, size: int = SIZE) -> str:
-        """All drawings as one SVG document, in rows of ``columns``, each ``size`` pixels wide above its class."""
+        """All drawings as an SVG document: ``columns`` in a row, each ``size`` pixels wide, with its class below."""
         return Sheet(list(self), self.word.tolist(), columns, size).svg()
 
     def save_gallery(
         self, path: str | os.PathLike[str], *, count: int = COUNT, columns: int = COLUMNS, size: int = SIZE
     ) -> None:
-        """Write ``count`` drawings, spread evenly over all, as a picture; the same ones every time.
+        """Write some drawings, spread evenly over all, as a picture. The selection is always the same.
 
         Args:
-            path: a .svg file, or a .png file (needs matplotlib); replaced whole.
+            path: a .svg file, or a .png file (needs matplotlib). It is replaced completely or not at all.
+            count: number of drawings.
             columns, size: as for ``svg``.
 
         Raises:
-            DataError: another suffix, no drawings, or more of them than a PNG has room for.
-            OSError: it cannot be written.
+            DataError: another suffix, no drawings, or too many of them for a PNG.
+            OSError: the file cannot be written.
         """
         shown = self[spread(len(self), count)]
         Sheet(list(shown), shown.word.tolist(), columns, size).save(path)
@@ -87,12 +88,12 @@ class Pictured(ABC):
 
 
 def spread(n: int, count: int) -> NDArray[np.int64]:
-    """int64 (min(n, count),): indices below ``n``, evenly spread from the first to the last."""
+    """int64 (min(n, count),): indices below ``n``, evenly spread from first to last."""
     return np.linspace(0, n - 1, min(n, count)).round().astype(np.int64)
 
 
 def svg(picture: Picture, size: int = SIZE, title: str = "", at: tuple[int, int] = (0, 0)) -> str:
-    """One drawing as an ``<svg>`` element of ``size`` pixels; strokes are lines in the text's colour."""
+    """One drawing as an ``<svg>`` element of ``size`` pixels. Strokes have the colour of the text around."""
     view, body = _bitmap(picture) if isinstance(picture, np.ndarray) else (_VIEW, _lines(picture))
     name = f"<title>{_text(title)}</title>" if title else ""
     place = 'x="{}" y="{}" '.format(*at) if at != (0, 0) else ""
@@ -117,19 +118,19 @@ def _bitmap(pixels: NDArray[np.uint8]) -> tuple[tuple[int, int, int, int], str]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """The bytes of a PNG file of ``pixels``, uint8 (height, width), 0 black."""
+    """Encode ``pixels``, uint8 (height, width), 0 is black, as a PNG file."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
-    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each after the number of its filter, 0: none
+    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each row starts with the number of its filter; 0 is none
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def check_suffix(path: str | os.PathLike[str]) -> Path:
-    """``path``, if a gallery can be written there as far as the name tells. DataError: it cannot."""
+    """``path`` as a ``Path``. DataError: its suffix is not that of a gallery."""
     path = Path(path)
     if path.suffix.lower() not in (".svg", ".png"):
         raise DataError(f"{path}: a gallery is a .svg or a .png file")
@@ -138,7 +139,7 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures in rows, each above its caption ("": none).
+    """Pictures in rows, each above its caption, if that is not "".
 
     Raises:
         DataError: ``columns`` or ``size`` is not positive.
@@ -166,13 +167,13 @@ class Sheet:
         return self.size + (_CAPTION if any(self.captions) else 0) + _GAP
 
     def _cells(self) -> Iterator[tuple[int, int, Picture, str]]:
-        """Left, top, picture and caption of each."""
+        """Left, top, picture and caption of each cell."""
         for i, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
             row, column = divmod(i, self.columns)
             yield _GAP + column * (self.size + _GAP), _GAP + row * self._row, picture, _shortened(caption)
 
     def _font(self, caption: str) -> float:
-        """Pixels of the letters: as large as the caption's width allows, a letter being 0.55 as wide as high."""
+        """Font size in pixels: as large as the caption's width allows. A letter is 0.55 times as wide as high."""
         return round(min(_FONT, (self.size + _GAP) / (0.55 * max(len(caption), 1))), 2)
 
     def svg(self) -> str:
@@ -193,11 +194,11 @@ class Sheet:
         return "\n".join([*out, "</svg>\n"])
 
     def figure(self) -> Figure:
-        """The sheet as a figure of matplotlib's."""
+        """The sheet as a matplotlib figure."""
         from matplotlib.figure import Figure
 
         width, height = self.extent
-        figure = Figure((width / 72, height / 72), dpi=72 * _DENSITY, facecolor=_PAPER)  # so that a point is a pixel
+        figure = Figure((width / 72, height / 72), dpi=72 * _DENSITY, facecolor=_PAPER)  # 72 dpi: a point is a pixel
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         for left, top, picture, caption in self._cells():
@@ -222,11 +223,11 @@ class Sheet:
         axes.add_collection(pen)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the sheet, whole or not at all, as what the suffix of ``path`` says.
+        """Write the sheet, completely or not at all, in the format of the suffix of ``path``.
 
         Raises:
-            DataError: another suffix than .svg and .png, no pictures, or more of them than a PNG has room for.
-            OSError: it cannot be written.
+            DataError: a suffix other than .svg and .png, no pictures, or too many of them for a PNG.
+            OSError: the file cannot be written.
         """
         path = check_suffix(path)
         if not self.pictures:
@@ -252,5 +253,5 @@ def _text(text: str) -> str:
 
 
 def in_xml(text: str) -> str:
-    """``text`` without what XML has no way to write, which is most control characters."""
+    """Replace characters that XML cannot represent, such as control characters."""
     return _NOT_XML.sub("\ufffd", text)

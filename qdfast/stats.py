@@ -1,4 +1,4 @@
-"""Statistics of deltas: exact integer sums, so that merging is exact too."""
+"""Statistics of deltas, kept as integer sums so that merging is exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DeltaStats:
-    """Number of steps, Σ and Σ² of (dx, dy) over them, in coordinate units; ``a + b`` merges without rounding."""
+    """Statistics of the steps (dx, dy) of drawings. ``a + b`` merges two without rounding.
+
+    Args:
+        n: number of steps.
+        sum: Σdx and Σdy, in coordinate units.
+        sum_sq: Σdx² and Σdy².
+
+    >>> import qdfast
+    >>> stats = qdfast.from_strokes([[[[0, 2, 4], [1, 1, 1]]]]).delta_stats()
+    >>> stats
+    DeltaStats(n=3, sum=(4, 1), sum_sq=(8, 1))
+    >>> (stats + stats).n
+    6
+    """
 
     n: int = 0
     sum: tuple[int, int] = (0, 0)
@@ -22,14 +35,14 @@ class DeltaStats:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """float64 (2,): mean of dx and dy; 0 of no steps."""
+        """float64 (2,): mean of dx and dy; 0 if there are no steps."""
         return np.array([s / self.n if self.n else 0.0 for s in self.sum])
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """float64 (2,): population standard deviation of dx and dy; 1 where all steps are equal.
+        """float64 (2,): population standard deviation of dx and dy; 1 if all steps are equal.
 
-        From the integers, in one rounding: no cancellation however many steps there are.
+        Computed from the integers with a single rounding, so that nothing cancels however many steps there are.
         """
         out = []
         for s, sq in zip(self.sum, self.sum_sq, strict=True):
@@ -51,12 +64,12 @@ class DeltaStats:
 
     @classmethod
     def merge(cls, parts: Iterable[DeltaStats]) -> DeltaStats:
-        """The statistics of all ``parts`` together."""
+        """Merge any number of statistics."""
         return sum(parts, cls())
 
     @classmethod
     def from_row(cls, row: NDArray[np.int64]) -> DeltaStats:
-        """From one row of the kernel's sums: n, Σdx, Σdy, Σdx², Σdy²."""
+        """From a row of the kernel's sums: n, Σdx, Σdy, Σdx², Σdy²."""
         n, sx, sy, qx, qy = (int(v) for v in row)
         return cls(n, (sx, sy), (qx, qy))
 

@@ -1,4 +1,4 @@
-"""``Drawings`` from strokes in memory: in simplified form, or raw ones from a canvas."""
+"""``Drawings`` from lists of strokes: in simplified form, or raw ones from a canvas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .parse_report import REASONS
 
 
 class BadDrawing(Exception):
-    """Why a line or a list of strokes is not a drawing, and in which of its strokes that shows."""
+    """A line or a list of strokes is not a valid drawing: the reason and, if known, the number of the stroke."""
 
     def __init__(self, reason: str, detail: str = "", stroke: int | None = None) -> None:
         super().__init__(reason)
@@ -24,37 +24,55 @@ class BadDrawing(Exception):
 
 
 def from_strokes(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
-    """Drawings from nested lists or arrays in simplified form: ``[[[xs, ys], [xs, ys]], ...]``, integers 0..255.
+    """Make ``Drawings`` from nested lists or arrays in simplified form.
 
     Args:
-        drawings: for each drawing its strokes, each a pair of equally long lists. Empty strokes are skipped.
-        words: the class of each drawing.
+        drawings: ``[[[xs, ys], [xs, ys]], ...]``: for each drawing its strokes, each a pair of equally long lists of
+            integers 0..255. Empty strokes are skipped.
+        words: the class of each drawing. Default: none.
+
+    Returns:
+        The drawings, in order.
 
     Raises:
-        DataError: a drawing that ``read_ndjson`` would leave out; the message says which and why.
+        DataError: a drawing that ``read_ndjson`` would reject. The message tells which one and why.
+
+    >>> import qdfast
+    >>> d = qdfast.from_strokes([[[[0, 9], [4, 4]], [[5, 5], [0, 9]]]], words=["plus"])
+    >>> d
+    Drawings(1 drawings, 2 strokes, 4 points; plus)
+    >>> d.deltas()[0].tolist()
+    [[[0.0, 4.0, 0.0], [9.0, 0.0, 1.0], [-4.0, -4.0, 0.0], [0.0, 9.0, 1.0]]]
     """
     return _from_lists(drawings, words, read_strokes)
 
 
 def simplify(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str] | None = None) -> Drawings:
-    """Drawings from raw strokes, as a canvas or Google's raw files have them, in the form of Google's simplified files.
+    """Simplify raw strokes, from a canvas or Google's raw files, as Google does for its simplified files.
 
-    A drawing is moved to minimum 0 and scaled to maximum 255 (the larger of width and height); every stroke is sampled
-    a pixel apart, reduced by Ramer-Douglas-Peucker with epsilon 2, and rounded half to even. From Google's raw files
-    this makes Google's simplified ones, point for point. A stroke keeps its first and last point, so a dot has two.
+    A drawing is moved to minimum 0 and scaled so that the larger of width and height is 255. Each stroke is resampled
+    with a spacing of 1 pixel, reduced by the Ramer-Douglas-Peucker algorithm with epsilon 2, and rounded half to even.
+    Google's raw files give Google's simplified files, point for point. A stroke keeps its first and last point, so a
+    dot has two points.
+
+    The worst strokes, which nobody draws, take time quadratic in their points: limit the size of untrusted input.
 
     Args:
         drawings: for each drawing its strokes, each ``(xs, ys)`` or ``(xs, ys, ts)``: equally long lists or arrays of
-            numbers in any unit; times are not used. Empty strokes are skipped. Always a batch: a single drawing is
+            numbers in any unit. Times are ignored. Empty strokes are skipped. For a single drawing use
             ``simplify([drawing])``.
-        words: the class of each drawing.
+        words: the class of each drawing. Default: none.
+
+    Returns:
+        The drawings, in order.
 
     Raises:
-        DataError: a drawing without points, a stroke of lists of different lengths, a coordinate that is not a finite
-            number; the message says in which drawing and stroke, counted from 0.
+        DataError: a drawing without points, a stroke with lists of different lengths, or a coordinate that is not a
+            finite number. The message names the drawing and the stroke, counted from 0.
 
-    Time is quadratic in the points of a stroke for the worst of strokes, such as nobody draws: limit what you take from
-    people you do not trust.
+    >>> import qdfast
+    >>> [(x.tolist(), y.tolist()) for x, y in qdfast.simplify([[([1.5, 2.0, 4.5], [0, 0, 0])]])[0]]
+    [([0, 255], [0, 0])]
     """
     return _from_lists(drawings, words, simplify_strokes)
 
@@ -62,29 +80,29 @@ def simplify(drawings: Sequence[Sequence[Sequence[Any]]], *, words: Sequence[str
 def simplify_columns(
     x: ArrayLike, y: ArrayLike, stroke_offsets: ArrayLike, drawing_offsets: ArrayLike, **columns: Any
 ) -> Drawings:
-    """``simplify`` for raw strokes in flat columns: the fastest way, and other threads run meanwhile.
+    """``simplify`` for raw strokes in flat columns. It is faster and releases the GIL.
 
     Args:
         x, y: numbers (P,), in any unit.
-        stroke_offsets, drawing_offsets: as those of ``Drawings``; every stroke has a point and every drawing a stroke.
-        columns: ``key_id``, ``word_codes``, ``words`` and so on, as ``Drawings`` takes them.
+        stroke_offsets, drawing_offsets: as in ``Drawings``. Every stroke has a point and every drawing a stroke.
+        columns: ``key_id``, ``word_codes``, ``words`` and so on, as in ``Drawings``.
 
     Raises:
-        DataError: arrays that are not such columns, a coordinate that is not finite.
+        DataError: invalid columns, or a coordinate that is not finite.
     """
     try:
         xs, ys = _flat(x, np.float64), _flat(y, np.float64)
         strokes, starts = _flat(stroke_offsets, np.int64), _flat(drawing_offsets, np.int64)
         simplified = _core.simplify_columns(xs, ys, strokes, starts)
     except (TypeError, ValueError) as e:
-        raise DataError(f"not the columns of drawings: {e}") from e
+        raise DataError(f"invalid columns: {e}") from e
     if isinstance(simplified, int):
         raise DataError(f"drawing {simplified}: {REASONS['not_a_number']}")
     return Drawings(*simplified, starts, **columns)
 
 
 def read_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
-    """Check lists of strokes ``[[xs, ys], ...]``; returns x, y, points per stroke, and how many strokes were empty."""
+    """Check the strokes ``[[xs, ys], ...]`` of a drawing. Returns x, y, points per stroke, number of empty strokes."""
     x, y, stroke_lengths = bytearray(), bytearray(), []
     for i, xs, ys in _strokes(drawing, raw=False):
         x += _coordinates(xs, i)
@@ -98,7 +116,7 @@ def read_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
 
 
 def simplify_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
-    """The same of raw strokes ``[[xs, ys], ...]`` or ``[[xs, ys, ts], ...]``, by Google's recipe."""
+    """Check and simplify raw strokes ``[[xs, ys], ...]`` or ``[[xs, ys, ts], ...]``. Returns the same."""
     strokes = list(_strokes(drawing, raw=True))
     if not strokes:
         raise BadDrawing("no_points")
@@ -109,7 +127,7 @@ def simplify_strokes(drawing: Any) -> tuple[bytes, bytes, list[int], int]:
 
 
 def _strokes(drawing: Any, raw: bool) -> Iterator[tuple[int, list[Any], list[Any]]]:
-    """Number, x and y of the strokes that are not empty."""
+    """Number, x and y of each stroke that is not empty."""
     if not isinstance(drawing, list):
         raise BadDrawing("wrong_shape")
     for i, stroke in enumerate(drawing):
@@ -135,7 +153,7 @@ def _coordinates(values: list[Any], stroke: int) -> bytes:
 
 
 def _flat(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
-    """A copy: the kernel trusts what was checked, so nobody may change it meanwhile."""
+    """A copy, because the kernel trusts values that were checked: no other thread may change them."""
     return np.asarray(values).astype(dtype, order="C", casting="same_kind")
 
 
@@ -153,9 +171,9 @@ def _from_lists(
         try:
             xs, ys, lengths, _ = read([[_listed(part) for part in stroke] for stroke in drawing])
         except BadDrawing as e:
-            raise DataError(_what_is_wrong(i, e)) from None
-        except TypeError:  # something that is no list
-            raise DataError(_what_is_wrong(i, BadDrawing("wrong_shape", "a single drawing goes into a list"))) from None
+            raise DataError(_describe(i, e)) from None
+        except TypeError:  # something that is not a list
+            raise DataError(_describe(i, BadDrawing("wrong_shape", "pass a single drawing as a list of one"))) from None
         x += xs
         y += ys
         stroke_lengths += lengths
@@ -173,7 +191,7 @@ def _from_lists(
 
 
 def _listed(part: Any) -> list[Any]:
-    """A list of Python's own numbers, if of numbers."""
+    """``part`` as a list. Numbers of NumPy become numbers of Python."""
     if isinstance(part, np.ndarray):
         return list(part.tolist())
     values = list(part)
@@ -184,6 +202,6 @@ def _offsets(lengths: list[int]) -> NDArray[np.int64]:
     return np.array([0, *accumulate(lengths)], np.int64)
 
 
-def _what_is_wrong(drawing: int, error: BadDrawing) -> str:
+def _describe(drawing: int, error: BadDrawing) -> str:
     where = f"drawing {drawing}" + (f", stroke {error.stroke}" if error.stroke is not None else "")
     return f"{where}: {REASONS[error.reason]}" + (f": {error.detail}" if error.detail else "")

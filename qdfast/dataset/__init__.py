@@ -1,1 +1,1 @@
-"""Prepared directories: made from sources, mapped back, converted, shown."""
+"""Prepared directories: writes, opens, converts and shows them."""

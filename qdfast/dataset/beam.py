@@ -1,10 +1,10 @@
-"""Files to a prepared directory by an Apache Beam pipeline: on this machine, or on a cluster of any size.
+"""Prepares files for training by an Apache Beam pipeline, on this machine or on a cluster of any size.
 
-The element is a chunk of a source, or all of a gzip file. A worker reads it, parses it by the C kernels and writes its
-shard under a name of this attempt alone; what Beam then adds up are counts, exact sums and names. When all chunks of a
-source are there, its shards are renamed and its record is written; the manifest comes last, from the process that
-started it all. So work that is done twice, or was begun by a worker that died, leaves nothing but a temporary file,
-which is removed in the end, and the result is that of ``dataset.prepare``, byte for byte.
+An element is a chunk of a source, or a whole gzip file. A worker reads and parses it, and writes its shard under a name
+that is unique to the attempt. Beam adds up counts, exact sums and names. When all chunks of a source are written, its
+shards are renamed and its record is written. The process that started the pipeline writes the manifest last. So work
+that is repeated, or was begun by a worker that died, leaves only a temporary file, which is removed at the end. The
+result equals that of ``dataset.prepare``, byte for byte.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .shard_writer import PrepareOptions, Record, SourceSummary, strokes_of, wri
 
 
 class BeamSource(NamedTuple):
-    """A file of drawings on any file system that Beam knows: its number among the sources, name, URL and bytes."""
+    """A file on any file system that Beam knows: its number among the sources, name for messages, URL and bytes."""
 
     number: int
     name: str
@@ -64,13 +64,13 @@ class BeamSource(NamedTuple):
 
 
 Key: TypeAlias = tuple[int, str, str, int]
-"""A source as a plain tuple, which Beam encodes in the same way everywhere."""
+"""A source as a plain tuple, which Beam encodes deterministically."""
 
 Element: TypeAlias = "tuple[BeamSource, int | None]"
-"""A chunk of a source by its number, or all of a gzip file."""
+"""A source and the number of a chunk, or None for a whole gzip file."""
 
 Outcome: TypeAlias = "tuple[int, str, str]"
-"""The number of a source, the key of its record and what the log says of it; or no key and what is wrong with it."""
+"""The number of a source, the key of its record and its log message; or no key and the error message."""
 
 
 class BeamDirectory(Directory):
@@ -83,14 +83,14 @@ class BeamDirectory(Directory):
         return str(FileSystems.join(self.url, name))
 
     def make(self) -> None:
-        """Nothing: there is a directory where there are files."""
+        """Nothing to do: directories exist as soon as they have files."""
 
     def sizes(self) -> dict[str, int]:
         [found] = FileSystems.match([self._at("*")])
         return dict(sorted((FileSystems.split(f.path)[1], f.size_in_bytes) for f in found.metadata_list))
 
     def read(self, name: str) -> bytes:
-        with _opened(self._at(name)) as file:
+        with _open(self._at(name)) as file:
             return bytes(file.read())
 
     @contextmanager
@@ -104,7 +104,7 @@ class BeamDirectory(Directory):
         except BeamIOError:
             if not FileSystems.exists(self._at(name)) or not FileSystems.exists(self._at(new)):
                 raise
-            self.remove([new])  # there are file systems that do not replace, such as HDFS
+            self.remove([new])  # some file systems, such as HDFS, do not replace files
             FileSystems.rename([self._at(name)], [self._at(new)])
 
     def remove(self, names: Iterable[str]) -> None:
@@ -117,7 +117,7 @@ class BeamDirectory(Directory):
         self.rename(temporary, name)
 
 
-def _opened(url: str) -> Any:
+def _open(url: str) -> Any:
     return FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
@@ -128,7 +128,7 @@ def _is_remote(location: str) -> bool:
 def _directory(location: str, *below: str) -> Directory:
     if _is_remote(location):
         return BeamDirectory(FileSystems.join(location, *below))
-    return Directory(Path(os.path.abspath(location), *below))  # noqa: PTH100 - a worker may be elsewhere
+    return Directory(Path(os.path.abspath(location), *below))  # noqa: PTH100 - workers may have another working directory
 
 
 def prepare(
@@ -142,28 +142,30 @@ def prepare(
     beam_args: Sequence[str] = (),
     log: Callable[[str], None] = lambda line: None,
 ) -> Record:
-    """Prepare files of strokes for training, as ``dataset.prepare`` does, by a Beam pipeline; returns the manifest.
+    """Prepare files of strokes for training by a Beam pipeline. The result is that of ``dataset.prepare``.
 
-    Where the workers are other machines, qdfast must be installed there, and ``sources`` and ``out`` must mean the same
-    files to all of them.
+    If workers run on other machines, qdfast must be installed there, and ``sources`` and ``out`` must name the same
+    files on all of them.
 
     Args:
-        sources: as of ``dataset.prepare``, but for bitmaps; or URLs that Beam has a file system for, of files, patterns
-            or directories (``gs://bucket/drawings/*.ndjson``).
-        out: a directory or URL; only in a directory of this machine is it noticed if another process writes there, too.
-        recognized, label, validation, raw, log: as of ``dataset.prepare``.
-        beam_args: the options of the pipeline, such as ``--runner=FlinkRunner``. Without a runner: Beam's own in
-            Python, for which ``--direct_running_mode=multi_processing`` and ``--direct_num_workers=N`` say how many
-            processes there are.
+        sources: as for ``dataset.prepare``, without bitmaps; or URLs of files, patterns or directories on a file system
+            that Beam knows (``gs://bucket/drawings/*.ndjson``).
+        out: a directory or URL. Only local directories are locked against other processes.
+        recognized, label, validation, raw, log: as for ``dataset.prepare``.
+        beam_args: options of the pipeline, such as ``--runner=FlinkRunner``. The default runner is Beam's local one:
+            ``--direct_running_mode=multi_processing`` and ``--direct_num_workers=N`` set its processes.
+
+    Returns:
+        The manifest.
 
     Raises:
-        DataError: as of ``dataset.prepare``; bitmaps, or a URL without files; the pipeline failed.
-        OSError: what cannot be read or written by this process.
+        DataError: as for ``dataset.prepare``; bitmaps, a URL without files, or a pipeline that failed.
+        OSError: this process cannot read or write a file.
     """
     options = PrepareOptions(recognized, label, validation, raw)
     pipeline_options = PipelineOptions(list(beam_args))
     standard = pipeline_options.view_as(StandardOptions)
-    standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would fetch another one from the Internet
+    standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would download another runner
     FileSystems.set_options(pipeline_options)
     found = _sources(sources)
     target, shards = _directory(out), _directory(out, SHARDS)
@@ -200,13 +202,13 @@ def _sources(given: Sequence[str]) -> list[BeamSource]:
         files += [(url, url, size) for url, size in there]
     for name, _, _ in files:
         if is_bitmap_file(name):
-            raise DataError(f"{name}: bitmaps are prepared by the local runner")
+            raise DataError(f"{name}: bitmaps are prepared by the local runner only")
     return [BeamSource(number, *file) for number, file in enumerate(files)]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the steps have in common: options, where shards go, what was there before, where the outcomes go."""
+    """What all steps need: options, the directory of shards, records of earlier runs, name of the file of outcomes."""
 
     options: PrepareOptions
     shards: Directory
@@ -217,25 +219,25 @@ class _Job:
         return bool(candidates(self.known, source.size, self.options))
 
     def digest(self, element: Element) -> tuple[Key, SourceSummary]:
-        """A chunk, read to see whether it is as it was."""
+        """Read a chunk to compare its digest with earlier runs."""
         source, chunk = element
-        with _opened(source.url) as file:
+        with _open(source.url) as file:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
             for block in blocks:
                 blocks.recycle(block)
         return source.key, SourceSummary(digests=blocks.digests)
 
     def write(self, element: Element) -> tuple[Key, SourceSummary]:
-        """A chunk, read and written."""
+        """Read a chunk and write its shard."""
         source, chunk = element
-        with _opened(source.url) as file, ParserPool(1) as pool:
+        with _open(source.url) as file, ParserPool(1) as pool:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
             batches = strokes_of(blocks, source.label, self.options, pool)
             summary = write_shards(batches, self.options, self.shards, pool)
         return source.key, summary + SourceSummary(digests=blocks.digests)
 
     def look_up(self, whole: tuple[Key, SourceSummary]) -> Iterator[Any]:
-        """The outcome of a source that was prepared before; the source itself if it was another then."""
+        """The outcome of a source that was prepared before, or the source itself if it has changed."""
         source, summary = BeamSource(*whole[0]), whole[1]
         key = source_key(summary.xxh3, source.label, self.options)
         for record in self.known:
@@ -245,7 +247,7 @@ class _Job:
         yield source
 
     def commit(self, whole: tuple[Key, SourceSummary]) -> Outcome:
-        """A source of which all chunks are written."""
+        """Commit a source when all of its chunks are written."""
         source, summary = BeamSource(*whole[0]), whole[1]
         try:
             record = commit_source(summary, source.name, source.size, source.label, self.options, self.shards)
@@ -254,12 +256,12 @@ class _Job:
         return source.number, record["key"], explain(summary.report)
 
     def report(self, outcomes: list[Outcome]) -> None:
-        """What the process that started it all waits for."""
+        """Write the outcomes for the process that started the pipeline."""
         self.shards.write(self.result, orjson.dumps(outcomes))
 
 
 class _Sum(beam.CombineFn):  # type: ignore[misc]
-    """Parts of a source to all of it."""
+    """Adds the summaries of the chunks of a source."""
 
     def create_accumulator(self) -> SourceSummary:
         return SourceSummary()
@@ -275,7 +277,7 @@ class _Sum(beam.CombineFn):  # type: ignore[misc]
 
 
 def _elements(source: BeamSource) -> list[Element]:
-    with _opened(source.url) as file:
+    with _open(source.url) as file:
         zipped = file.read(len(GZIP)) == GZIP
     return [(source, None)] if zipped else [(source, chunk) for chunk in chunk_numbers(source.size)]
 

@@ -1,8 +1,8 @@
-"""Prepared drawings in the formats that others read, and these in one another.
+"""Converts prepared drawings to Parquet, Arrow, TFRecord and ndjson, and these formats to one another.
 
-A directory of files ``SPLIT-NUMBER-of-COUNT.SUFFIX``, one a shard and split, as Hugging Face's ``load_dataset`` and
-TensorFlow's users expect them, and ``classes.json``: the classes, sorted, as a list. That is written last.
-``converted.json`` says which files these are, by name and size, so that the next call replaces them and no others.
+The result is a directory of files ``SPLIT-NUMBER-of-COUNT.SUFFIX``, one per shard and split, as Hugging Face's
+``load_dataset`` and users of TensorFlow expect them. ``converted.json`` lists them by name and size, so that the next
+call replaces these files and no others. ``classes.json``, the sorted list of classes, is written last.
 """
 
 from __future__ import annotations
@@ -48,29 +48,29 @@ def convert(
     format: str,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
-    """Write the drawings of ``source`` to ``out`` in another format.
+    """Convert the drawings of ``source`` to another format.
 
     Args:
         source: a prepared directory, or one that this function has written.
-        out: directory, created if missing; files of an earlier call are replaced when all of the new ones are
-            complete, so that there must be space for both.
-        format: "parquet" or "arrow" (see ``arrow``), "tfrecord" (see ``tfrecord``), or "ndjson", as Google's lines:
-            ``prepare`` takes these back with ``label="word"``.
+        out: the directory to write, created if it does not exist. Files of an earlier call are replaced when all new
+            ones are complete, which needs space for both.
+        format: "parquet" or "arrow" (see ``formats.arrow``), "tfrecord" (see ``formats.tfrecord``), or "ndjson", in
+            Google's form, which ``prepare`` reads with ``label="word"``.
         log: called with one line at the end.
 
     Returns:
         The files with drawings.
 
     Raises:
-        DataError: ``source`` is neither, or damaged; bitmaps as ndjson; ``out`` is of another kind (see ``kinds``), or
-            has files that look like a conversion but are not of an earlier call; another process converting to it.
-        OSError: what cannot be read or written. A file is there whole or not at all.
+        DataError: ``source`` is neither of these, or damaged; bitmaps as ndjson; ``out`` contains something else, or
+            files that look like a conversion but are not from an earlier call; another process converts to it.
+        OSError: a file cannot be read or written. Files are complete or do not exist.
     """
     if format not in CONVERT_FORMATS:
         raise DataError(f"format is {format!r}: it must be one of {', '.join(CONVERT_FORMATS)}")
     source, out = Path(source), output(out, CONVERTED)
     if source.resolve() == out.resolve():
-        raise DataError(f"{out}: cannot be both what is converted and what becomes of it")
+        raise DataError(f"{out}: source and output are the same directory")
     classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
     write, _ = _functions(format)
     paths = []
@@ -95,17 +95,17 @@ def convert(
 
 
 def _earlier(out: Directory) -> list[str]:
-    """The files of an earlier call. DataError: there are others that look like them, or that were changed since."""
+    """The files of an earlier call. DataError: files that only look like them, or were changed since."""
     found = [(name, size) for name, size in out.sizes().items() if name == CLASSES or _NAME.fullmatch(name)]
     ours = _listed(out)
     for name, size in found:
         if ours.get(name) != size:
-            raise DataError(f"{out.path / name}: not of an earlier conversion, or changed since: it is not replaced")
+            raise DataError(f"{out.path / name}: not from an earlier conversion, or changed since: it is not replaced")
     return [name for name, _ in found]
 
 
 def _listed(out: Directory) -> Mapping[str, int]:
-    """What an earlier call has written: bytes by name."""
+    """The size in bytes of each file that an earlier call has written, by name."""
     try:
         about = orjson.loads(out.read(names.CONVERTED))
         if about["format"] != FORMAT:
@@ -118,16 +118,16 @@ def _listed(out: Directory) -> Mapping[str, int]:
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
-    """The drawings of one file that ``convert`` has written.
+    """Read one file that ``convert`` has written.
 
     Raises:
         DataError: not such a file, or a damaged one.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     path = Path(path)
     format = path.suffix[1:]
     if format not in CONVERT_FORMATS:
-        raise DataError(f"{path}: its name ends in none of {', '.join(f'.{name}' for name in CONVERT_FORMATS)}")
+        raise DataError(f"{path}: the suffix must be one of {', '.join(f'.{name}' for name in CONVERT_FORMATS)}")
     _, read = _functions(format)
     try:
         return read(path)
@@ -136,7 +136,7 @@ def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
 
 
 def _functions(format: str) -> tuple[Callable[[Path, AnyDrawings, Sequence[str]], None], Callable[[Path], AnyDrawings]]:
-    """What writes, and what reads; imports what they need."""
+    """The functions that write and read ``format``. They are imported only now, with the libraries that they need."""
     if format == "ndjson":
         return _write_ndjson, lambda path: read_ndjson(path, recognized="any")
     if format == "tfrecord":
@@ -152,12 +152,12 @@ def _functions(format: str) -> tuple[Callable[[Path, AnyDrawings, Sequence[str]]
 
 def _write_ndjson(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
     if isinstance(drawings, Bitmaps):
-        raise DataError("there are bitmaps, and no strokes to be written as ndjson")
+        raise DataError("bitmaps have no strokes and cannot be written as ndjson")
     path.write_bytes(format_ndjson(drawings))
 
 
 def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
-    """The classes, the number of drawings, and these."""
+    """The classes, the number of drawings, and the drawings."""
     data = open_prepared(source)
 
     def parts() -> Iterator[SplitShard]:

@@ -1,4 +1,4 @@
-"""A look at what files and prepared directories hold: some drawings of all, as one picture."""
+"""Draws a sample of the drawings in files and prepared directories as one picture."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def gallery(
     columns: int = COLUMNS,
     raw: bool = False,
 ) -> tuple[int, int]:
-    """Write ``count`` drawings, spread evenly over ``sources``, as a picture; the same ones every time.
+    """Write drawings, spread evenly over ``sources``, as a picture. The selection is always the same.
 
-    Each is captioned with its class: the line's word, else the file's name.
+    Captions are classes: the word of the line, else the name of the file.
 
     Args:
         sources: ndjson and .npy files, directories of them, and prepared directories.
-        out: a .svg file, or a .png file (needs matplotlib); replaced whole.
+        out: a .svg file, or a .png file (needs matplotlib). It is replaced completely or not at all.
+        count: number of drawings.
+        columns: drawings in a row.
         raw: the ndjson files are raw, and are simplified, as in ``read_ndjson``.
 
     Returns:
-        How many are shown, and of how many.
+        The number of drawings in the picture, and in the sources.
 
     Raises:
         DataError: another suffix, or a source without drawings.
-        OSError: a source that cannot be read, or ``out`` that cannot be written.
+        OSError: a source cannot be read, or ``out`` cannot be written.
     """
     check_suffix(out)
     sample = Sample(count)
@@ -70,9 +72,9 @@ def _take(source: Prepared | SourceFile, sample: Sample, pool: ParserPool, raw: 
 
 
 class Sample:
-    """Drawings evenly spread over batches that come one by one, in constant memory.
+    """A sample of ``count`` drawings, evenly spread over batches that arrive one by one, in constant memory.
 
-    Every ``step``-th drawing is kept, and ``step`` doubles whenever twice as many are kept as are wanted.
+    Every ``step``-th drawing is kept, and ``step`` doubles whenever more than ``2 * count`` are kept.
     """
 
     def __init__(self, count: int) -> None:
@@ -82,7 +84,7 @@ class Sample:
         self._kept: list[tuple[Picture, str]] = []
 
     def add(self, batch: AnyDrawings, name: str) -> None:
-        """Take some of ``batch``; those without a class are called ``name``."""
+        """Sample ``batch``. Drawings without a word get ``name`` as their class."""
         some = batch[np.arange(-self.seen % self._step, len(batch), self._step)]  # a copy: the batch can go
         self._kept += zip(some, (word or name for word in some.word.tolist()), strict=True)
         self.seen += len(batch)
@@ -90,6 +92,6 @@ class Sample:
             self._kept, self._step = self._kept[::2], 2 * self._step
 
     def result(self) -> tuple[list[Picture], list[str]]:
-        """The drawings that were chosen, and their classes."""
+        """The chosen drawings and their classes."""
         chosen = [self._kept[i] for i in spread(len(self._kept), self.count)]
         return [picture for picture, _ in chosen], [name for _, name in chosen]

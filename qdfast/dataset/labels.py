@@ -1,4 +1,4 @@
-"""The class of a drawing: its file's name, or its line's word."""
+"""Labels drawings with the name of their file or the word of their line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from ..storage.source_files import SourceFile
 
 
 def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:
-    """A batch that was read, with its classes as words, and its report.
+    """Label a batch of drawings.
 
-    With ``label="word"`` the drawings without a word are left out and counted as ``field_missing``.
+    Args:
+        label: "file": all drawings get ``file_label``. "word": each keeps its word; drawings without one are rejected
+            as ``field_missing``.
+
+    Returns:
+        The batch with its classes as words, and its report.
     """
     report = batch.report or ParseReport(kept=len(batch))
     if label == "file":

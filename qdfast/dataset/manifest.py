@@ -1,8 +1,8 @@
-"""What a prepared directory knows of its sources: a record each, written when its shards are complete; the manifest.
+"""The records of sources and the manifest of a prepared directory.
 
-A source's files carry a key in their names that is made of its digest and all else that they depend on. So a run that
-was killed goes on where it stopped, a source that changed is done again and no other, and the old manifest stays valid
-until the new one replaces it.
+A source gets a record when its shards are complete. The names of its files contain a key, made of its digest and all
+else that they depend on. So a run that was killed continues where it stopped, only sources that changed are prepared
+again, and the old manifest stays valid until the new one replaces it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
 
 
 def source_key(xxh3: str, label: str, options: PrepareOptions) -> str:
-    """16 hex digits that stand for the bytes of a source, the class its name stands for, and the options."""
+    """16 hex digits made of the bytes of a source, the class that its name stands for, and the options."""
     of_file = label if options.label == "file" else ""
     made_of = [FORMAT, CHUNK, BITMAPS_PER_CHUNK, xxh3, of_file, options.to_dict()]
     return hashlib.sha256(orjson.dumps(made_of, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _stem(label: str, key: str) -> str:
-    """How the files of a source are named."""
+    """The start of the names of a source's files."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80] + "-" + key
 
 
 def read_records(shards: Directory) -> list[Record]:
-    """The sources finished by earlier runs whose record and shards are whole; a power failure may have cut them."""
+    """The records of sources that earlier runs finished. Records or shards cut by a power failure are ignored."""
     records = []
     sizes = shards.sizes()
     for name in sizes:
@@ -54,19 +54,28 @@ def read_records(shards: Directory) -> list[Record]:
 
 
 def candidates(records: Iterable[Record], size: int, options: PrepareOptions) -> list[Record]:
-    """The records that may be of a source of ``size`` bytes; its key, for which it must be read, decides."""
+    """The records with this size and these options. Whether one belongs to a source is told by its key."""
     return [r for r in records if r["size"] == size and r["options"] == options.to_dict()]
 
 
 def commit_source(
     summary: SourceSummary, source: str, size: int, label: str, options: PrepareOptions, shards: Directory
 ) -> Record:
-    """Give the shards of a whole source their names, and write the record that says they are complete.
+    """Rename the shards of a complete source to their final names, and write its record.
 
-    It may be done again, after a failure in the middle of it.
+    Safe to repeat after a failure at any point.
+
+    Args:
+        summary: all chunks of the source.
+        source: its name, for messages.
+        size: its bytes.
+        label: the class that its name stands for.
+
+    Returns:
+        The record.
 
     Raises:
-        DataError: the source, named ``source``, has no drawings.
+        DataError: the source has no drawings.
     """
     report = summary.report
     if not report.kept:
@@ -81,7 +90,7 @@ def commit_source(
         "xxh3": summary.xxh3,
         "key": key,
         "options": options.to_dict(),
-        "shards": [{"file": name, **chunk.about} for name, chunk in zip(names, chunks, strict=True)],
+        "shards": [{"file": name, **chunk.shard_info} for name, chunk in zip(names, chunks, strict=True)],
         "lines": report.to_dict(),
         "classes": _classes_to_dict(summary.classes),
     }
@@ -89,7 +98,7 @@ def commit_source(
         try:
             shards.rename(chunk.shard, name)
         except OSError:
-            if shards.sizes().get(name) != chunk.about["bytes"]:
+            if shards.sizes().get(name) != chunk.shard_info["bytes"]:
                 raise
     shards.write(f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
     return record
@@ -112,7 +121,7 @@ def _classes_from_dict(classes: dict[str, Any]) -> Classes:
 def write_manifest(
     out: Directory, shards: Directory, records: Iterable[Record], options: PrepareOptions, kind: Kind
 ) -> Record:
-    """Write the manifest of ``records`` as ``add`` has them, and remove the files of other sources and options."""
+    """Write the manifest of ``records`` and remove the files of all other sources and options. Returns the manifest."""
     records = list(records)
     classes: Classes = reduce(add_classes, (_classes_from_dict(r["classes"]) for r in records))
     manifest = {
@@ -132,7 +141,7 @@ def write_manifest(
 
 
 def add_record(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:
-    """Add the record of a source to those of a call, by key, unless it is there; ``said``: what the log says of it."""
+    """Add the record of a source to ``records``, by key, unless there is an equal one. Logs the source and ``said``."""
     key = record["key"]
     if key in records:
         log(f"{source}: left out: the same as {records[key]['source']}")
@@ -142,5 +151,5 @@ def add_record(records: dict[str, Record], source: str, record: Record, said: st
 
 
 def describe_unchanged(record: Record) -> str:
-    """What the log says of a source that an earlier run prepared."""
+    """The log message for a source that an earlier run prepared."""
     return f"{record['lines']['kept']:,} drawings, as prepared before"

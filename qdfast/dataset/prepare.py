@@ -1,7 +1,7 @@
-"""Files to a prepared directory, by the threads of this machine: shards, statistics, a split, and a manifest.
+"""Prepares files for training on this machine: shards, a split, statistics and a manifest.
 
-The result is a function of the sources' bytes and the options: see ``chunks`` for the shards, ``records`` for what
-happens when it is run again, ``beam`` for more than one machine.
+The result depends only on the sources' bytes and the options. ``shard_writer`` tells how shards are made,
+``manifest`` what happens when it is run again. ``beam`` is for more than one machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..ndjson.parser import ParserPool
 from ..parse_report import explain
 from ..storage.digests import digest_of, digests_of
 from ..storage.directories import PREPARED, output
-from ..storage.files import Directory, only_writer, remove_temporaries
+from ..storage.files import Directory, only_writer
 from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile, expand
@@ -43,33 +43,35 @@ def prepare(
     threads: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
-    """Prepare files for training. See the module for what happens when it is run again.
+    """Prepare files for training. The same call continues one that was killed.
 
     Args:
-        sources: paths of .ndjson or .ndjson.gz files, or directories of them; or of Google's bitmaps, .npy files of
-            uint8 (n, 784), which have no strokes, for networks that take bitmaps.
-        out: the directory to write; it becomes what this call says, and files of earlier calls that are not part
-            of that are removed.
+        sources: .ndjson or .ndjson.gz files, or directories of them; or .npy files of Google's bitmaps, uint8 (n, 784),
+            for models that take bitmaps.
+        out: the directory to write. Files of earlier calls that do not belong to this one's result are removed.
         recognized: as in ``read_ndjson``.
-        label: the class of a drawing is the "file"'s name, or the line's "word".
-        validation: the share of drawings in the validation split. Which ones: a hash of the strokes (or pixels), so
-            equal drawings are on the same side whatever else is added.
+        label: the class of a drawing: "file", the name of its file, or "word", the word of its line.
+        validation: the fraction of drawings in the validation split. A hash of the strokes (or pixels) selects them,
+            so equal drawings are always in the same split.
         raw: the ndjson sources are raw, and are simplified, as in ``read_ndjson``.
-        threads: parsing threads; default: one per core.
+        threads: number of parsing threads. Default: one per core.
         log: called with one line per source.
 
+    Returns:
+        The prepared data, opened.
+
     Raises:
-        DataError: no sources, a source without drawings or that is no regular file, strokes and bitmaps together, an
-            argument out of range, ``out`` of another kind (see ``kinds``), another process preparing it.
-        OSError: what cannot be read or written. No half-written file is left under a final name.
+        DataError: no sources, a source without drawings or that is not a regular file, strokes and bitmaps together,
+            an invalid argument, ``out`` contains something else, or another process writes to it.
+        OSError: a file cannot be read or written. Files with final names are always complete.
     """
     options = PrepareOptions(recognized, label, validation, raw)
     files = regular_files(sources)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
-        shards = Directory(out / SHARDS)
+        target, shards = Directory(out), Directory(out / SHARDS)
         shards.make()
-        remove_temporaries(out)
+        target.clean()
         shards.clean()
         known = read_records(shards)
         records: dict[str, Record] = {}
@@ -84,12 +86,12 @@ def prepare(
                     record, said = _prepare(file, options, shards, pool, progress)
                     known.append(record)
                 add_record(records, file.name, record, said, log)
-        write_manifest(Directory(out), shards, records.values(), options, files[0].kind)
+        write_manifest(target, shards, records.values(), options, files[0].kind)
     return Prepared(out)
 
 
 def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
-    """The files that ``sources`` name, in order; arguments and errors as of ``prepare``."""
+    """The files that ``sources`` name, in order. Arguments and errors as for ``prepare``."""
     files = expand(sources, bitmaps=True)
     for file in files:
         if not file.path.is_file():

@@ -1,4 +1,4 @@
-"""``Prepared``: a directory that ``prepare`` has written, opened."""
+"""``Prepared``: an open directory that ``prepare`` has written."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ from .shards import FORMAT, read_shard
 class Prepared:
     """A directory written by ``prepare``.
 
+    Shards are mapped at their first use. They stay as they are, also if the directory is prepared again later.
+
+    Args:
+        path: the directory.
+
     Attributes:
         path: the directory.
         manifest: the parsed ``manifest.json``.
-        digest: SHA-256 (hex) of the manifest: names the data exactly.
-        kind: "strokes", or "bitmaps" if the drawings are there only as these.
-        classes: class names, sorted.
+        digest: SHA-256 (hex) of the manifest, which identifies the data.
+        kind: "strokes", or "bitmaps" if the drawings are only bitmaps.
+        classes: the class names, sorted.
 
-    Shards are opened when they are first asked for, and then stay as they were whatever is prepared there later.
+    Raises:
+        DataError: not a prepared directory, or one that this version cannot read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -46,7 +52,7 @@ class Prepared:
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
                 raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
-            self.kind: Kind = self.manifest.get("kind", "strokes")  # not said before there were bitmaps
+            self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
                 raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
@@ -58,12 +64,12 @@ class Prepared:
             raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
 
     def stats(self, split: Split = "train") -> DeltaStats:
-        """Exact statistics of the complete drawings of a split; of bitmaps, those of no steps."""
+        """Exact statistics of the uncut drawings of a split. Bitmaps have no steps."""
         classes = self.manifest["classes"].values()
         return DeltaStats.merge(DeltaStats.from_dict(c[s]["deltas"]) for c in classes for s in _splits(split))
 
     def counts(self, split: Split = "all") -> dict[str, int]:
-        """Drawings per class."""
+        """Number of drawings of each class."""
         return {name: sum(c[s]["drawings"] for s in _splits(split)) for name, c in self.manifest["classes"].items()}
 
     @property
@@ -78,11 +84,18 @@ class Prepared:
         return [read_shard(path) for path in paths]
 
     def rows(self, split: Split = "all") -> Rows:
-        """The drawings of a split, labelled with indices into ``classes``, in the order of the manifest.
+        """The drawings of a split, in the order of the manifest.
+
+        Args:
+            split: "train", "validation" or "all".
+
+        Returns:
+            The drawings, labelled with indices into ``classes``.
 
         Raises:
-            DataError: a damaged shard.
-            OSError: a missing one.
+            DataError: a shard is damaged.
+            OSError: a shard is missing.
+            ValueError: another split.
         """
         code_of = {name: code for code, name in enumerate(self.classes)}
         wanted = [SPLITS.index(s) for s in _splits(split)]
@@ -106,23 +119,24 @@ class Prepared:
         standardized: bool = True,
         seed: int | None = None,
     ) -> Any:
-        """The drawings of a split as a ``tf.data.Dataset`` of batches ``(inputs, labels)``, to be given to ``fit``.
+        """The drawings of a split as a ``tf.data.Dataset`` of batches ``(inputs, labels)`` for ``Model.fit``.
 
         Args:
-            batch: drawings a batch; the last may have fewer.
-            max_len: a drawing is cut to that many steps from its start.
-            buckets: shorter lengths: drawings of similar length go together, padded to one of these. Default: all are
-                padded to ``max_len``.
-            standardized: dx and dy are, with the statistics of the training drawings; else they are raw.
-            seed: shuffle, with another order each time the dataset is gone through: a function of this and of which
-                time it is. Default: in the order of ``rows(split)``, but for that of buckets.
+            split: "train", "validation" or "all".
+            batch: drawings per batch. The last one may have fewer.
+            max_len: drawings are cut to this many steps from their start.
+            buckets: lengths below ``max_len``. Drawings of similar length form a batch, padded to one of these lengths.
+                Default: all are padded to ``max_len``.
+            standardized: standardize dx and dy with the statistics of the training drawings. Otherwise they are raw.
+            seed: shuffle, differently in each epoch; the order depends on the seed and the number of the epoch only.
+                Default: the order of ``rows(split)``, apart from buckets.
 
         Returns:
-            Inputs by name, as ``learn.models`` take them: ``deltas`` float32 (m, T, 3) and ``lengths`` int32 (m,), or
-            ``bitmaps`` uint8 (m, 28, 28); labels int32 (m,), indices into ``classes``.
+            The dataset. Inputs are a dict: ``deltas`` float32 (m, T, 3) and ``lengths`` int32 (m,), or ``bitmaps``
+            uint8 (m, 28, 28). Labels are int32 (m,), indices into ``classes``.
 
         Raises:
-            DataError: a number that is out of range.
+            DataError: a number is out of range.
         """
         from ..learn.training.tf_dataset import as_tf_dataset
 
@@ -138,9 +152,25 @@ def _splits(split: Split) -> tuple[str, ...]:
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:
-    """Open a directory written by ``prepare``.
+    """Open a directory written by ``qdfast prepare``.
+
+    Args:
+        path: the directory.
+
+    Returns:
+        The prepared data. Shards are not read yet.
 
     Raises:
-        DataError: there is none at ``path``, or its manifest is not readable by this version.
+        DataError: ``path`` is not a prepared directory, or its manifest cannot be read by this version.
+
+    >>> import qdfast, tempfile
+    >>> from pathlib import Path
+    >>> from qdfast.dataset.prepare import prepare
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "dash.ndjson").write_text('{"recognized":true,"drawing":[[[0,9],[4,4]]]}')
+    ...     _ = prepare(Path(directory, "dash.ndjson"), Path(directory, "data"), validation=0)
+    ...     data = qdfast.open_prepared(Path(directory, "data"))
+    ...     data.classes, data.counts("train")
+    (('dash',), {'dash': 1})
     """
     return Prepared(path)

@@ -1,7 +1,7 @@
-"""Sources to shards, chunk by chunk: what preparing is, wherever it runs.
+"""Writes the shards of a source, chunk by chunk. Threads and Beam workers share this code.
 
-A line belongs to the chunk of its source that it begins in, and the drawings of a chunk are one shard. So a shard is a
-function of some bytes of the source and the options, whoever reads them and in whatever order.
+A line belongs to the chunk of its source in which it begins, and the drawings of a chunk are one shard. So a shard
+depends only on some bytes of the source and on the options, not on who reads them and in which order.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ BITMAPS_PER_CHUNK = 1 << 16
 
 Record: TypeAlias = dict[str, Any]
 Classes: TypeAlias = Mapping[str, Mapping[str, tuple[int, DeltaStats]]]
-"""Drawings and sums of deltas by class and split."""
+"""Number of drawings and statistics of deltas, by class and split."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What the shards depend on beside the sources."""
+    """What shards depend on besides the sources: the options of ``prepare``. DataError: an invalid value."""
 
     recognized: Recognized = "only"
     label: Label = "file"
@@ -54,35 +54,36 @@ class PrepareOptions:
             raise DataError(f"validation is {self.validation}: it must be a fraction, at least 0 and below 1")
 
     def to_dict(self) -> dict[str, Any]:
+        """For manifests and keys."""
         return asdict(self)
 
     def split(self, drawings: AnyDrawings) -> NDArray[np.uint8]:
-        """uint8 (N,): the split each belongs to, an index into ``SPLITS``; a function of strokes or pixels alone."""
+        """uint8 (N,): the split of each drawing, an index into ``SPLITS``. It depends on strokes or pixels only."""
         return (drawings.hashes() < np.uint64(int(self.validation * 2**64))).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What became of a chunk of a source.
+    """A prepared chunk of a source.
 
     Attributes:
-        number: which one.
-        lines: how many it has, blank ones too; 0 of bitmaps.
-        report: of them, counted from its first.
-        shard: the name of the file with its drawings, still a temporary one; "" if it has none.
-        about: what the manifest says of that file.
+        number: its number, from 0.
+        lines: number of lines, including blank ones; 0 for bitmaps.
+        report: what became of its lines, numbered from the first of the chunk.
+        shard: the temporary name of the shard; "" if the chunk has no drawings.
+        shard_info: the entry of the shard in the manifest, without its name.
     """
 
     number: int
     lines: int
     report: ParseReport
     shard: str = ""
-    about: Record = field(default_factory=dict)
+    shard_info: Record = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """Some chunks of a source, prepared. Parts of one source add up: in any order, without rounding."""
+    """What is known of a source after some of its chunks were prepared. Summaries of chunks add up, in any order."""
 
     chunks: tuple[Chunk, ...] = ()
     classes: Classes = field(default_factory=dict)
@@ -99,12 +100,12 @@ class SourceSummary:
 
     @property
     def xxh3(self) -> str:
-        """The digest of the source, of which these are all chunks."""
+        """The digest of the source, if these are all of its chunks."""
         return join_digests(self.digests)
 
     @property
     def report(self) -> ParseReport:
-        """Of all lines of the source, of which these are all chunks."""
+        """What became of all lines of the source, if these are all of its chunks."""
         reports, lines = [], 0
         for chunk in self.in_order():
             reports.append(chunk.report.after(lines))
@@ -113,7 +114,7 @@ class SourceSummary:
 
 
 def add_classes(some: Classes, others: Classes) -> Classes:
-    """The sums of both."""
+    """Add numbers and statistics, by class and split."""
     out = dict(some)
     for name, sides in others.items():
         mine = out.get(name)
@@ -122,21 +123,20 @@ def add_classes(some: Classes, others: Classes) -> Classes:
 
 
 ChunkBatch: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
-"""A batch of drawings: its chunk, the number of its first line and how many it has, the drawings, their report."""
+"""A batch of drawings: its chunk, the number of its first line, how many lines it has, the drawings, their report."""
 
 
 def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[ChunkBatch]:
-    """The drawings in the lines of a source; ``label`` is what its name stands for."""
-    for chunk, line, lines, drawings, report in read_blocks(
-        blocks, pool, ReadOptions(options.recognized, raw=options.raw)
-    ):
+    """The drawings of an ndjson source, in batches. ``label`` is the class that its name stands for."""
+    read = ReadOptions(options.recognized, raw=options.raw)
+    for chunk, line, lines, drawings, report in read_blocks(blocks, pool, read):
         assert drawings is not None
         drawings.report = report
         yield chunk, line, lines, *labelled(drawings, options.label, label)
 
 
 def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[ChunkBatch]:
-    """The drawings of a file of bitmaps. DataError: it is not such a file, or ``options`` ask for their words."""
+    """The drawings of a file of bitmaps, in batches. DataError: not such a file, or labels from words."""
     whole = labelled_bitmaps(source, options.label)
     for number, start in enumerate(range(0, len(whole), BITMAPS_PER_CHUNK)):
         batch = whole[start : start + BITMAPS_PER_CHUNK]
@@ -146,7 +146,7 @@ def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[ChunkBat
 def write_shards(
     batches: Iterable[ChunkBatch], options: PrepareOptions, shards: Directory, pool: ParserPool
 ) -> SourceSummary:
-    """Write the drawings of each chunk as a shard, under a temporary name; on an error, leave none."""
+    """Write the drawings of each chunk as a shard with a temporary name. After an error, no shard is left."""
     writing: deque[Future[SourceSummary]] = deque()
     names: list[str] = []
     summary = SourceSummary()
@@ -177,15 +177,15 @@ def _write(chunk: Chunk, batches: Sequence[AnyDrawings], options: PrepareOptions
     group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
     groups = len(shard.words) * len(SPLITS)
     counts = np.bincount(group, minlength=groups).tolist()
-    about: Record = {"drawings": len(shard)}
+    info: Record = {"drawings": len(shard)}
     if isinstance(shard, Drawings):
-        about["points"] = len(shard.x)
+        info["points"] = len(shard.x)
         stats = shard._group_stats(group, groups)
     else:
         stats = [DeltaStats()] * groups
     with shards.create(chunk.shard) as file:
-        about["bytes"] = write_shard(file, shard, split)
+        info["bytes"] = write_shard(file, shard, split)
     classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
     for g, sums in enumerate(zip(counts, stats, strict=True)):
         classes.setdefault(shard.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
-    return SourceSummary((replace(chunk, about=about),), classes)
+    return SourceSummary((replace(chunk, shard_info=info),), classes)

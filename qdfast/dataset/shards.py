@@ -22,9 +22,11 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def write_shard(file: IO[bytes], drawings: AnyDrawings, split: NDArray[np.uint8]) -> int:
-    """Write drawings and the split each belongs to (an index into ``SPLITS``) as one safetensors file; its size."""
+    """Write drawings and their splits (indices into ``SPLITS``) as a safetensors file. Returns its size in bytes."""
     tensors = {**_tensors(drawings), "split": split}
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
+    names = sorted(
+        tensors, key=lambda name: (-tensors[name].itemsize, name)
+    )  # large items first, so that each is aligned
     about = orjson.dumps({"format": FORMAT, "words": drawings.words}).decode()
     header: dict[str, Any] = {"__metadata__": {"qdfast": about}}
     end = 0
@@ -34,7 +36,7 @@ def write_shard(file: IO[bytes], drawings: AnyDrawings, split: NDArray[np.uint8]
         header[name] = {"dtype": _NAMES[array.dtype], "shape": array.shape, "data_offsets": [start, end]}
     text = orjson.dumps(header)
     text += b" " * (-len(text) % 8)
-    # The library's own writer copies everything twice before it writes.
+    # The writer of the safetensors library copies all data twice.
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
         file.write(memoryview(tensors[name]).cast("B") if tensors[name].size else b"")
@@ -55,11 +57,14 @@ def _tensors(drawings: AnyDrawings) -> dict[str, Any]:
 
 
 def read_shard(path: Path) -> tuple[AnyDrawings, NDArray[np.uint8]]:
-    """Map a shard; nothing is copied. Returns the drawings and their splits.
+    """Map a shard into memory. Nothing is copied.
+
+    Returns:
+        The drawings, and uint8 (N,) their splits as indices into ``SPLITS``.
 
     Raises:
-        DataError: not such a file, or a damaged one.
-        OSError: a file that cannot be read.
+        DataError: not a shard, or a damaged one.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < 10:

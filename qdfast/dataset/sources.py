@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``predict`` take: ndjson files, .npy files of bitmaps and prepared directories alike."""
+"""Reads drawings from ndjson files, .npy files and prepared directories alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .shards import read_shard
 
 Path_ = str | os.PathLike[str]
 
-_BATCH = 8192  # drawings that a mapped file is read by
+_BATCH = 8192  # drawings of a mapped file per batch
 
 
 def _is_prepared(source: Path_) -> bool:
@@ -31,10 +31,10 @@ def _is_prepared(source: Path_) -> bool:
 
 
 def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | SourceFile]:
-    """Prepared directories opened, other directories as the ndjson or .npy files in them, in order.
+    """Open prepared directories, and expand other directories to the ndjson or .npy files in them, in order.
 
     Raises:
-        DataError, OSError: a source that is not there, or a directory without any.
+        DataError, OSError: a source does not exist, or a directory has no such files.
     """
     found: list[Prepared | SourceFile] = []
     for source in sources:
@@ -46,7 +46,7 @@ def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | SourceFile]
 
 
 def source_name(source: Prepared | SourceFile) -> str:
-    """What to call a source in messages."""
+    """The name of a source in messages."""
     return str(source.path) if isinstance(source, Prepared) else source.name
 
 
@@ -60,19 +60,23 @@ def load_rows(
     trained_on: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
 ) -> Rows:
-    """Labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
+    """Load labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
 
     Args:
-        recognized, label, raw: as in ``prepare``; to a prepared directory this was done when it was prepared.
-        split: of prepared directories. "auto": "validation" of those that networks were trained on, also if more was
-            prepared there since (a drawing stays on its side), else "all".
-        trained_on: ``path`` and ``digest`` of the prepared directory of each network that is to be judged; the log says
-            where drawings were trained on.
+        sources: any number of them.
+        recognized, label, raw: as in ``prepare``. They do not apply to prepared directories.
+        split: which drawings of prepared directories. "auto": "validation" if a model was trained on the directory,
+            also if more was prepared there later (drawings stay in their split), else "all".
+        trained_on: ``path`` and ``digest`` of the prepared directory of each model to evaluate. The log warns about
+            drawings that a model was trained on.
         log: called with one line per source.
 
+    Returns:
+        All drawings, in order.
+
     Raises:
-        DataError: a source without drawings, or that is not what it should be, or has no such split.
-        OSError: a source that cannot be read.
+        DataError: an invalid source, one without drawings, or one without such a split.
+        OSError: a source cannot be read.
     """
     parts = []
     resolved = resolve(sources)
@@ -109,7 +113,7 @@ def _read(source: SourceFile, recognized: Recognized, label: Label, raw: bool) -
 
 
 def _was_trained_on(source: SourceFile, data: str) -> bool:
-    """Whether the file is a source of the prepared directory ``data``, as far as that is still there."""
+    """Whether the file is a source of the prepared directory ``data``. False if that no longer exists."""
     if not isinstance(source.file, Path) or not _is_prepared(data):
         return False
     sources = open_prepared(data).manifest["sources"]
@@ -121,9 +125,9 @@ def _was_trained_on(source: SourceFile, data: str) -> bool:
 def batches_of(
     source: Prepared | SourceFile, recognized: Recognized, pool: ParserPool, *, raw: bool = False
 ) -> Iterator[AnyDrawings]:
-    """All drawings of a source that ``resolve`` has found, in order, in batches of some thousand; constant memory.
+    """All drawings of a source found by ``resolve``, in order, in batches of some thousand, in constant memory.
 
-    Each batch of ndjson carries its report. A prepared directory gives all of its splits.
+    Batches of ndjson carry their reports. Prepared directories give all splits.
     """
     if isinstance(source, Prepared):
         wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)

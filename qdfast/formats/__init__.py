@@ -1,1 +1,1 @@
-"""Other forms of the same drawings: Arrow and Parquet, TFRecord."""
+"""Drawings in other formats: Arrow, Parquet, TFRecord."""

@@ -1,11 +1,11 @@
-"""Drawings as Arrow tables, for whatever reads Arrow or Parquet, and back.
+"""Converts drawings to Arrow tables and back, and reads and writes Arrow and Parquet files.
 
 ==============  ==================================================================================================
 ``drawing``     list of strokes, each a struct of ``x`` and ``y``: lists of uint8, as in Google's simplified files
-``bitmap``      in place of that where there are only bitmaps: 784 uint8, rows from the top, 0 paper to 255 ink
+``bitmap``      instead of ``drawing`` for bitmaps: 784 uint8, rows from the top, 0 is paper and 255 is ink
 ``word``        string: the class
-``label``       int32: the class as an index into all classes, sorted; -1 where it is none of them
-``key_id``      uint64, null where not given; this and what follows only with ``drawing``
+``label``       int32: index of the class in the sorted list of all classes; -1 if it is not in the list
+``key_id``      uint64, null where not given; this and the following only with ``drawing``
 ``recognized``  bool, null where not given
 ``countrycode`` string, null where not given
 ``timestamp``   timestamp in µs, UTC, null where not given
@@ -31,7 +31,7 @@ from ..errors import DataError
 
 
 def to_arrow(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
-    """The table of the module's text; coordinates are not copied."""
+    """The table described above. Coordinates are not copied."""
     codes = {name: code for code, name in enumerate(classes)}
     labels = np.array([codes.get(word, -1) for word in drawings.words], np.int32)[drawings.word_codes]
     classed = {"word": pa.array(drawings.words).take(pa.array(drawings.word_codes)), "label": pa.array(labels)}
@@ -55,10 +55,10 @@ def to_arrow(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
 
 
 def from_arrow(table: pa.Table) -> AnyDrawings:
-    """What ``to_arrow`` was given.
+    """The inverse of ``to_arrow``.
 
     Raises:
-        DataError: a column is missing, or not what it should be.
+        DataError: a column is missing or invalid.
     """
     try:
         columns = {name: table.column(name).combine_chunks() for name in table.column_names}
@@ -70,7 +70,7 @@ def from_arrow(table: pa.Table) -> AnyDrawings:
         stroke_offsets, x = _list(strokes.field("x"))
         y_offsets, y = _list(strokes.field("y"))
         if not np.array_equal(y_offsets, stroke_offsets):
-            raise DataError("strokes have other numbers of x than of y")
+            raise DataError("a stroke has different numbers of x and y")
         return Drawings(
             x.to_numpy(),
             y.to_numpy(),
@@ -87,7 +87,7 @@ def from_arrow(table: pa.Table) -> AnyDrawings:
 
 
 def _list(array: pa.ListArray) -> tuple[NDArray[np.int64], Any]:
-    """Offsets from 0, and the values between them."""
+    """Offsets that start at 0, and the values that they refer to."""
     offsets = array.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], array.values.slice(offsets[0], offsets[-1] - offsets[0])
 
@@ -98,23 +98,23 @@ def _filled(array: pa.Array, name: str) -> NDArray[Any]:
 
 
 def write_parquet(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
-    """One file, compressed by zstd."""
+    """Write a Parquet file, compressed with zstd."""
     pa.parquet.write_table(to_arrow(drawings, classes), path, compression="zstd")
 
 
 def read_parquet(path: Path) -> AnyDrawings:
-    """As ``from_arrow``."""
+    """Read a Parquet file. Errors as for ``from_arrow``."""
     return from_arrow(pa.parquet.ParquetFile(path).read())
 
 
 def write_arrow(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
-    """One Arrow IPC file, uncompressed, so that it can be mapped."""
+    """Write an Arrow IPC file, uncompressed, so that it can be memory-mapped."""
     table = to_arrow(drawings, classes)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
 def read_arrow(path: Path) -> AnyDrawings:
-    """As ``from_arrow``; the file is mapped."""
+    """Map an Arrow IPC file. Errors as for ``from_arrow``."""
     with pa.memory_map(str(path)) as file:
         return from_arrow(pa.ipc.open_file(file).read_all())

@@ -1,12 +1,12 @@
-"""Drawings as TFRecords of ``tf.train.Example``, and back.
+"""Writes drawings as TFRecords of ``tf.train.Example``, and reads them back.
 
 ===============  =========  ===================================================================================
-``x``, ``y``     bytes      a byte a point, 0..255: ``tf.io.decode_raw(…, tf.uint8)``
+``x``, ``y``     bytes      one byte per point, 0..255: ``tf.io.decode_raw(…, tf.uint8)``
 ``strokes``      bytes      points of each stroke, int32, little-endian: ``tf.io.decode_raw(…, tf.int32)``
-``bitmap``       bytes      in place of these where there are only bitmaps: 784, rows from the top
+``bitmap``       bytes      instead of these for bitmaps: 784, rows from the top
 ``word``         bytes      the class, UTF-8
-``label``        int64      the class as an index into all classes, sorted; -1 where it is none of them
-``key_id``       int64      its 64 bits, 0 where not given; this and what follows only with ``x`` and ``y``
+``label``        int64      index of the class in the sorted list of all classes; -1 if it is not in the list
+``key_id``       int64      its 64 bits, 0 where not given; this and the following only with ``x``, ``y``
 ``recognized``   int64      1 true, 0 false, 2 not given
 ``countrycode``  bytes      empty where not given
 ``timestamp``    int64      µs since 1970-01-01 UTC, the smallest int64 where not given
@@ -31,7 +31,7 @@ _NUMBERS = ("key_id", "recognized", "timestamp")
 
 
 def write_tfrecord(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
-    """One file, an Example a drawing."""
+    """Write a file with one Example per drawing."""
     codes = {name: code for code, name in enumerate(classes)}
     labels = [codes.get(word, -1) for word in drawings.words]
     words = [word.encode() for word in drawings.words]
@@ -77,10 +77,10 @@ def _feature(value: bytes | int) -> Any:
 
 
 def read_tfrecord(path: Path) -> AnyDrawings:
-    """What ``write_tfrecord`` was given.
+    """The inverse of ``write_tfrecord``.
 
     Raises:
-        DataError: damaged, or no such Examples.
+        DataError: a damaged file, or other Examples.
     """
     try:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())

@@ -1,4 +1,4 @@
-"""ndjson to ``Drawings`` and back."""
+"""Reads ndjson into ``Drawings`` and writes it."""
 
 from .reader import iter_ndjson, parse_ndjson, read_ndjson
 from .writer import format_ndjson

@@ -1,4 +1,4 @@
-"""Sources of ndjson as blocks of whole lines: files, gzip files, open files, bytes."""
+"""Cuts ndjson into blocks of whole lines: files, gzip files, open files, bytes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ from ..errors import DataError
 from ..storage import digests
 from ..storage.source_files import Source, SourceFile
 
-BLOCK = 4 << 20  # bytes: large against the cost of a task, small against the cache of a worker's columns
-MAX_LINE = 64 << 20  # bytes: a longer "line" is left out, so that no file fills the memory
-GZIP = b"\x1f\x8b"  # how such data begin
+BLOCK = 4 << 20  # bytes: large enough to make the cost of a task small, small enough for the cache of a thread
+MAX_LINE = 64 << 20  # bytes: longer lines are rejected, so that no file fills the memory
+GZIP = b"\x1f\x8b"  # the first bytes of gzip data
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines: ``data[:size]`` ends with a newline, ``PADDING`` readable bytes follow.
+    """A block of whole lines.
 
-    ``offset`` is where it starts in the uncompressed source. ``data`` is valid until given to ``recycle``.
-    Or, with ``too_long``, a single line of more than ``MAX_LINE`` bytes, which is not there.
+    Attributes:
+        data: the bytes, valid until the block is given to ``recycle``. ``data[:size]`` ends with a newline, and
+            ``PADDING`` readable bytes follow.
+        size: bytes of lines.
+        offset: where it starts in the uncompressed source.
+        too_long: it stands for a single line of more than ``MAX_LINE`` bytes, and has no data.
     """
 
     data: Buffer
@@ -44,7 +48,7 @@ class Block:
 
 
 class _CountingReader(io.RawIOBase):
-    """A file that tells what passes through it: the digest of its bytes, and how many."""
+    """A file that counts and digests the bytes that are read from it."""
 
     def __init__(self, file: IO[bytes], digest: digests.Digest | None, on_read: Callable[[int], None] | None) -> None:
         self.file, self.digest, self.on_read = file, digest, on_read
@@ -55,7 +59,7 @@ class _CountingReader(io.RawIOBase):
         return True
 
     def head(self, n: int) -> bytes:
-        """The first ``n`` bytes, to be read again. Only before anything is read."""
+        """Peek at the first ``n`` bytes, before anything is read."""
         head = bytearray(n)
         filled = 0
         with memoryview(head) as view:
@@ -70,7 +74,7 @@ class _CountingReader(io.RawIOBase):
             buffer[:n], self._head = self._head[:n], self._head[n:]
             return n
         while (n := cast(Any, self.file).readinto(buffer)) is None:
-            select.select([self.file], [], [])  # opened non-blocking, and nothing there yet: that is not its end
+            select.select([self.file], [], [])  # non-blocking, with no data yet: not the end of the file
         self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
@@ -80,7 +84,7 @@ class _CountingReader(io.RawIOBase):
 
 
 def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
-    """What opens gzip data, and what it raises where they are corrupt: ISA-L, three times as fast, if installed."""
+    """The class that reads gzip data, and its exceptions for corrupt data. ISA-L, if installed, is 3 times as fast."""
     errors: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
     try:
         from isal import igzip, isal_zlib
@@ -90,19 +94,18 @@ def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
 
 
 class FileBlocks:
-    """The blocks of one file or open binary file, read into buffers that are used again.
+    """The blocks of one file, read into buffers that are reused.
 
     Args:
-        source: a path, or an object with ``readinto`` (it is not closed).
-        digest: also compute ``digests`` of the file's bytes (of the compressed ones of a gzip file).
+        source: a path, or an object with ``readinto``, which is not closed.
+        digest: compute ``digests`` of the file's bytes; of a gzip file, those of the compressed bytes.
         on_read: called with the number of bytes after each read of the file.
-        chunk: only the lines that begin in this chunk of a file that is not zipped and can ``seek``.
+        chunk: read only the lines that begin in this chunk. The file must not be gzip data, and must support ``seek``.
+        block: bytes in a block, more for longer lines.
 
     Raises:
-        DataError: an .npy file.
-
-    Raises on iteration:
-        OSError: the file cannot be read; its gzip data is corrupt (the message names the file).
+        DataError: a .npy file.
+        OSError: on iteration: the file cannot be read, or its gzip data are corrupt. The message names the file.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class FileBlocks:
         self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
         if self.source.kind == "bitmaps":
             raise DataError(f"{self.name}: bitmaps, not ndjson: read them with read_bitmaps")
-        self.size = 0  # bytes of the file, once all blocks were read
+        self.size = 0  # bytes of the file; known when all blocks were read
         self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
 
@@ -129,13 +132,13 @@ class FileBlocks:
 
     @property
     def digests(self) -> dict[int, bytes]:
-        """The digest of each chunk of the file, or of the one that was wanted, once all blocks were read."""
+        """The digest of each chunk that was read, by its number. Known when all blocks were read."""
         assert self._digest is not None
         chunks = self._digest.chunks
         return chunks if self.chunk is None else {self.chunk: chunks[0]} if chunks else {}
 
     def recycle(self, block: Block) -> None:
-        """Give a block's buffer back."""
+        """Return the buffer of a block for reuse."""
         if isinstance(block.data, bytearray):
             self._free.append(block.data)
 
@@ -182,15 +185,18 @@ class FileBlocks:
         skipping: bool = False,
         expected: int = 0,
     ) -> Iterator[Block]:
-        """Blocks of the lines that begin before ``stop``. What is read begins at ``offset``.
+        """Cut what ``readinto`` gives into blocks.
 
-        ``skipping``: in the middle of a line that is not wanted, or too long. ``expected``: how many bytes there are,
-        if that is known: a buffer is cleared when it is made, which takes longer than to read a small file.
+        Args:
+            offset: where reading starts in the source.
+            stop: only lines that begin before this offset.
+            skipping: reading starts inside a line, which is skipped.
+            expected: total bytes if known: a new buffer is cleared, which takes longer than reading a small file.
         """
         buffer = self._buffer(min(self.block, expected + 1) if expected else self.block)
         filled = 0
         while offset < stop:
-            room = len(buffer) - PADDING - 1  # one more for the newline that a last line may lack
+            room = len(buffer) - PADDING - 1  # one more for the newline that the last line may lack
             with memoryview(buffer) as view:
                 while filled < room and (n := readinto(view[filled:room])):
                     filled += n
@@ -205,7 +211,7 @@ class FileBlocks:
                     return
                 continue
             if offset == 0 and buffer.startswith(b"\xef\xbb\xbf"):
-                buffer[:3] = b"   "  # white space in front of the line keeps all offsets true
+                buffer[:3] = b"   "  # spaces in place of the byte order mark keep all offsets
             size = buffer.rfind(b"\n", 0, filled) + 1
             if not size and filled > MAX_LINE:
                 yield Block(b"", 0, offset, too_long=True)
@@ -240,19 +246,19 @@ class FileBlocks:
 
 
 class MemoryBlocks:
-    """The blocks of bytes in memory, not copied but for the last lines."""
+    """The blocks of bytes in memory. Only the last lines are copied."""
 
     def __init__(self, data: Any, name: str = "<bytes>", block: int = BLOCK) -> None:
         self.data, self.name, self.block = memoryview(data).cast("B"), name, block
         self.expected = len(self.data)
 
     def recycle(self, block: Block) -> None:
-        """Nothing to give back: the caller's bytes."""
+        """Nothing to do: the bytes belong to the caller."""
 
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
         if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf":
-            # Neither can be scanned in place; both are rare in memory.
+            # Neither gzip data nor a byte order mark can be scanned in place. Both are rare in memory.
             copy = FileBlocks(io.BytesIO(data), block=self.block)
             copy.name = self.name
             yield from copy
@@ -277,7 +283,7 @@ class MemoryBlocks:
 
 
 def _last_newline(view: memoryview) -> int:
-    step = 1 << 16  # bytes has rfind, memoryview has not: search small copies
+    step = 1 << 16  # memoryview has no rfind: search small copies
     for end in range(len(view), 0, -step):
         start = max(end - step, 0)
         if (at := bytes(view[start:end]).rfind(b"\n")) >= 0:

@@ -1,4 +1,4 @@
-"""The general route: what one line of ndjson holds, by orjson. It is the judge of every line."""
+"""The reference parser: reads one line of ndjson with orjson. The C scanner must agree with it on every line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass
 class Line:
-    """The values of one line, checked, as the columns take them."""
+    """The values of one valid line, in the form of the columns."""
 
     x: bytes
     y: bytes
@@ -34,7 +34,7 @@ class Line:
 
 
 def read_line(line: bytes, raw: bool = False) -> Line:
-    """Parse and check one line, and simplify it where it is ``raw``; raises BadDrawing."""
+    """Parse and check one line; simplify its strokes if they are ``raw``. BadDrawing: the line is invalid."""
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as e:

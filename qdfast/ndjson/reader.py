@@ -1,4 +1,4 @@
-"""ndjson to ``Drawings``.
+"""Reads ndjson into ``Drawings``.
 
 Two routes lead to the same result. The scanner (C) takes lines of the plain form that Google's files have; a line that
 it is not certain of goes to orjson. ``route="orjson"`` sends all lines there. Threads parse blocks of lines.
@@ -28,23 +28,33 @@ def read_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings of Google's simplified form, or raw ones.
+    """Read drawings from ndjson files, in Google's simplified form or raw.
 
     Args:
-        source: a path (.ndjson or .ndjson.gz, told by content), a directory of such files, an open binary file, or a
-            list of these, read in that order.
-        recognized: "only" keeps the lines whose ``recognized`` is true; "any" keeps all.
-        on_error: "count" counts bad lines in ``.report`` and goes on; "raise" raises ParseError at the first (lines
-            that are merely not recognized are no error).
-        route: "auto", or "orjson" for the general route alone (slow; the result is the same).
-        raw: the strokes are raw, with or without a third list of times, as in Google's raw files: each drawing is
-            simplified (see ``simplify``). By the general route only.
-        threads: parsing threads; default: one per core this process may use.
+        source: a path, a directory of .ndjson and .ndjson.gz files, an open binary file, or a list of these, which are
+            read in order. Gzip data are detected by their content.
+        recognized: "only" keeps the drawings that Google's game recognized; "any" keeps all.
+        on_error: "count" counts invalid lines in ``.report`` and continues; "raise" raises ParseError at the first.
+            Drawings that were not recognized are not errors.
+        route: "auto", or "orjson" to read all lines with orjson. This is slow; the result is the same.
+        raw: the strokes are raw, with or without times, as in Google's raw files. Each drawing is simplified, as by
+            ``simplify``. Raw lines are read with orjson.
+        threads: number of parsing threads. Default: one per core that this process may use.
+
+    Returns:
+        The drawings, in order. Their ``report`` counts kept and rejected lines.
 
     Raises:
-        ParseError: with ``on_error="raise"``.
-        DataError: a directory without files, a file of bitmaps (.npy), an argument out of range.
-        OSError: a file that cannot be read, corrupt gzip data.
+        ParseError: an invalid line, with ``on_error="raise"``.
+        DataError: a directory without files, a file of bitmaps (.npy), or an invalid argument.
+        OSError: a file cannot be read, or its gzip data are corrupt.
+
+    >>> import pathlib, qdfast, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory, "dash.ndjson")
+    ...     _ = path.write_text('{"word":"dash","recognized":true,"drawing":[[[0,9],[4,4]]]}')
+    ...     qdfast.read_ndjson(path)
+    Drawings(1 drawings, 1 strokes, 2 points; dash)
     """
     options = ReadOptions(recognized, on_error, route, raw)
     return _read_all([FileBlocks(file) for file in expand(source)], options, threads)
@@ -59,7 +69,21 @@ def parse_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """``read_ndjson`` for bytes in memory (plain or gzip). Arguments and errors are the same."""
+    """Read drawings from bytes in memory, plain or gzip.
+
+    Args:
+        data: the bytes of an ndjson file. The other arguments are those of ``read_ndjson``.
+
+    Returns:
+        The drawings, in order.
+
+    Raises:
+        ParseError, DataError, OSError: as for ``read_ndjson``.
+
+    >>> import qdfast
+    >>> qdfast.parse_ndjson(b'{"drawing":[[[0,9],[4,4]]]}', recognized="any")
+    Drawings(1 drawings, 1 strokes, 2 points)
+    """
     return _read_all([MemoryBlocks(data)], ReadOptions(recognized, on_error, route, raw), threads)
 
 
@@ -73,10 +97,21 @@ def iter_ndjson(
     threads: int | None = None,
     pool: ParserPool | None = None,
 ) -> Iterator[Drawings]:
-    """One source in order, as batches of some thousand drawings, in constant memory; see ``read_ndjson``.
+    """Read one source in batches of some thousand drawings, in constant memory.
 
-    Line numbers and offsets in the batches' reports are those of the whole source. ``pool`` serves several sources
-    with the same threads and scratch memory.
+    Args:
+        source: a path or an open binary file. The other arguments are those of ``read_ndjson``.
+        pool: threads to use instead of new ones, so that several sources share threads and scratch memory.
+
+    Yields:
+        Batches, in order. Their reports number lines as in the whole source.
+
+    Raises:
+        ParseError, DataError, OSError: as for ``read_ndjson``, when the batch concerned is due.
+
+    >>> import io, qdfast
+    >>> [len(batch) for batch in qdfast.iter_ndjson(io.BytesIO(b'{"drawing":[[[0,9],[4,4]]]}'), recognized="any")]
+    [1]
     """
     options = ReadOptions(recognized, on_error, route, raw)
     with nullcontext(pool) if pool else ParserPool(threads) as used:

@@ -1,4 +1,4 @@
-"""``Drawings`` to ndjson."""
+"""Writes ``Drawings`` as ndjson."""
 
 from __future__ import annotations
 

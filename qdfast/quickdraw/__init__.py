@@ -1,1 +1,1 @@
-"""Google's files, and procedural drawings in their stead."""
+"""Downloads Google's files, and makes procedural drawings as a substitute."""

@@ -1,4 +1,4 @@
-"""The checksums Google's storage states for its files, of a file on disk."""
+"""The checksums by which Google's storage identifies files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def md5(path: Path) -> bytes:
-    """The 16 bytes of the MD5 digest."""
+    """The MD5 digest of a file, 16 bytes."""
     digest = hashlib.new("md5", usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -18,10 +18,10 @@ def md5(path: Path) -> bytes:
 
 
 def crc32c(path: Path) -> int:
-    """CRC-32C, which is all that Google states for a file that was uploaded in pieces.
+    """The CRC-32C of a file. Google's storage has no other checksum of files that were uploaded in parts.
 
-    The file is cut into lanes whose remainders advance side by side, one byte at a time; since the remainder is
-    linear, 32 more lanes that see only zeros tell how to move a remainder past a whole lane.
+    The file is cut into lanes whose remainders advance in parallel, one byte at a time. As the remainder is linear,
+    32 more lanes that read only zeros tell how a whole lane moves each bit of a remainder.
     """
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):

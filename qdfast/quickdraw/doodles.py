@@ -1,7 +1,7 @@
-"""Procedural doodles: drawings as people make them in *Quick, Draw!*, for when no real ones are at hand.
+"""Procedural doodles: synthetic drawings like those of *Quick, Draw!*, for tests and demonstrations.
 
-``write_doodles`` writes files that look like Google's simplified ones: the same keys and form, about the same
-lengths, and enough poor and ambiguous drawings that telling the classes apart is no foregone conclusion.
+``write_doodles`` writes files like Google's simplified ones: the same keys and format, similar lengths, and enough poor
+and ambiguous drawings to make classification non-trivial.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .doodle_pen import Pen, Stroke, tremble
 from .doodle_shapes import SHAPES
 
 CLASSES: tuple[str, ...] = tuple(sorted(SHAPES))
-"""The classes there are doodles of; all of them are classes of *Quick, Draw!* too."""
+"""The classes of doodles, sorted. All of them are classes of *Quick, Draw!*."""
 
-MAX_PER_CLASS = 1 << 22  # so many drawings of a class have distinct key_ids
+MAX_PER_CLASS = 1 << 22  # more drawings of a class would not have distinct key_ids
 
 Drawing = list[list[list[int]]]  # [[xs, ys], ...]
 
 _BLOCK = 64  # drawings simplified together
 _POOR = 0.075
-# About the shares of the countries among real drawings.
+# Frequencies similar to those of real drawings.
 _COUNTRIES = (
     *(27 * ("US",) + 4 * ("GB",) + 2 * ("CA", "DE", "RU", "AU")),
     *("BR", "FI", "SE", "CZ", "FR", "IT", "KR", "PL", "TH", "PH", "SA", "HU", "NL", "ID", "RO"),
@@ -46,7 +46,7 @@ def doodle(name: str, rng: np.random.Generator) -> Drawing:
     """One drawing of class ``name`` in Google's simplified form: ``[[xs, ys], ...]``, integers 0..255.
 
     Raises:
-        DataError: no such class.
+        DataError: an unknown class.
     """
     _check([name])
     return _simplified([_sketch(name, rng)[0]])[0]
@@ -60,23 +60,24 @@ def write_doodles(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write ``<class>.ndjson`` for each class, byte for byte in the format of Google's simplified files.
+    """Write ``<class>.ndjson`` for each class, in exactly the format of Google's simplified files.
 
-    A file depends on ``seed`` and its class alone; with a larger ``per_class`` it only grows at its end.
-    No two drawings have the same ``key_id``, whatever their class or (below 131072) seed.
+    A file depends only on ``seed`` and its class. A larger ``per_class`` appends to it. All drawings have different
+    ``key_id``, also across classes and seeds below 131072.
 
     Args:
-        out_dir: created if missing; only what this function has written there with the same ``seed`` is replaced.
-        classes: some of ``CLASSES``; all by default.
-        per_class: drawings in each file.
+        out_dir: directory, created if it does not exist. Only files that this function wrote with the same ``seed`` are
+            replaced.
+        classes: some of ``CLASSES``. Default: all.
+        per_class: number of drawings in each file.
         seed: 0 or more.
-        progress: shows how far it is; by default on stderr, if that is a terminal.
+        progress: shows the progress. Default: a line on stderr, if that is a terminal.
 
     Returns:
         The files, in the order of ``classes``.
 
     Raises:
-        DataError: no such class, a number out of range, or a file of that name with other drawings; nothing is written.
+        DataError: an unknown class, a number out of range, or an existing file with other drawings. Nothing is written.
         OSError: a file cannot be written.
     """
     names = list(CLASSES if classes is None else dict.fromkeys(classes))
@@ -90,7 +91,7 @@ def write_doodles(
     paths = {name: out / f"{name}.ndjson" for name in names}
     for name, path in paths.items():
         if path.exists() and not _is_ours(path, name, seed):
-            raise DataError(f"{path}: exists, with other drawings than this seed's doodles: they are not replaced")
+            raise DataError(f"{path}: exists with drawings other than the doodles of this seed: it is not replaced")
     with progress or Progress("doodles", per_class * len(names)) as shown:
         for name, path in paths.items():
             with replacing(path) as temporary, temporary.open("wb") as file:
@@ -101,7 +102,7 @@ def write_doodles(
 
 
 def _is_ours(path: Path, name: str, seed: int) -> bool:
-    """Whether a file is of ``write_doodles`` with this seed, as its first line tells; or empty."""
+    """Whether a file is empty, or its first line is that of the doodles with this seed."""
     [[ours]] = _lines(name, 1, seed)
     with path.open("rb") as file:
         return file.readline(len(ours)) in (b"", ours)
@@ -141,15 +142,15 @@ def _lines(name: str, n: int, seed: int) -> Iterator[list[bytes]]:
 
 
 def _timestamp(when: float) -> str:
-    """Google's: five digits of fraction, without their trailing zeros."""
+    """A timestamp in Google's format: five decimals, without trailing zeros."""
     tick = 1 + int(when * (_DAYS * 86400 * 100_000 - 1))
-    tick += tick % 100_000 == 0  # how a whole second would be written is not known
+    tick += tick % 100_000 == 0  # Google's format of whole seconds is not known
     second = _FIRST_DAY + timedelta(seconds=tick // 100_000)
     return f"{second:%Y-%m-%d %H:%M:%S}." + f"{tick % 100_000:05d}".rstrip("0") + " UTC"
 
 
 def _key_id(name: str, index: int, seed: int) -> str:
-    """In Google's range, 2**52 + 0..2**51: class, seed and index, mixed by steps that can be undone."""
+    """A key_id in Google's range, 2**52 + 0..2**51: class, seed and index, mixed by invertible steps."""
     mask = (1 << 51) - 1
     key = (zlib.crc32(name.encode()) & 0xFFF) << 39 | (seed & 0x1FFFF) << 22 | index
     for factor in (0x2545F4914F6CD, 0x5851F42D4C957):
@@ -159,7 +160,7 @@ def _key_id(name: str, index: int, seed: int) -> str:
 
 
 def _sketch(name: str, rng: np.random.Generator) -> tuple[list[Stroke], bool]:
-    """The strokes as a pointing device gives them, and whether it is a poor drawing."""
+    """The raw strokes of a drawing, and whether it is a poor one."""
     pen = Pen(rng)
     poor = pen.maybe(_POOR)
     mishap = pen.random() if poor else 1.0
@@ -184,7 +185,7 @@ def _sketch(name: str, rng: np.random.Generator) -> tuple[list[Stroke], bool]:
 
 
 def _reorder(pen: Pen) -> None:
-    """Most draw the large parts first; some begin elsewhere, and go along a stroke the other way."""
+    """Change the order and direction of strokes: most people draw large parts first, but not all."""
     strokes = pen.strokes
     way = pen.random()
     if way < 0.3:

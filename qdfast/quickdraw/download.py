@@ -1,7 +1,7 @@
-"""Google's simplified files, fetched: several at once, resumed where they broke off, checked when complete.
+"""Downloads Google's simplified files: several at once, resumed after interruptions, checked when complete.
 
-A file grows as ``<class>.ndjson.part``; beside it ``<class>.ndjson.part.json`` says which version of the server's
-file that is, so two versions are never glued together. It gets its name once size and hash are the server's.
+A file grows as ``<class>.ndjson.part``. ``<class>.ndjson.part.json`` records the version of the server's file,
+so that two versions are never mixed. The file gets its final name when its size and hash are those of the server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .checksums import crc32c, md5
 DEFAULT_URL = "https://storage.googleapis.com/quickdraw_dataset/full/simplified"
 
 CLASSES: tuple[str, ...]
-"""The 345 classes of *Quick, Draw!*, sorted; read when first asked for."""
+"""The 345 classes of *Quick, Draw!*, sorted. Read at first use."""
 
 _CHUNK = 1 << 18
 _BACKOFF = 0.5  # seconds before the first retry, doubled each time
@@ -64,28 +64,28 @@ def download(
     timeout: float = 30.0,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Fetch ``<base_url>/<class>.ndjson`` into ``out`` for each class.
+    """Download ``<base_url>/<class>.ndjson`` into ``out`` for each class.
 
-    A file that is there and has the size and hash the server states is kept. A connection that drops is taken up
-    where it stopped, now or by the next call. A class that fails does not keep the others from being fetched.
-    Proxies are taken from the environment, as ``urllib`` does.
+    Existing files with the size and hash of the server's files are kept. A dropped connection is resumed where it
+    stopped, by this call or the next one. If a class fails, the others are still downloaded. Proxies are taken from the
+    environment, as by ``urllib``.
 
     Args:
-        classes: names as in ``CLASSES``; checked against them if ``base_url`` is the default.
-        out: directory, created if missing.
-        all_classes: fetch all of ``CLASSES``, too.
-        base_url: http or https; the server has to state sizes and should support ranges.
-        jobs: files fetched at once.
-        retries: failed attempts in a row, without a byte gained, before a file is given up.
-        timeout: seconds without a byte after which a connection counts as dropped.
-        progress: shows the bytes received; by default on stderr, if that is a terminal.
+        classes: names as in ``CLASSES``. They are checked if ``base_url`` is the default.
+        out: directory, created if it does not exist.
+        all_classes: also download all of ``CLASSES``.
+        base_url: http or https. The server must send sizes and should support ranges.
+        jobs: number of parallel downloads.
+        retries: number of successive attempts without a received byte before a file fails.
+        timeout: seconds without a received byte until a connection counts as dropped.
+        progress: shows the received bytes. Default: a line on stderr, if that is a terminal.
 
     Returns:
         The files, in the order of ``classes``.
 
     Raises:
-        DataError: no such class, or a file that is not what the server states.
-        OSError: the server cannot be reached or refuses, or a file cannot be written. What has arrived is kept.
+        DataError: an unknown class, or a file without the size and hash that the server sent.
+        OSError: the server cannot be reached or refuses, or a file cannot be written. Received bytes are kept.
     """
     names = list(dict.fromkeys([*classes, *(_classes() if all_classes else ())]))
     base = base_url.rstrip("/")

@@ -1,1 +1,1 @@
-"""Files and directories: safe writing, digests, what a directory holds, progress."""
+"""Files and directories: names, source files, safe writing, digests, what a directory contains, progress."""

@@ -1,4 +1,4 @@
-"""What a directory is, told by what is in it, so that no command writes between the files of another."""
+"""Detects what a directory contains, so that commands never mix their outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARKS = {
 
 
 def kind_of(path: Path) -> str | None:
-    """Which of these the directory ``path`` is; None of any other, and where there is none."""
+    """What the directory ``path`` contains, one of the constants above; None for anything else, or no directory."""
     for name, kind in _MARKS.items():
         if (path / name).exists():
             return kind
@@ -41,14 +41,17 @@ def kind_of(path: Path) -> str | None:
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:
-    """``out`` as the directory that a command writes ``kind`` to; nothing is created yet.
+    """Check that a command may write ``kind`` to the directory ``out``. Nothing is created.
+
+    Returns:
+        The path of ``out``.
 
     Raises:
-        DataError: a URL, a directory of another kind, no directory, or one that cannot be written to.
+        DataError: a URL, not a directory, not writable, or a directory that contains something else.
     """
     path = local_path(out)
     if (found := kind_of(path)) not in (None, kind):
-        raise DataError(f"{path}: holds {found}: {kind} needs a directory of its own")
+        raise DataError(f"{path}: contains {found}: {kind} needs a directory of its own")
     there = path
     while not there.exists():
         there = there.parent

@@ -1,4 +1,4 @@
-"""Files that are complete or not there, and directories with one writer at a time."""
+"""Writes files completely or not at all, and directories by one process at a time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from uuid import uuid4
 
 from ..errors import DataError
 
-TEMPORARY = ".tmp-"  # every unfinished file has this at the start of its name
-_USUAL_OPEN_FILES = 256  # the limit there is on macOS; 1,024 on Linux
+TEMPORARY = ".tmp-"  # the names of all unfinished files start with this
+_USUAL_OPEN_FILES = 256  # the default limit on macOS; 1,024 on Linux
 _OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """``path`` as one of this machine. DataError: it is a URL, which would become a directory of that name."""
+    """``path`` as a ``Path``. DataError: a URL, which would otherwise become a directory of that name."""
     if "://" in os.fspath(path):
         raise DataError(f"{os.fspath(path)}: a URL: only `qdfast prepare --runner beam` reads and writes there")
     return Path(path)
@@ -28,7 +28,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name ``path`` in the system's errors that name no file, as those of writing to an open one."""
+    """Add the name ``path`` to an OSError without a file name, such as one from writing to an open file."""
     try:
         yield
     except OSError as e:
@@ -39,10 +39,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, renamed to it when the block ends well and removed when it does not.
+    """A temporary path in the directory of ``path``. It replaces ``path`` if the block succeeds, else it is removed.
 
     Raises:
-        OSError: naming ``path``, where the system's error names the temporary one or none.
+        OSError: names ``path``, also if the system's error names the temporary file or none.
     """
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
@@ -58,26 +58,26 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def temporary_name() -> str:
-    """A name that no other attempt at the same file has, on this machine or another."""
+    """A name that is unique among all attempts to write a file, on any machine."""
     return f"{TEMPORARY}{uuid4().int}"
 
 
 class Directory:
-    """The files of a directory of this machine, by their names."""
+    """The files of a local directory, by name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def make(self) -> None:
-        """Make it, if it is not there."""
+        """Create the directory if it does not exist."""
         self.path.mkdir(parents=True, exist_ok=True)
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of each file, sorted by name."""
+        """The size of each file in bytes, sorted by name."""
         found: dict[str, int] = {}
         for path in sorted(self.path.iterdir()):
             if path.is_file():
-                with suppress(FileNotFoundError):  # somebody's temporary file, gone by now
+                with suppress(FileNotFoundError):  # a temporary file of another process
                     found[path.name] = path.stat().st_size
         return found
 
@@ -86,41 +86,41 @@ class Directory:
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A file to write to."""
+        """Open a new file for writing."""
         with naming(self.path / name), (self.path / name).open("wb") as file:
             yield file
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file another name, also if there is one of that name."""
+        """Rename a file. An existing file ``new`` is replaced."""
         (self.path / name).replace(self.path / new)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files; those that are not there are gone already."""
+        """Remove files. Missing ones are ignored."""
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file completely or not at all."""
         write_bytes(self.path / name, data)
 
     def clean(self) -> None:
-        """Remove what a killed writer left; only for the one that writes to it now."""
+        """Remove what a killed process left. Call only while no other process writes here."""
         self.remove(name for name in self.sizes() if _OURS.match(name))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Remove what a killed writer left; only for the holder of the directory's lock."""
+    """Remove what a killed process left. Call only with the lock of ``only_writer``."""
     Directory(directory).clean()
 
 
 def allow_open_files(more: int) -> None:
-    """Let this process have ``more`` files open than are usual, as far as the system allows."""
+    """Raise the limit of open files by ``more``, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _USUAL_OPEN_FILES + more
     if hard != resource.RLIM_INFINITY:
@@ -131,10 +131,13 @@ def allow_open_files(more: int) -> None:
 
 @contextmanager
 def only_writer(directory: Path, doing: str) -> Iterator[None]:
-    """Create ``directory`` if needed and lock it; the lock ends with the block or the process.
+    """Create ``directory`` if it does not exist, and lock it until the block or the process ends.
+
+    Args:
+        doing: what this process does, for the message of another one: "preparing".
 
     Raises:
-        DataError: another process holds it.
+        DataError: another process holds the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
     fd = os.open(directory, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""A progress line on a terminal; silence in a pipe."""
+"""A progress line on a terminal. Nothing is written to a pipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import TextIO
 
 
 def human(n: float) -> str:
-    """``n`` with three significant digits and a decimal prefix: 1234567 -> '1.23M'."""
+    """``n`` with three significant digits and a decimal prefix.
+
+    >>> human(1234567)
+    '1.23M'
+    """
     for prefix in ("", "k", "M", "G"):
         if abs(n) < 999.5:
             return f"{n:.3g}{prefix}"
@@ -18,13 +22,21 @@ def human(n: float) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """'1 class', '2 classes', '1,000 drawings'."""
+    """A number with its noun.
+
+    >>> counted(1, "class"), counted(2, "class"), counted(1000, "drawing")
+    ('1 class', '2 classes', '1,000 drawings')
+    """
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{n:,} {noun if n == 1 else plural}"
 
 
 def duration(seconds: float) -> str:
-    """'42s', '3m07s', '2h05m'."""
+    """A duration for people.
+
+    >>> duration(42), duration(187), duration(7500)
+    ('42s', '3m07s', '2h05m')
+    """
     s = round(seconds)
     if s < 60:
         return f"{s}s"
@@ -36,9 +48,9 @@ class Progress:
 
     Args:
         what: what is being done.
-        total: how many items there will be; None if unknown (no percentage, no ETA).
+        total: number of items; None if not known: no percentage, no ETA.
         unit: what is counted.
-        stream: default stderr; nothing is written unless it is a terminal.
+        stream: where to write, if it is a terminal. Default: stderr.
     """
 
     def __init__(
@@ -53,7 +65,7 @@ class Progress:
         self._width = 0
 
     def update(self, n: float = 1, note: str | None = None) -> None:
-        """Count ``n`` more items; redraws at most ten times a second."""
+        """Count ``n`` more items. Redraws at most ten times a second."""
         self.done += n
         if note is not None:
             self.note = note

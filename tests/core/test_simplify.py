@@ -170,7 +170,7 @@ def test_cuts_that_always_leave_one_end(backwards: bool):
         ([([1, 2],)], "drawing 1, stroke 0: .*shape"),
         ([], "drawing 1: no points"),
         ([([], [])], "drawing 1: no points"),
-        (([1, 2], [0, 1]), "drawing 1: .*shape.*goes into a list"),
+        (([1, 2], [0, 1]), "drawing 1: .*shape.*as a list of one"),
         (7, "drawing 1: .*shape"),
     ],
 )
@@ -185,7 +185,7 @@ def test_one_drawing_is_a_batch_of_one():
     assert len(qdfast.simplify([drawing])) == 1
     assert len(qdfast.simplify([])) == 0
     assert qdfast.simplify([drawing] * 2, words=["cat", "dog"]).word.tolist() == ["cat", "dog"]
-    with pytest.raises(DataError, match="goes into a list"):
+    with pytest.raises(DataError, match="as a list of one"):
         qdfast.simplify(drawing)
     with pytest.raises(DataError, match="1 words for 2"):
         qdfast.simplify([drawing] * 2, words=["cat"])

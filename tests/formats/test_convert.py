@@ -77,7 +77,7 @@ def test_what_is_not_given_and_the_extremes_come_back(format, tmp_path):
 def test_bitmaps_come_back(bitmap_files, format, tmp_path):
     data = prepare(bitmap_files, tmp_path / "data")
     if format == "ndjson":
-        with pytest.raises(DataError, match="there are bitmaps, and no strokes"):
+        with pytest.raises(DataError, match="bitmaps have no strokes"):
             convert(data.path, tmp_path / "out", format=format)
         return
     convert(data.path, tmp_path / "out", format=format)
@@ -127,7 +127,7 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
 def test_files_of_others_are_not_replaced(prepared, name, tmp_path):
     (tmp_path / name).write_text("theirs")
-    with pytest.raises(DataError, match=f"{name}: not of an earlier conversion"):
+    with pytest.raises(DataError, match=f"{name}: not from an earlier conversion"):
         convert(prepared.path, tmp_path, format="ndjson")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "theirs")]
 
@@ -137,7 +137,7 @@ def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
     with path.open("a") as file:
         file.write("a line more")
     before = tree(tmp_path)
-    with pytest.raises(DataError, match=f"{path.name}: not of an earlier conversion, or changed since"):
+    with pytest.raises(DataError, match=f"{path.name}: not from an earlier conversion, or changed since"):
         convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / CONVERTED).write_text("{}")
     with pytest.raises(DataError, match=f"{CONVERTED}: not a file of qdfast, or damaged"):
@@ -169,10 +169,10 @@ def test_what_cannot_be_converted(prepared, tmp_path, capsys):
     assert "nowhere: no such directory" in refused(capsys, "convert", nowhere, "--out", tmp_path, "--format", "ndjson")
     assert "neither prepared" in refused(capsys, "convert", tmp_path, "--out", nowhere, "--format", "ndjson")
     path = prepared.path
-    assert "holds prepared data" in refused(capsys, "convert", path, "--out", path, "--format", "ndjson")
+    assert "contains prepared data" in refused(capsys, "convert", path, "--out", path, "--format", "ndjson")
     made = tmp_path / "made"
     convert(path, made, format="ndjson")
-    assert "cannot be both" in refused(capsys, "convert", made, "--out", made, "--format", "ndjson")
+    assert "the same directory" in refused(capsys, "convert", made, "--out", made, "--format", "ndjson")
     with only_writer(tmp_path, "converting to"):
         assert "another process" in refused(capsys, "convert", path, "--out", tmp_path, "--format", "ndjson")
     with pytest.raises(DataError, match="it must be one of parquet, arrow, tfrecord, ndjson"):

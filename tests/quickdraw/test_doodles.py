@@ -180,7 +180,7 @@ def test_other_drawings_are_not_replaced(tmp_path):
     real = tmp_path / "cat.ndjson"
     doodles.write_doodles(tmp_path, classes=["cat"], per_class=2, seed=1)  # as good as any
     before = real.read_bytes()
-    with pytest.raises(DataError, match=r"cat\.ndjson: exists, with other drawings"):
+    with pytest.raises(DataError, match=r"cat\.ndjson: exists with drawings other than"):
         doodles.write_doodles(tmp_path, classes=["car", "cat"], per_class=2)
     assert [p.name for p in tmp_path.iterdir()] == ["cat.ndjson"]
     assert real.read_bytes() == before

@@ -52,7 +52,7 @@ def test_kinds(path: Path, kind: str):
 @pytest.mark.parametrize("other", [PREPARED, REPORT, MODEL, CONVERTED])
 def test_a_directory_of_another_kind_is_refused(path: Path, kind: str, other: str):
     if kind != other:
-        with pytest.raises(DataError, match=f"out: holds {kind}: {other} needs a directory of its own"):
+        with pytest.raises(DataError, match=f"out: contains {kind}: {other} needs a directory of its own"):
             output(path, other)
     assert output(path / "absent" / "below", other) == path / "absent" / "below"
     assert not (path / "absent").exists()
@@ -79,7 +79,7 @@ def test_prepare_and_convert_leave_other_directories_alone(doodles, prepared, pa
         (["convert", prepared.path, "--format", "ndjson", "--out", path], CONVERTED),
     ):
         if kind != own:
-            assert f"{path}: holds {kind}" in refused(capsys, *command)
+            assert f"{path}: contains {kind}" in refused(capsys, *command)
             assert tree(path) == before
 
 
@@ -88,7 +88,7 @@ def test_evaluate_and_export_leave_other_directories_alone(tiny_run, doodles, pa
     before = tree(path)
     for command, own in ((["evaluate", tiny_run.path, doodles], REPORT), (["export", tiny_run.path], MODEL)):
         if kind != own:
-            assert f"{path}: holds {kind}" in refused(capsys, *command, "--out", path)
+            assert f"{path}: contains {kind}" in refused(capsys, *command, "--out", path)
             assert tree(path) == before
 
 

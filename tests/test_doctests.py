@@ -1,0 +1,21 @@
+"""The examples in the docstrings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    *("bitmaps", "drawings", "errors", "parse_report", "stats", "strokes"),
+    *("ndjson.reader", "ndjson.writer", "storage.progress", "storage.source_files"),
+    *("dataset.prepared", "dataset.rows"),
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name: str):
+    found = doctest.testmod(importlib.import_module(f"qdfast.{name}"), optionflags=doctest.ELLIPSIS)
+    assert found.attempted
+    assert not found.failed
