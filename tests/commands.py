@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from qdfast import cli
 
 def run(*arguments: object, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "qdfast", *map(str, arguments)]
+    # TensorFlow, imported by other tests in this process, sets its log level to the default.
+    options.setdefault("env", {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"})
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
