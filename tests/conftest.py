@@ -25,6 +25,9 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
+# As qdfast sets it. TensorFlow, once imported, would set its own default, and processes inherit that.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 # Who starts a test run in the background may have SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

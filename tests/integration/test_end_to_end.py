@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from commands import run
 from limits import no_big_files
 
 import qdfast
@@ -195,8 +196,7 @@ def test_evaluate_takes_files_and_words(job: Path, doodles: Path, tmp_path: Path
 @pytest.mark.parametrize("name", ["train", "export"])
 def test_no_space(name: str, job: Path, tmp_path: Path):
     source = {"train": job / "data", "export": job / "run"}[name]
-    command = [sys.executable, "-m", "qdfast", name, str(source), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=no_big_files)
+    done = run(name, source, "--out", tmp_path / "out", preexec_fn=no_big_files)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"qdfast {name}: error: {tmp_path / 'out'}")

@@ -91,6 +91,8 @@ def train(
         >>> trained.figures["val_top1"]  # doctest: +SKIP
         0.93
     """
+    if config is not None and options:
+        raise TypeError(f"give a config or options, not both: {', '.join(options)}")
     config = config or TrainConfig(**options)
     out = local_path(out)
     if config.model in BASELINES:
