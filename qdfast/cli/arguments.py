@@ -10,12 +10,10 @@ from typing import Any, get_args
 from .. import __version__
 from ..errors import DataError
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, LABELS, RECOGNIZED, Split
+from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECOGNIZED, Split
 
-# Copies of the lists in `learn`, which this module does not import: `qdfast --help` must stay fast.
+# A copy of the names in `learn`, which this module does not import: `qdfast --help` must stay fast.
 RECIPES = ("notebook", "strong")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
 
 _DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"

@@ -270,12 +270,8 @@ def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "name classes or use --all, not both" in refused(capsys, *command)
 
 
-def test_choices_are_those_of_the_trainer():
+def test_recipes_are_those_of_the_trainer():
     from qdfast.cli import arguments
-    from qdfast.learn.training.config import PRECISIONS
     from qdfast.learn.training.recipes import RECIPES
-    from qdfast.learn.training.workers import DISTRIBUTE
 
     assert tuple(RECIPES) == arguments.RECIPES
-    assert arguments.PRECISIONS == PRECISIONS
-    assert arguments.DISTRIBUTE == DISTRIBUTE

@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
+from ...storage.names import PRECISIONS
 from .batches import bucket_lengths, check_range
 from .recipes import Recipe, recipe
 
 if TYPE_CHECKING:
     from ..models.networks import Network
-
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)

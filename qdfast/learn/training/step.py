@@ -63,8 +63,9 @@ class CompiledSteps(ABC):
     Between ``begin`` and ``end`` of training, Keras' variables may be out of date.
     """
 
-    def __init__(self, step: TrainStep, training: BatchSource, validation: BatchSource) -> None:
+    def __init__(self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers) -> None:
         self.step, self.training, self.validation = step, training, validation
+        self._shard = workers.shard
 
     @abstractmethod
     def begin(self) -> None:
@@ -73,9 +74,9 @@ class CompiledSteps(ABC):
     def end(self) -> None:  # noqa: B027 - TensorFlow has nothing to do
         """After steps of training."""
 
-    @abstractmethod
     def batch(self, source: BatchSource, group: Group) -> dict[str, NDArray[Any]]:
         """What this worker sends to its devices for a group."""
+        return source.batch(self._shard(group))
 
     @abstractmethod
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
@@ -105,7 +106,7 @@ class TensorFlowSteps(CompiledSteps):
     def __init__(
         self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers, *, xla: bool
     ) -> None:
-        super().__init__(step, training, validation)
+        super().__init__(step, training, validation, workers)
         self.workers = workers if isinstance(workers, TensorFlowWorkers) else None
         self._xla = xla and self.workers is None  # XLA does not compile collective operations
         self._graphs: dict[tuple[Callable[..., Any], int, int], Any] = {}
@@ -124,9 +125,6 @@ class TensorFlowSteps(CompiledSteps):
         parts = np.split(told, np.cumsum([value.size for value in values])[:-1])
         for variable, value, part in zip(variables, values, parts, strict=True):
             variable.assign(part.reshape(value.shape).astype(value.dtype))
-
-    def batch(self, source: BatchSource, group: Group) -> dict[str, NDArray[Any]]:
-        return source.batch(self.workers.shard(group) if self.workers else group)
 
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
         self._graph(self._train, group)(_tensors(batch), np.float32(rate), np.float32(horizon))
@@ -211,7 +209,7 @@ class JaxSteps(CompiledSteps):
     def __init__(self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers) -> None:
         import jax
 
-        super().__init__(step, training, validation)
+        super().__init__(step, training, validation, workers)
         self.workers = workers if isinstance(workers, JaxWorkers) else None
         options: dict[str, Any] = {"static_argnums": 3, "compiler_options": compiler_options()}
         if self.workers:
@@ -239,9 +237,6 @@ class JaxSteps(CompiledSteps):
         for variables, values in zip(self._variables(), self._state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(np.asarray(value) if self.workers else value)
-
-    def batch(self, source: BatchSource, group: Group) -> dict[str, NDArray[Any]]:
-        return source.batch(self.workers.shard(group) if self.workers else group)
 
     def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
         self._state = self._compiled_train(self._state, *self._arguments(batch, group, rate, horizon))

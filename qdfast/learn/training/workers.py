@@ -21,9 +21,9 @@ import orjson
 from numpy.typing import NDArray
 
 from ...errors import DataError, Error
+from ...storage.names import DISTRIBUTE
 from .batches import Group
 
-DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
 T = TypeVar("T")
 
 
