@@ -112,8 +112,8 @@ class Experiment:
         training = time.perf_counter() - begun
         run = load_run(out)
         net, labels = run.load_model(), map_labels(self.test, run.classes)
-        answers = predict_rows(net, self.test, run.feed)
-        prediction = seconds(lambda: predict_rows(net, self.test, run.feed))
+        answers = predict_rows(net, self.test, run.input_spec)
+        prediction = seconds(lambda: predict_rows(net, self.test, run.input_spec))
         accuracy = score(answers, labels, run.classes)["top1"]
         return {
             "model": model,

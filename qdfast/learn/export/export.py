@@ -20,7 +20,7 @@ from ..._quiet import import_tensorflow
 from ...errors import DataError
 from ...storage.directories import MODEL, output
 from ...storage.files import TEMPORARY, only_writer
-from ..training.batches import DeltaFeed
+from ..training.batches import DeltaInputSpec
 from ..training.runs import Run, first_line, load_run
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
 
     from .serving_graph import BitmapInput, DeltaInput
 
-    feed = run.feed
-    served = DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
+    feed = run.input_spec
+    served = DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaInputSpec) else BitmapInput()
     module = _module(run, served, top_k)
     try:
         tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in OUTPUTS})
