@@ -20,8 +20,8 @@ from ..errors import DataError
 from ..ndjson import read_ndjson
 from ..parse_report import explain
 from ..stats import DeltaStats
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
-from ..storage.names import BITMAP_SUFFIX
+from ..storage import names
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.progress import counted
 from ..storage.source_files import expand
 
@@ -73,20 +73,20 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
 
 
 def _describe(path: Path, raw: bool) -> str:
-    kind = kind_of(path)
+    kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / "report.txt").read_text()
+        return (path / names.REPORT_TEXT).read_text()
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
+    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{names.BITMAP_SUFFIX}")):
         raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
     files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
     return _bitmaps(path, files) if files else _drawings(path, raw)
@@ -149,7 +149,7 @@ def _prepared(data: Prepared) -> str:
 
 
 def _run(path: Path) -> str:
-    info = orjson.loads((path / "run.json").read_bytes())
+    info = orjson.loads((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -173,7 +173,7 @@ def _model(path: Path) -> str:
 
 
 def _about(version: Path) -> str:
-    about = version / "assets.extra" / "qdfast.json"
+    about = version / names.MODEL_INFO
     if not about.exists():
         return ""
     return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())
