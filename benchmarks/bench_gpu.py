@@ -118,7 +118,7 @@ def device() -> dict[str, Any]:
     found = {
         "name": jax.devices()[0].device_kind,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.version.__version__,
         "keras": keras.__version__,
         "flags": os.environ.get("XLA_FLAGS", ""),
     }

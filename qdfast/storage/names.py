@@ -41,7 +41,7 @@ Route: TypeAlias = Literal["auto", "orjson"]
 Label: TypeAlias = Literal["file", "word"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
-SPLITS = ("train", "validation")  # a shard stores indices into this
+SPLITS: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # a shard stores indices into this
 RECOGNIZED: tuple[str, ...] = get_args(Recognized)
 ON_ERROR: tuple[str, ...] = get_args(OnError)
 ROUTES: tuple[str, ...] = get_args(Route)
