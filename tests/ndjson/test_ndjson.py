@@ -387,6 +387,7 @@ def test_a_pipe_that_does_not_block():
 # ---- both routes on everything ----
 
 
+@pytest.mark.slow
 def test_real_files(quickdraw: Path):
     files = sorted(quickdraw.rglob("*.ndjson"))
     assert files
@@ -399,6 +400,7 @@ def test_real_files(quickdraw: Path):
     assert left < lines / 10_000  # Google's simplified form is the scanner's
 
 
+@pytest.mark.slow
 def test_real_files_round_trip(quickdraw: Path):
     for path in sorted((quickdraw / "simplified").glob("*.ndjson")):
         data = path.read_bytes()
@@ -447,6 +449,7 @@ def test_mutated_doodles(doodles: Path):
         check_mutations(lines, seed)
 
 
+@pytest.mark.slow
 def test_mutated_real_lines(quickdraw: Path):
     for folder in ("simplified", "qd20"):
         files = sorted((quickdraw / folder).glob("*.ndjson"))

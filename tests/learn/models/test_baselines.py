@@ -188,7 +188,7 @@ def test_a_run_directory_explains_itself(runs: dict[str, Run], data: Prepared, n
     (figures,) = run.history
     assert set(figures) == set(BASELINE_FIGURES)
     assert json.loads((run.path / "history.json").read_text())["checkpoint"] == "model.npz"
-    (row,) = csv.DictReader((run.path / "log.csv").open())
+    (row,) = csv.DictReader((run.path / "log.csv").read_text().splitlines())
     assert tuple(row) == FIGURES
     assert {k: float(v) for k, v in row.items() if v} == figures
 

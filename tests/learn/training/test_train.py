@@ -116,7 +116,7 @@ def test_a_run_directory_explains_itself(tiny_run, prepared):
     assert info["parameters"] == tiny_run.load_model().count_params()
     assert info["backend"] == keras.backend.backend()
     assert info["versions"]["keras"] == keras.__version__
-    table = list(csv.DictReader((path / "log.csv").open()))
+    table = list(csv.DictReader((path / "log.csv").read_text().splitlines()))
     assert tuple(table[0]) == FIGURES
     assert [{k: float(v) for k, v in row.items()} for row in table] == tiny_run.history
 
