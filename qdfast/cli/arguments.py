@@ -330,6 +330,12 @@ def _serve(p: argparse.ArgumentParser) -> None:
         metavar="N",
         help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
     )
+    g.add_argument(
+        "--rest-port",
+        type=_positive_int,
+        metavar="N",
+        help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
+    )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
     g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
     g.add_argument(

@@ -184,6 +184,7 @@ def _serve(a: argparse.Namespace) -> None:
             poll_seconds=a.poll_seconds,
             batching=a.batching,
             metrics_port=a.metrics_port,
+            rest_port=a.rest_port,
             tls_cert=a.tls_cert,
             tls_key=a.tls_key,
             tls_client_ca=a.tls_client_ca,
