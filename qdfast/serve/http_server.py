@@ -32,7 +32,7 @@ class HttpServer:
 
     def __init__(self, app: Any, host: str, port: int, tls: TlsFiles | None = None) -> None:
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False, **_tls(tls)
+            app, log_config=None, log_level="error", lifespan="off", ws="none", server_header=False, **_tls(tls)
         )
         self._socket = listen(host, port)
         self.port = int(self._socket.getsockname()[1])

@@ -28,7 +28,7 @@ def invalid(message: str) -> RequestError:
     return RequestError("INVALID_ARGUMENT", message)
 
 
-class _FirstWins(rapidjson.Decoder):  # type: ignore[misc]
+class _FirstWins(rapidjson.Decoder):
     """If a key is repeated, the first counts, as in TensorFlow Serving."""
 
     def start_object(self) -> list[Any]:

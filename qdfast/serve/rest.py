@@ -21,9 +21,10 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -133,6 +134,8 @@ class RestApi:
             return
         except BodyError as e:
             response = _json(e.status, error_text(e.reason))
+        except asyncio.CancelledError:  # the grace of a stop has ended
+            response = _json(503, error_text("the server is shutting down"))
         finally:
             self._in_progress -= 1
         await response(scope, receive, send)
@@ -140,13 +143,13 @@ class RestApi:
     async def _respond(self, request: Request) -> Response:
         verb, path = request.method, request.scope["raw_path"].decode("latin-1")
         if verb not in _METHODS:
-            return html_error(501, "Not Implemented")
+            return _html_error(501, "Not Implemented")
         if path == METRICS_PATH and self._metrics:
             return self._metrics.response()
         if path.startswith("/v2/") and verb == "GET":
             return self._probe(path)
         if not path.lower().startswith("/v1/"):
-            return html_error(404, "Not Found")
+            return _html_error(404, "Not Found")
         if self._in_progress > MAX_CALLS:
             return _json(429, error_text(f"more than {MAX_CALLS} requests are in progress; try again later"))
         if verb == "OPTIONS":  # of a browser; TensorFlow Serving has no body for it
@@ -155,10 +158,10 @@ class RestApi:
         target = f"{path}?{query}" if (query := request.scope["query_string"].decode("latin-1")) else path
         compressed = "gzip" in request.headers.get("content-encoding", "")
         call = _Call()
+        answer = partial(self._answer, verb, target, body, compressed, call)
         watch = asyncio.create_task(_watch(request, call))
         try:
-            answer = self._answer, verb, target, body, compressed, call
-            status, text = await asyncio.get_running_loop().run_in_executor(self._threads, *answer)
+            status, text = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         finally:
             watch.cancel()
         return _json(status, text)
@@ -294,7 +297,7 @@ class RestApi:
             ready = all(map(self._manager.available, self._manager.names))
             return _json(200 if ready else 503, f'{{"ready": {str(ready).lower()}}}')
         if (match := _READY.fullmatch(path)) is None:
-            return html_error(404, "Not Found")
+            return _html_error(404, "Not Found")
         name = _unquote(match[1])
         if name not in self._manager.names:
             return _json(404, error_text(f"Could not find any versions of model {name}"))
@@ -371,7 +374,7 @@ def _json(status: int, text: str) -> Response:
     return Response(text.encode(errors="surrogateescape"), status, media_type="application/json")
 
 
-def html_error(status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    """Return the page that TensorFlow Serving's HTTP library has for an error."""
+def _html_error(status: int, reason: str) -> Response:
+    """The page that TensorFlow Serving's HTTP library has for an error."""
     page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return Response(page, status, headers={"Content-Type": "text/html", **dict(headers)})
+    return Response(page, status, headers={"Content-Type": "text/html"})
