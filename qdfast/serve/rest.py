@@ -44,7 +44,7 @@ from tensorflow_serving.apis import (
 from ..errors import DataError
 from ..protocol import messages
 from ..protocol.base_client import BaseSyncClient
-from ..protocol.errors import InvalidRequest, WrongInput, error_from_status
+from ..protocol.errors import BadResponse, InvalidRequest, WrongInput, error_from_status
 from ..protocol.requests import ModelSpec, Query
 from .manager import ModelManager
 from .metrics import PATH as METRICS_PATH
@@ -164,6 +164,7 @@ class RestApi:
             status, text = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         finally:
             watch.cancel()
+            call.active = False
         return _json(status, text)
 
     def _answer(self, verb: str, target: str, body: bytes, compressed: bool, call: _Call) -> tuple[int, str]:
@@ -198,8 +199,8 @@ class RestApi:
         call.model = _unquote(name or "")
         choice: int | str | None = None if label is None else _unquote(label)
         if version is not None:
-            choice = int(version)
-            if choice >= 1 << 63:
+            choice = _version_number(version)
+            if choice is None:
                 raise _Rejected
         if verb == "GET":
             if not name:
@@ -286,6 +287,8 @@ class RestApi:
             raise invalid(str(e)) from e
         except orjson.JSONDecodeError as e:
             raise invalid(f"not JSON: {e}") from e
+        except BadResponse as e:  # of a model that is not for drawings
+            raise RequestError("FAILED_PRECONDITION", str(e)) from e
         call.version = str(predictions.version)
         return orjson.dumps({"guesses": predictions[0], "version": predictions.version}).decode()
 
@@ -302,7 +305,7 @@ class RestApi:
         if name not in self._manager.names:
             return _json(404, error_text(f"Could not find any versions of model {name}"))
         versions = self._manager.available(name)
-        ready = bool(versions) if match[2] is None else int(match[2]) in versions
+        ready = bool(versions) if match[2] is None else _version_number(match[2]) in versions
         return _json(200 if ready else 503, orjson.dumps({"name": name, "ready": ready}).decode())
 
 
@@ -352,6 +355,12 @@ def _message_json(message: Any) -> str:
     return str(
         MessageToJson(message, indent=1, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     )
+
+
+def _version_number(digits: str) -> int | None:
+    """The number of a version; None if it has more than 64 bits."""
+    digits = digits.lstrip("0")
+    return None if len(digits) > 19 or int(digits or "0") >= 1 << 63 else int(digits or "0")
 
 
 def _unquote(text: str) -> str:

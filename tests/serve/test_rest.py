@@ -174,8 +174,9 @@ def test_paths_ignore_case(tiny: Server) -> None:
 
 
 def test_a_version_that_is_no_64_bit_integer_has_an_empty_answer(tiny: Server) -> None:
-    response = send(tiny, "GET", f"/v1/models/{NAME}/versions/{1 << 64}")
-    assert (response.status_code, response.headers["content-type"], response.text) == (400, "application/json", "")
+    for version in (1 << 63, "9" * 5000):
+        response = send(tiny, "GET", f"/v1/models/{NAME}/versions/{version}")
+        assert (response.status_code, response.headers["content-type"], response.text) == (400, "application/json", "")
 
 
 def test_status_lists_all_versions(tiny: Server) -> None:
@@ -230,6 +231,7 @@ def test_raw_strokes(tiny: Server) -> None:
     assert {label for label, _ in answer["guesses"]} <= set(tiny_model.CLASSES)
     scores = [score for _, score in answer["guesses"]]
     assert scores == sorted(scores, reverse=True)
+    assert post(tiny, f"{NAME}:draw", {"drawing": SQUARE, "k": 99}).json() == answer
     assert post(tiny, f"{NAME}:draw", {"drawing": SQUARE, "k": 1}).json()["guesses"] == answer["guesses"][:1]
 
 
@@ -254,7 +256,7 @@ def test_strokes_that_are_rejected(tiny: Server, body: Any, error: str) -> None:
     assert "\n" not in response.json()["error"]
 
 
-def test_a_model_of_bitmaps_draws_too(tmp_path: Path) -> None:
+def test_models_of_bitmaps_and_of_neither(tmp_path: Path) -> None:
     import tensorflow as tf
 
     class Ink(tf.Module):
@@ -264,7 +266,21 @@ def test_a_model_of_bitmaps_draws_too(tmp_path: Path) -> None:
             labels = tf.constant([["ink", "paper"]])
             return {"labels": tf.repeat(labels, tf.shape(ink)[0], axis=0), "scores": tf.concat([ink, 1 - ink], 1)}
 
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, None, 3), tf.int16, "deltas"),
+                tf.TensorSpec((None,), tf.int32, "lengths"),
+            ]
+        )
+        def numbers(self, deltas: Any, lengths: Any) -> Any:
+            return {"labels": lengths[:, None], "scores": deltas[:, 0, :1]}
+
     model = Ink()
+    tf.saved_model.save(model, str(tmp_path / "numbers" / "1"), signatures={"top_k": model.numbers})
+    with Server(tmp_path / "numbers", rest_port=0) as server:
+        answer = post(server, "numbers:draw", {"drawing": SQUARE})
+        assert answer.status_code == 400
+        assert "returned labels" in answer.json()["error"]
     tf.saved_model.save(
         model, str(tmp_path / "ink" / "1"), signatures={"top_k": model.top_k, "serving_default": model.top_k}
     )
