@@ -455,11 +455,12 @@ def test_tls(tmp_path: Path, pems: Any) -> None:
             send(server, "GET", "/v1/models/tiny")
 
 
-def test_tensorflow_serving_has_one_http_port(tmp_path: Path) -> None:
+def test_tensorflow_serving_has_one_http_port(tmp_path: Path, pems: Any) -> None:
+    tiny_model.write_model(tmp_path)
     options = ServeOptions(tmp_path, port=0, rest_port=8501, metrics_port=8502)
     with pytest.raises(ServingError, match="has one HTTP port"):
         run_tf_serving("unused", options, threading.Event())
-    options = ServeOptions(tmp_path, port=0, rest_port=8501, tls_cert="a", tls_key="b")
+    options = ServeOptions(tmp_path, port=0, rest_port=8501, tls_cert=pems.server[0], tls_key=pems.server[1])
     with pytest.raises(ServingError, match="serves REST without TLS"):
         run_tf_serving("unused", options, threading.Event())
 
