@@ -17,8 +17,8 @@ from .drawings import Drawings, concat
 from .errors import DataError
 from .parse_report import ParseReport
 from .pictures import Pictured
+from .storage.class_names import label_of
 from .storage.names import BITMAP_SUFFIX
-from .storage.source_files import label_of
 
 
 class Bitmaps(Pictured):

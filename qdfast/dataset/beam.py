@@ -27,11 +27,12 @@ from ..errors import DataError
 from ..ndjson.blocks import GZIP, FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import explain
+from ..storage.class_names import label_of
 from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
 from ..storage.names import SHARDS, SUFFIXES, Label, Recognized
-from ..storage.source_files import is_bitmap_file, label_of
+from ..storage.source_files import is_bitmap_file
 from .manifest import (
     add_record,
     candidates,
