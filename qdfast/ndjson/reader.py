@@ -54,7 +54,7 @@ def read_ndjson(
     ...     path = pathlib.Path(directory, "dash.ndjson")
     ...     _ = path.write_text('{"word":"dash","recognized":true,"drawing":[[[0,9],[4,4]]]}')
     ...     qdfast.read_ndjson(path)
-    Drawings(1 drawings, 1 strokes, 2 points; dash)
+    Drawings(1 drawing, 1 stroke, 2 points; dash)
     """
     options = ReadOptions(recognized, on_error, route, raw)
     return _read_all([FileBlocks(file) for file in expand(source)], options, threads)
@@ -82,7 +82,7 @@ def parse_ndjson(
 
     >>> import qdfast
     >>> qdfast.parse_ndjson(b'{"drawing":[[[0,9],[4,4]]]}', recognized="any")
-    Drawings(1 drawings, 1 strokes, 2 points)
+    Drawings(1 drawing, 1 stroke, 2 points)
     """
     return _read_all([MemoryBlocks(data)], ReadOptions(recognized, on_error, route, raw), threads)
 

@@ -32,7 +32,7 @@ def label_of(path: str | os.PathLike[str]) -> str:
     1. The last part of the path counts. Percent-encoding is decoded first: ``full%2Fsimplified%2Fcat`` is a path.
     2. Suffixes of formats and of compression are removed in either case, as many as there are: ``.JSONL.gz``. Without
        any, another suffix of letters and digits is removed, once.
-    3. What browsers, file managers and ``wget`` add to a copy is removed: ``cat (1)``, ``cat - Copy``, ``cat.ndjson.1``.
+    3. What browsers, file managers and wget add to a copy is removed: ``cat (1)``, ``cat - Copy``, ``cat.ndjson.1``.
        ``is_copy`` tells whether there was any.
     4. The prefixes of Google's buckets are removed: ``full_simplified_``, ``full_raw_``, ``full_binary_``,
        ``full_numpy_bitmap_``, ``sketchrnn_``; and ``.full`` of sketch-rnn's ``.npz`` files.
