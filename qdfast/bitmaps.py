@@ -21,7 +21,6 @@ from .storage.class_names import label_of
 from .storage.names import BITMAP_SUFFIX
 from .storage.progress import counted
 
-
 _SAMPLE = 1000  # drawings
 _MOST_INK = 0.6 * 255  # mean of the pixels; Google's bitmaps have 0.2 * 255, inverted ones 0.8 * 255
 

@@ -11,6 +11,9 @@ from ._core import EXAMPLES
 from .errors import DataError
 from .storage.progress import counted
 
+MAX_REJECTS = 0.1
+"""Share of a source's lines that may be unreadable before the source is refused, unless the user allows more."""
+
 REASONS = {
     "not_json": "not JSON",
     "too_long": "a line of more than 64 MiB",
@@ -25,6 +28,10 @@ REASONS = {
     "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Reasons to reject a line: key in the report -> description. ``on_error="raise"`` ignores only 'not_recognized'."""
+
+
+PYTHON_NOTATION = "Python's notation: write lines with json.dumps"
+NOT_FINITE = "NaN or Infinity: write null"
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,10 @@ class ParseReport:
     def unreadable(self) -> int:
         """Rejected lines, except drawings that were not recognized."""
         return sum(count for reason, count in self.rejected.items() if reason != "not_recognized")
+
+    def has_more_rejects(self, share: float) -> bool:
+        """Whether more than this share of the lines is unreadable."""
+        return self.unreadable > share * self.lines
 
     def __add__(self, other: ParseReport) -> ParseReport:
         return ParseReport(
@@ -174,7 +185,9 @@ _EXPECTED = ("not_recognized", "field_missing")  # where the first line says not
 
 
 def _first(example: Example) -> str:
-    return f" (first in line {example.line}" + (f": {example.detail}" if example.detail else "") + ")"
+    of_orjson = example.reason == "not_json" and example.detail not in (PYTHON_NOTATION, NOT_FINITE)
+    detail = f": {example.detail}" if example.detail and not of_orjson else ""
+    return f" (first in line {example.line}{detail})"
 
 
 def check_rejects(report: ParseReport, source: str, max_rejects: float) -> None:
@@ -188,7 +201,7 @@ def check_rejects(report: ParseReport, source: str, max_rejects: float) -> None:
     Raises:
         DataError: there are more. The message names the first of them.
     """
-    if report.unreadable <= max_rejects * report.lines:
+    if not report.has_more_rejects(max_rejects):
         return
     examples = [e for e in report.examples if e.reason != "not_recognized"]
     first = min(examples, key=lambda e: (e.line, e.offset), default=None)
@@ -199,6 +212,13 @@ def check_rejects(report: ParseReport, source: str, max_rejects: float) -> None:
         f"{source}: {where}{REASONS[reason]}{detail}; {report.unreadable:,} of {counted(report.lines, 'line')} could "
         f"not be read, more than {max_rejects:.0%} (--max-rejects SHARE allows more)"
     )
+
+
+def checked_max_rejects(max_rejects: float) -> float:
+    """``max_rejects``, checked. DataError: it is not a share."""
+    if not 0 <= max_rejects <= 1:
+        raise DataError(f"max_rejects is {max_rejects}: it must be a share, from 0 to 1")
+    return max_rejects
 
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:

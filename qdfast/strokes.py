@@ -17,7 +17,6 @@ from .drawings import Drawings
 from .errors import DataError
 from .parse_report import REASONS
 
-
 RAW = "raw=True (--raw)"
 
 _POINTS = "a stroke of points [x, y]: write it as [[x, ...], [y, ...]]"
@@ -158,7 +157,7 @@ def describe_value(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, int | float):
         return f"the number {value}"
-    return {list: "a list", dict: "an object"}.get(type(value), f"of type {type(value).__name__}")
+    return "a list" if isinstance(value, list) else "an object"
 
 
 def read_strokes(drawing: list[Any]) -> tuple[bytes, bytes, list[int], int]:

@@ -21,7 +21,6 @@ from ..ndjson import read_ndjson
 from ..parse_report import explain
 from ..stats import DeltaStats
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
-from ..storage.names import BITMAP_SUFFIX
 from ..storage.progress import counted
 from ..storage.source_files import expand
 
@@ -86,9 +85,13 @@ def _describe(path: Path, raw: bool) -> str:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
-        raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
-    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    try:
+        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    except DataError as e:
+        if kind is None and path.is_dir():
+            what = "contains no drawings, and is not a prepared directory, run, report or model"
+            raise DataError(f"{path}: {what}") from e
+        raise
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import orjson
@@ -24,8 +24,9 @@ from ..storage.progress import counted
 from .rows import Rows
 from .shards import FORMAT, read_shard
 
-
 _SHOWN = 50  # classes in a notebook
+
+_Half: TypeAlias = Literal["train", "validation"]
 
 
 class Prepared:
@@ -71,7 +72,7 @@ class Prepared:
             raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
 
     def _totals(self) -> str:
-        train, validation = (sum(self.counts(split).values()) for split in SPLITS)
+        train, validation = (sum(self.counts(split).values()) for split in _splits("all"))
         drawings, classes = counted(self.manifest["drawings"], "drawing"), counted(len(self.classes), "class")
         return f"{drawings} ({train:,} training, {validation:,} validation) in {classes}"
 
@@ -79,7 +80,7 @@ class Prepared:
         return f"Prepared({self.path}: {self._totals()}{listed(self.classes)})"
 
     def _repr_html_(self) -> str:
-        splits = [self.counts(split) for split in SPLITS]
+        splits = [self.counts(split) for split in _splits("all")]
         rows = [(name, *(f"{of[name]:,}" for of in splits)) for name in self.classes[:_SHOWN]]
         if more := len(self.classes) - _SHOWN:
             rows += [(f"… {more:,} more", "", "")] * (more > 0)
@@ -169,10 +170,10 @@ class Prepared:
         )
 
 
-def _splits(split: Split) -> tuple[str, ...]:
+def _splits(split: Split) -> tuple[_Half, ...]:
     if split != "all" and split not in SPLITS:
         raise ValueError(f"split is {split!r}: it must be 'train', 'validation' or 'all'")
-    return SPLITS if split == "all" else (split,)
+    return cast("tuple[_Half, ...]", SPLITS) if split == "all" else (split,)
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:

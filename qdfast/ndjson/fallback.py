@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from ..drawings import NO_TIMESTAMP, NOT_GIVEN
+from ..parse_report import NOT_FINITE, PYTHON_NOTATION
 from ..strokes import BadDrawing, read_strokes, simplify_strokes, stroke_lists
 from .fields import read_fields
 
@@ -50,7 +51,7 @@ def read_line(line: bytes, raw: bool = False) -> Line:
 
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
     if line.lstrip().startswith(b"{'"):
-        return "Python's notation: write lines with json.dumps"
+        return PYTHON_NOTATION
     if _NOT_FINITE.search(line):
-        return "NaN or Infinity: write null"
+        return NOT_FINITE
     return str(error.msg)

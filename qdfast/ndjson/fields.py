@@ -107,7 +107,7 @@ def _timestamp(value: Any) -> int | None:
 
 def _moment_of(number: Any) -> int | None:
     """The unit is told by the size of the number: a moment is between 1990 and 2100."""
-    if type(number) not in (int, float):
+    if isinstance(number, bool) or not isinstance(number, int | float):
         return None
     for per_second in (1, 10**3, 10**6, 10**9):
         if _FIRST * per_second <= number < _LAST * per_second:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_ndjson import LINE, both_routes
+from routes import LINE, both_routes
 
 import qdfast
 from qdfast.drawings import NO_TIMESTAMP
@@ -233,6 +233,7 @@ def test_dropped_values_add_up() -> None:
     d = both_routes(lines(2, timestamp="x") + LINE + lines(3, timestamp="y", countrycode="USA"))
     assert d.report.unread == {"countrycode": 3, "timestamp": 5}
     assert [(e.reason, e.line) for e in d.report.unread_examples] == [("timestamp", 1), ("countrycode", 4)]
+    assert d.report is not None
     twice = d.report + d.report
     assert twice.unread == {"countrycode": 6, "timestamp": 10}
     assert twice.unread_examples == d.report.unread_examples

@@ -19,43 +19,11 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from routes import LINE, both_routes
 
 import qdfast
-from qdfast import _simd
-from qdfast._core import LEVELS, best_level
 from qdfast.drawings import NO_TIMESTAMP
 from qdfast.ndjson.blocks import FileBlocks, MemoryBlocks
-
-LINE = (
-    b'{"word":"cat","countrycode":"VE","timestamp":"2017-03-02 23:25:10.07453 UTC","recognized":true,'
-    b'"key_id":"5201136883597312","drawing":[[[130,113,99],[72,40,0]],[[76,255],[136,7]]]}\n'
-)
-
-
-LEVELS_HERE = LEVELS[: best_level() + 1]
-
-
-def both_routes(data: bytes) -> qdfast.Drawings:
-    """Parse by both routes, at every SIMD level, with both filters; everything must be the same.
-
-    Returns the one that keeps all.
-    """
-    for recognized in ("only", "any"):
-        judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson")
-        assert judged.report.via_orjson == judged.report.lines - judged.report.rejected.get("too_long", 0)
-        one_block = qdfast.read_ndjson(Named(data), recognized=recognized, threads=1)
-        scanned = []
-        for level in LEVELS_HERE:
-            with pytest.MonkeyPatch.context() as m:
-                m.setenv(_simd.VARIABLE, level)
-                scanned.append(qdfast.parse_ndjson(data, recognized=recognized, threads=1))
-        for d in (*scanned, one_block):
-            assert d.report == judged.report
-            assert d.words == judged.words
-            assert d.equals(judged)
-            assert d.report.kept == len(d)
-            assert d.report.via_orjson == scanned[0].report.via_orjson
-    return scanned[0]
 
 
 @pytest.fixture(params=["isal", "gzip"])
@@ -66,12 +34,6 @@ def unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     else:
         monkeypatch.setitem(sys.modules, "isal", None)
     return request.param
-
-
-class Named(io.BytesIO):
-    """An open file that is called what bytes are called in reports."""
-
-    name = "<bytes>"
 
 
 def test_a_line():
