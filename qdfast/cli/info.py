@@ -99,7 +99,8 @@ def _drawings(path: Path, raw: bool) -> str:
     drawings = read_ndjson(path, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    classes = dict.fromkeys(file.label for file in expand(path))
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(

@@ -432,10 +432,19 @@ fields: dict[str, Any] = {
     "word": st.sampled_from(["cat", "", "ice cream", "日本"]) | text | st.integers(),
     "countrycode": st.sampled_from(["US", "", "D", "USA"]) | text | st.none(),
     "timestamp": st.from_regex(r"[12]\d{3}-[01]\d-[0-3]\d [012]\d:[0-5]\d:[0-6]\d(\.\d{1,7})? UTC", fullmatch=True)
+    | st.from_regex(r"2017-?03-?02[T ]23:25(:10)?([.,]\d{1,9})?(Z|UTC|[+-]\d\d:?(\d\d)?)?", fullmatch=True)
+    | st.integers(10**9, 2 * 10**18)
+    | st.floats(1e9, 2e15)
     | text,
-    "recognized": st.booleans() | st.none() | st.just("true"),
-    "key_id": st.integers(0, 2**65).map(str) | st.integers(-1, 2**65) | text,
-    "drawing": st.lists(good_stroke, max_size=4) | st.lists(any_stroke, max_size=4) | st.none(),
+    "recognized": st.booleans() | st.none() | st.sampled_from(["true", "False", "yes", 0, 1.0, 2]),
+    "key_id": st.integers(0, 2**65).map(str) | st.integers(-1, 2**65) | st.floats(0, 1e19) | text,
+    "drawing": st.lists(good_stroke, max_size=4)
+    | st.lists(any_stroke, max_size=4)
+    | st.lists(any_stroke, max_size=4).map(json.dumps)
+    | st.fixed_dictionaries(
+        {axis: st.lists(st.lists(st.integers(0, 256), max_size=2) | coordinate, max_size=2) for axis in ("x", "y")}
+    )
+    | st.none(),
     "continent": st.sampled_from(["EU", 5, 0, 1.5, None, True, False, -3, [1], {}, 'quo"te']),
 }
 
