@@ -36,9 +36,9 @@ def count(program: Path, level: int, data: Path) -> int | None:
             "valgrind",
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",
-            program,
+            str(program),
             str(level),
-            data,
+            str(data),
             str(rounds),
         ]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -21,11 +21,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import notebook
 import numpy as np
+import orjson
 import peers
 from chart import bars
 from common import cores, repeat_lines, seconds, write_result
@@ -74,7 +76,7 @@ def orjson_batches(data: bytes) -> np.ndarray:
     lines = data.splitlines()
     out = np.zeros((len(lines), MAX_LEN, 3), np.float32)
     for i, line in enumerate(lines):
-        drawing = peers.orjson.loads(line)["drawing"]
+        drawing = orjson.loads(line)["drawing"]
         points = np.array([[p for s in drawing for p in s[0]], [p for s in drawing for p in s[1]]])
         steps = np.diff(points, axis=1, prepend=0).T[:MAX_LEN]
         ends = np.cumsum([len(s[0]) for s in drawing]) - 1
@@ -214,7 +216,7 @@ def main() -> None:
         sys.exit("qdfast: the batches differ")
     del padded
 
-    columns = [Row(f"{name}, to columns", lambda run=run: run(data)) for name, run in libraries.items()]
+    columns = [Row(f"{name}, to columns", partial(run, data)) for name, run in libraries.items()]
     columns.insert(2, Row("orjson.loads alone, no columns", lambda: peers.orjson_alone(data)))
     try:
         on_demand = peers.SimdjsonOnDemand(data)
@@ -229,9 +231,9 @@ def main() -> None:
     ]
     for name in levels:
         for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
-            parse = lambda threads=threads: qdfast.parse_ndjson(data, recognized="any", threads=threads)  # noqa: E731
+            parse = partial(qdfast.parse_ndjson, data, recognized="any", threads=threads)
             columns.append(Row(f"qdfast {name}", parse, threads, name))
-            batch_rows.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
+            batch_rows.append(Row(f"qdfast {name}", partial(batches.run, threads), threads, name))
     for _ in range(options.rounds):
         for row in (*columns, *batch_rows):
             row.round()

@@ -11,10 +11,7 @@ from .. import __version__
 from ..errors import DataError
 from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECOGNIZED, Split
-
-# A copy of the names in `learn`, which this module does not import: `qdfast --help` must stay fast.
-RECIPES = ("notebook", "strong")
+from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECIPE_NAMES, RECOGNIZED, Split
 
 _DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
@@ -247,7 +244,7 @@ def _train(p: argparse.ArgumentParser) -> None:
         help="recurrent dropout rate of the LSTMs; above 0, cuDNN cannot be used",
     )
     g = p.add_argument_group("optimization")
-    g.add_argument("--recipe", choices=RECIPES, help="set of training defaults (default: the model's)")
+    g.add_argument("--recipe", choices=RECIPE_NAMES, help="set of training defaults (default: the model's)")
     g.add_argument("--epochs", type=_positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
     g.add_argument(
         "--max-minutes",

@@ -20,7 +20,8 @@ from ..errors import DataError
 from ..ndjson import read_ndjson
 from ..parse_report import explain
 from ..stats import DeltaStats
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
+from ..storage import names
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.progress import counted
 from ..storage.source_files import expand
 
@@ -72,13 +73,13 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
 
 
 def _describe(path: Path, raw: bool) -> str:
-    kind = kind_of(path)
+    kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / "report.txt").read_text()
+        return (path / names.REPORT_TEXT).read_text()
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
@@ -153,7 +154,7 @@ def _prepared(data: Prepared) -> str:
 
 
 def _run(path: Path) -> str:
-    info = orjson.loads((path / "run.json").read_bytes())
+    info = orjson.loads((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -177,7 +178,7 @@ def _model(path: Path) -> str:
 
 
 def _about(version: Path) -> str:
-    about = version / "assets.extra" / "qdfast.json"
+    about = version / names.MODEL_INFO
     if not about.exists():
         return ""
     return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())

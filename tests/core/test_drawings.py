@@ -226,6 +226,7 @@ def test_the_notebook_on_doodles(some: Drawings):
     check_notebook(some, lists(some))
 
 
+@pytest.mark.slow
 def test_the_notebook_on_real_drawings(quickdraw: Path):
     for name in ("cat", "mouth", "eye"):
         data = (quickdraw / "simplified" / f"{name}.ndjson").read_bytes()

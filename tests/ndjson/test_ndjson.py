@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import random
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from routes import LINE, both_routes
+from routes import LINE, both_routes, check_mutations
 
 import qdfast
 from qdfast.drawings import NO_TIMESTAMP
@@ -349,6 +348,7 @@ def test_a_pipe_that_does_not_block():
 # ---- both routes on everything ----
 
 
+@pytest.mark.slow
 def test_real_files(quickdraw: Path):
     files = sorted(quickdraw.rglob("*.ndjson"))
     assert files
@@ -361,6 +361,7 @@ def test_real_files(quickdraw: Path):
     assert left < lines / 10_000  # Google's simplified form is the scanner's
 
 
+@pytest.mark.slow
 def test_real_files_round_trip(quickdraw: Path):
     for path in sorted((quickdraw / "simplified").glob("*.ndjson")):
         data = path.read_bytes()
@@ -371,44 +372,13 @@ def test_real_files_round_trip(quickdraw: Path):
             assert [[(x.tolist(), y.tolist()) for x, y in strokes] for strokes in d] == expected
 
 
-TOKENS = [b"[", b"]", b",", b"{", b"}", b'"', b":", b"\\", b"\n", b"\r", b" ", b"\x00", b"\xc3\xa9", b"\xff", b"0", b"00",
-          b"255", b"256", b"1e1", b"-1", b"1.5", b"null", b"true", b"[]", b"[[],[]]", b",[[1],[2]]", b'"word":"x",',
-          b'"drawing":[[[1,2],[3,4]]],', b"\xef\xbb\xbf", b"UTC", b"99999999999999999999"]  # fmt: skip
-
-
-def mutate(line: bytes, rng: random.Random) -> bytes:
-    """A line with one to three small accidents."""
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        at, to = sorted((rng.randrange(len(line) + 1), rng.randrange(len(line) + 1)))
-        match rng.randrange(6):
-            case 0:
-                line = line[:at] + rng.choice(TOKENS) + line[at:]
-            case 1:
-                line = line[:at] + rng.choice(TOKENS) + line[at + 1 :]
-            case 2:
-                line = line[:at] + line[at + rng.randrange(4) :]
-            case 3:
-                line = line[:at]
-            case 4:
-                line = line[:at] + line[to : to + 12] + line[at:]
-            case 5:
-                line = line[:at] + bytes([rng.randrange(256)]) + line[at + 1 :]
-    return line
-
-
-def check_mutations(lines: list[bytes], seed: int) -> None:
-    rng = random.Random(seed)
-    data = b"\n".join(mutate(line, rng) for line in lines)
-    d = both_routes(data)
-    assert 0.1 < d.report.kept / d.report.lines < 0.9  # the accidents are neither harmless nor all fatal
-
-
 def test_mutated_doodles(doodles: Path):
     lines = [line for path in sorted(doodles.iterdir()) for line in path.read_bytes().splitlines()]
     for seed in range(10):
         check_mutations(lines, seed)
 
 
+@pytest.mark.slow
 def test_mutated_real_lines(quickdraw: Path):
     for folder in ("simplified", "qd20"):
         files = sorted((quickdraw / folder).glob("*.ndjson"))
