@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
@@ -173,7 +173,7 @@ class Prepared:
 def _splits(split: Split) -> tuple[_Half, ...]:
     if split != "all" and split not in SPLITS:
         raise ValueError(f"split is {split!r}: it must be 'train', 'validation' or 'all'")
-    return cast("tuple[_Half, ...]", SPLITS) if split == "all" else (split,)
+    return SPLITS if split == "all" else (split,)
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:
