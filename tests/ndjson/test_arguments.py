@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -25,6 +25,18 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "cat.ndjson"
     path.write_bytes(LINE)
     return path
+
+
+@pytest.fixture
+def as_bytes(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        yield file
+
+
+@pytest.fixture
+def as_text(path: Path) -> Iterator[IO[str]]:
+    with path.open() as file:
+        yield file
 
 
 @pytest.mark.parametrize(
@@ -89,8 +101,8 @@ def check(function: Callable[[Any], Any], given: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cat.ndjson", "some/where"])
-def test_messages_of_parse_ndjson(name: str, path: Path) -> None:
-    for given in (name, Path(name), io.BytesIO(LINE), path.open("rb"), path.open()):
+def test_messages_of_parse_ndjson(name: str, as_bytes: IO[bytes], as_text: IO[str]) -> None:
+    for given in (name, Path(name), io.BytesIO(LINE), as_bytes, as_text):
         check(qdfast.parse_ndjson, given, "use read_ndjson")
     for given in (5, None, 1.5, {1, 2}, [5]):
         check(qdfast.parse_ndjson, given, "not ndjson: ")
@@ -99,10 +111,10 @@ def test_messages_of_parse_ndjson(name: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("function", [qdfast.read_ndjson, lambda source: list(qdfast.iter_ndjson(source))])
-def test_messages_of_read_ndjson(function: Callable[[Any], Any], path: Path) -> None:
+def test_messages_of_read_ndjson(function: Callable[[Any], Any], path: Path, as_text: IO[str]) -> None:
     for given in (LINE, LINE.decode(), FIELDS, bytearray(LINE)):
         check(function, given, "use parse_ndjson")
-    for given in (path.open(), io.StringIO(LINE.decode())):
+    for given in (as_text, io.StringIO(LINE.decode())):
         check(function, given, r"mode 'rb'")
     for nothing in (5, None):
         check(function, nothing, "not a path or an open file")
@@ -111,9 +123,9 @@ def test_messages_of_read_ndjson(function: Callable[[Any], Any], path: Path) -> 
 
 
 @pytest.mark.parametrize("function", [qdfast.from_strokes, qdfast.simplify])
-def test_messages_of_from_strokes(function: Callable[[Any], Any], path: Path) -> None:
+def test_messages_of_from_strokes(function: Callable[[Any], Any], path: Path, as_bytes: IO[bytes]) -> None:
     strokes = FIELDS["drawing"]
-    for given in ("cat.ndjson", path, path.open("rb")):
+    for given in ("cat.ndjson", path, as_bytes):
         check(function, given, "use read_ndjson")
     for given in (LINE, LINE.decode(), FIELDS, [FIELDS], [LINE.decode()]):
         check(function, given, "use parse_ndjson")
