@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from .. import __version__
 from ..errors import DataError
+from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
 from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECIPE_NAMES, RECOGNIZED, Split
 
@@ -133,6 +134,16 @@ def _add_raw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--raw", action="store_true", help="simplify the strokes first; use it for Google's raw files")
 
 
+def _add_max_rejects(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--max-rejects",
+        type=float,
+        default=MAX_REJECTS,
+        metavar="SHARE",
+        help="refuse a file with a larger share of lines that cannot be read; unrecognized drawings do not count",
+    )
+
+
 def _add_label(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--label",
@@ -172,6 +183,7 @@ def _prepare(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
     )
+    _add_max_rejects(p)
     p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
     g = p.add_argument_group("Apache Beam")
     g.add_argument(
@@ -276,6 +288,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the model to evaluate")
     _add_sources(p, f"{_ANY_DRAWINGS}; or another run directory, to compare with RUN", recognized="only")
     _add_label(p)
+    _add_max_rejects(p)
     _add_out(p, "directory to write the report to")
     p.add_argument(
         "--split",

@@ -86,9 +86,13 @@ def _describe(path: Path, raw: bool) -> str:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{names.BITMAP_SUFFIX}")):
-        raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
-    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    try:
+        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    except DataError as e:
+        if kind is None and path.is_dir():
+            what = "contains no drawings, and is not a prepared directory, run, report or model"
+            raise DataError(f"{path}: {what}") from e
+        raise
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
 
@@ -96,7 +100,8 @@ def _drawings(path: Path, raw: bool) -> str:
     drawings = read_ndjson(path, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    classes = dict.fromkeys(file.label for file in expand(path))
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..bitmaps import Bitmaps, read_bitmaps
@@ -29,9 +31,7 @@ def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, 
     if missing := len(batch) - int(named.sum()):
         batch = batch[named]
         rejected = add_counts(report.rejected, {"field_missing": missing})
-        report = ParseReport(
-            len(batch), rejected, report.examples, report.unread, report.empty_strokes, report.via_orjson
-        )
+        report = replace(report, kept=len(batch), rejected=rejected)
     return batch.with_used_words(), report
 
 

@@ -100,6 +100,7 @@ class _Parser:
         rejected = dict.fromkeys(REASONS, 0)
         examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
         unread: dict[str, int] = {}
+        unread_examples: dict[str, Example] = {}
         empty_strokes = via_orjson = 0
         lines = self._uncertain(data, size, options.keep_any) if options.scan else _lines(data, size, columns)
         for start, text in lines:
@@ -107,11 +108,15 @@ class _Parser:
             try:
                 line = read_line(text, options.raw)
                 if not options.keep_any and line.recognized != 1:
-                    raise BadDrawing("not_recognized" if line.recognized == 0 else "field_missing")
+                    reason = "not_recognized" if line.recognized == 0 else "field_missing"
+                    raise BadDrawing(reason, line.unread.get("recognized", ""))
                 _append(columns, line)
                 empty_strokes += line.empty_strokes
-                for name in line.unread:
+                for name, why in line.unread.items():
                     unread[name] = unread.get(name, 0) + 1
+                    unread_examples.setdefault(
+                        name, Example(name, source, columns.lines + 1, block.offset + start, why)
+                    )
             except BadDrawing as e:
                 rejected[e.reason] += 1
                 if rejected[e.reason] <= EXAMPLES:
@@ -130,6 +135,7 @@ class _Parser:
             unread,
             empty_strokes,
             via_orjson,
+            tuple(unread_examples.values()),
         )
         batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, size, builder, place), report)
         columns.clear()
