@@ -185,7 +185,8 @@ class _PieceCollector:
             return memory[0]
 
         drawings = with_labels(to_drawings(columns, allocate), self.options.label, self.label)
-        self.made[place] = (drawings, *_split_and_count(drawings, self.options), *memory)
+        split, classes = _split_and_count(drawings, self.options)
+        self.made[place] = drawings, split, classes, memory[0]
 
 
 def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[Piece]:

@@ -35,7 +35,7 @@ def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.u
         The size of the file in bytes.
     """
     codes, words = join_words([(drawings.word_codes, drawings.words) for drawings, _ in parts])
-    tensors = {"split": [split for _, split in parts]}
+    tensors: dict[str, list[Any]] = {"split": [split for _, split in parts]}
     if len(words) > 1:
         tensors["word_codes"] = [codes]
     if isinstance(parts[0][0], Bitmaps):
@@ -47,7 +47,7 @@ def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.u
                 tensors[name] = [getattr(drawings, name) for drawings in strokes]
         tensors["countrycode"] = [code.view(np.uint8).reshape(-1, 2) for code in tensors["countrycode"]]
     shapes = {name: (sum(map(len, arrays)), *arrays[0].shape[1:]) for name, arrays in tensors.items()}
-    dtypes = {name: arrays[0].dtype for name, arrays in tensors.items()}
+    dtypes: dict[str, np.dtype[Any]] = {name: arrays[0].dtype for name, arrays in tensors.items()}
     for name in _OFFSETS if "x" in tensors else ():
         tensors[name] = [getattr(drawings, name) for drawings in strokes]
         shapes[name] = (1 + sum(len(offsets) - 1 for offsets in tensors[name]),)
