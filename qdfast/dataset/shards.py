@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,7 +65,8 @@ def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.u
     # The writer of the safetensors library copies all data twice.
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
-        for array in _joined_offsets(tensors[name]) if name in _OFFSETS else tensors[name]:
+        arrays: Iterable[Any] = _joined_offsets(tensors[name]) if name in _OFFSETS else tensors[name]
+        for array in arrays:
             if array.size:
                 file.write(memoryview(array).cast("B"))
     return 8 + len(text) + end
