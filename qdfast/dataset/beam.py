@@ -236,8 +236,7 @@ class _Job:
         source, chunk = element
         with _open(source.url) as file, ParserPool(1) as pool:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
-            batches = strokes_of(blocks, source.label, self.options, pool)
-            summary = write_shards(batches, self.options, self.shards, pool)
+            summary = write_shards(strokes_of(blocks, source.label, self.options, pool), self.shards, pool)
         return source.key, summary + SourceSummary(digests=blocks.digests)
 
     def look_up(self, whole: tuple[Key, SourceSummary]) -> Iterator[Any]:

@@ -123,12 +123,12 @@ def _prepare(
 ) -> tuple[Record, str]:
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
-        summary = write_shards(bitmaps_of(file, options), options, shards, pool)
+        summary = write_shards(bitmaps_of(file, options), shards, pool)
         size, digests = file.size, digests_of(file.path)
         progress.update(size)
     else:
         blocks = FileBlocks(file, digest=True, on_read=progress.update)
-        summary = write_shards(strokes_of(blocks, file.label, options, pool), options, shards, pool)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)
     record = commit_source(summary, file.name, size, file.label, options, shards, max_rejects)

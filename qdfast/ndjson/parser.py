@@ -20,7 +20,7 @@ from ..parse_report import REASONS, Example, ParseReport, add_counts, first_exam
 from ..storage.names import ON_ERROR, RECOGNIZED, ROUTES, OnError, Recognized, Route
 from ..strokes import BadDrawing
 from .blocks import BLOCK, Block, FileBlocks, MemoryBlocks
-from .column_builder import ColumnBuilder, to_drawings
+from .column_builder import Collector, to_drawings
 from .fallback import Line, read_line
 
 SPARE = 4  # blocks beyond two per thread: with fewer, threads wait for the one that hands out work
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
         chunk: the chunk of the source in which the block starts.
         line: the number of its first line, from 1.
         lines: how many lines it has, including blank ones.
-        drawings: None if they went to a ``ColumnBuilder``.
+        drawings: None if they went to a ``Collector``.
         report: what became of the lines, numbered as in the whole source.
     """
 
@@ -81,9 +81,7 @@ class _Parser:
     def __init__(self, level: int) -> None:
         self.columns = Columns(0, level)
 
-    def parse(
-        self, block: Block, source: str, options: ReadOptions, builder: ColumnBuilder | None, place: int
-    ) -> Batch:
+    def parse(self, block: Block, source: str, options: ReadOptions, builder: Collector | None, place: int) -> Batch:
         """Parse one block of ``source``; lines are numbered from the first of the block.
 
         Drawings go to ``place`` of ``builder``; without one, they are returned.
@@ -150,7 +148,7 @@ class _Parser:
             start = self.columns.scan(data, size, end + 1, keep_any)
 
 
-def _deliver(columns: Columns, size: int, builder: ColumnBuilder | None, place: int) -> Drawings | None:
+def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:
     if builder is None:
         return to_drawings(columns)
     builder.add(place, columns, size)
@@ -227,7 +225,7 @@ class ParserPool:
         return done
 
     def map(
-        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: ColumnBuilder | None = None
+        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: Collector | None = None
     ) -> Iterator[Batch]:
         """Parse blocks, at most ``2 * threads + SPARE`` at a time.
 

@@ -16,7 +16,7 @@ from ..storage.names import OnError, Recognized, Route
 from ..storage.source_files import Source, expand
 from .arguments import Text, check_source, check_sources, ndjson_bytes
 from .blocks import FileBlocks, MemoryBlocks
-from .column_builder import ColumnBuilder
+from .column_builder import Collector, ColumnBuilder
 from .parser import Batch, ParserPool, ReadOptions
 
 
@@ -128,7 +128,7 @@ def iter_ndjson(
 
 
 def read_blocks(
-    blocks: FileBlocks | MemoryBlocks, pool: ParserPool, options: ReadOptions, builder: ColumnBuilder | None = None
+    blocks: FileBlocks | MemoryBlocks, pool: ParserPool, options: ReadOptions, builder: Collector | None = None
 ) -> Iterator[Batch]:
     """The batch of each block, in order, with lines numbered as in the whole source. Errors as for ``read_ndjson``."""
     first = 1
