@@ -53,7 +53,7 @@ size_t qd_max_drawings(size_t len);
 #define QD_NOT_GIVEN 2              /* `recognized` where the line has none */
 #define QD_NO_TIMESTAMP INT64_MIN   /* `timestamp` where the line has none */
 
-/* The output, filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
+/* The output of qd_scan(data, len), filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
 typedef struct {
     uint8_t *x, *y;            /* cap_points + QD_SLACK */
     int64_t *stroke_offsets;   /* cap_strokes + 1 */
@@ -65,6 +65,7 @@ typedef struct {
     uint8_t *countrycode;      /* 2 * cap_drawings; NUL-padded */
     int64_t n_points, n_strokes, n_drawings;
     int64_t cap_points, cap_strokes, cap_drawings;
+    uint8_t *text;             /* scratch: len + QD_SLACK */
 } qd_columns;
 
 /* Copy all drawings of `from` behind those of `to`, their words by way of codes (from's code -> to's). -1 if there is no
@@ -100,15 +101,16 @@ typedef struct {
 
 enum {
     QD_END = 0,       /* all of data has been read */
-    QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: give it to a JSON parser, continue after it */
+    QD_UNCERTAIN = 1  /* the line at *pos may be invalid, or is unusual: give it to a JSON parser, continue after it */
 };
 
 /* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
 
    data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
-   byte: one object a line, no white space, no escapes, ASCII strings; the known keys at most once, in any
-   order, with values as Google writes them; unknown keys with a plain string, integer, true, false or null;
-   drawings of at least two points, every stroke with as many y as x, integers 0..255. Blank lines are
+   byte: one object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or
+   with values as Google writes them (key_id as a number, too); unknown keys with any value that is nested less than 64
+   deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as many y as x, integers
+   0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank lines are
    skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
    *pos is left after the last line that was processed; the columns contain nothing of a later line.
    Columns and words with the capacities qd_max_...(len) have room for all lines. With less, a line that does not fit

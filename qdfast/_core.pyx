@@ -91,6 +91,7 @@ cdef class Columns:
         self.c.cap_points = points
         self.c.cap_strokes = strokes
         self.c.cap_drawings = drawings
+        self.c.text = <uint8_t *>self._own(capacity + qd.QD_SLACK)
         self.w.bytes = <uint8_t *>self._own(capacity + 1)
         self.w.offsets = <int64_t *>self._own(8 * (drawings + 1))
         self.w.slots = <int32_t *>self._own(4 * slots)

@@ -34,6 +34,7 @@ cdef extern from "qd.h" nogil:
         int32_t *word
         uint8_t *recognized
         uint8_t *countrycode
+        uint8_t *text
         int64_t n_points
         int64_t n_strokes
         int64_t n_drawings

@@ -1,6 +1,6 @@
 """Parses blocks of lines to columns, in threads.
 
-The C scanner takes lines of the plain form that Google's files have. A line that it is not certain of goes to orjson.
+The C scanner takes the lines that people and programs usually write. A line that it is not certain of goes to orjson.
 """
 
 from __future__ import annotations

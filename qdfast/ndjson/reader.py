@@ -1,6 +1,6 @@
 """Reads ndjson into ``Drawings``.
 
-Two routes lead to the same result. The scanner (C) takes lines of the plain form that Google's files have; a line that
+Two routes lead to the same result. The scanner (C) takes the lines that people and programs usually write; a line that
 it is not certain of goes to orjson. ``route="orjson"`` sends all lines there. Threads parse blocks of lines.
 """
 
