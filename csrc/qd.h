@@ -66,6 +66,8 @@ typedef struct {
     int64_t n_points, n_strokes, n_drawings;
     int64_t cap_points, cap_strokes, cap_drawings;
     uint8_t *text;             /* scratch: len + QD_SLACK */
+    void *raw;                 /* for qd_scan_raw, scratch: qd_raw_scratch(raw_len), aligned as malloc aligns */
+    size_t raw_len;            /* at least len */
 } qd_columns;
 
 /* Copy all drawings of `from` behind those of `to`, their words by way of codes (from's code -> to's). -1 if there is no
@@ -147,6 +149,22 @@ size_t qd_simplify_scratch(int64_t longest);
    worst. */
 int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
                     int64_t *stroke_offsets);
+
+/* Upper bounds for `len` bytes of raw ndjson, and the scratch that qd_scan_raw needs for them. */
+size_t qd_max_raw_points(size_t len);
+size_t qd_raw_scratch(size_t len);
+
+/* Read the strokes of one raw drawing, "[[[x,...],[y,...],[t,...]],...]", to doubles, rounded to nearest. Their times, which
+   may be missing, are checked and skipped. `p` is in a line that ends with '\n' and has QD_PADDING behind it. x and y take
+   cap_points, stroke_offsets cap_strokes + 1. Returns the byte behind the last ']', or NULL: there is no room, or a JSON
+   parser must decide. */
+const uint8_t *qd_raw_strokes(const uint8_t *p, double *x, double *y, int64_t cap_points, int64_t *stroke_offsets,
+                              int64_t cap_strokes, int64_t *n_strokes);
+
+/* qd_scan for lines whose drawings are raw: qd_raw_strokes and qd_simplify. QD_SIMPLIFIED * qd_max_raw_points(len) is room
+   for the points of all lines. */
+int qd_scan_raw(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+                qd_tally *tally);
 
 /* ---- columns to columns ------------------------------------------------------------------------------- */
 

@@ -104,17 +104,24 @@ cdef class Columns:
         self._owners.append(owner)
         return &owner[0]
 
-    def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any):
+    def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any, bint raw=False):
         """Scan ``data[pos:size]``; returns the position of the first uncertain line, or ``size``.
 
+        ``raw``: the drawings are raw, and are simplified. Their columns need a capacity of ``2 * size``.
         ``data[size - 1]`` must be a newline and ``PADDING`` readable bytes must follow it.
         """
         if size == 0 or pos >= size:
             return size
         _check(<size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity,
                "block without newline or padding, or larger than the columns' capacity")
+        if raw and self.c.raw_len < size:
+            self.c.raw = self._own(qd.qd_raw_scratch(self.capacity))
+            self.c.raw_len = self.capacity
         with nogil:
-            qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
+            if raw:
+                qd.qd_scan_raw(&data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
+            else:
+                qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
         return pos
 
     @property

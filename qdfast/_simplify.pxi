@@ -1,4 +1,4 @@
-# Part of _core.pyx: the binding of qd_simplify (csrc/qd.h).
+# Part of _core.pyx: the binding of qd_simplify and qd_raw_strokes (csrc/qd.h).
 
 from cpython.bool cimport PyBool_Check
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
@@ -104,3 +104,25 @@ cdef bint _numbers(list values, double *to) except -1:
         if not isfinite(to[i]):
             return False
     return True
+
+
+def parse_raw_strokes(bytes text):
+    """Read the strokes of one raw drawing, ``[[[x, ...], [y, ...], [t, ...]], ...]``.
+
+    Returns ``(x, y, stroke_offsets)``, or None if the scanner leaves ``text`` to orjson.
+    """
+    cdef size_t size = len(text)
+    cdef bytes line = text + b"\n" + bytes(qd.QD_PADDING)
+    cdef const uint8_t *start = line
+    cdef const uint8_t *end
+    cdef int64_t points = qd.qd_max_raw_points(size), strokes = qd.qd_max_strokes(size), n = 0
+    columns = np.empty((2, points))
+    offsets = np.empty(strokes + 1, np.int64)
+    cdef double[:, ::1] to = columns
+    cdef int64_t[::1] stroke_offsets = offsets
+    with nogil:
+        end = qd.qd_raw_strokes(start, &to[0, 0], &to[1, 0], points, &stroke_offsets[0], strokes, &n)
+    if end != start + size:
+        return None
+    points = stroke_offsets[n]
+    return columns[0, :points], columns[1, :points], offsets[:n + 1]

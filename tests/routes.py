@@ -72,8 +72,8 @@ def mutate(line: bytes, rng: random.Random) -> bytes:
     return line
 
 
-def check_mutations(lines: list[bytes], seed: int) -> None:
+def check_mutations(lines: list[bytes], seed: int, raw: bool = False) -> None:
     rng = random.Random(seed)
     data = b"\n".join(mutate(line, rng) for line in lines)
-    d = both_routes(data)
+    d = both_routes(data, raw)
     assert 0.1 < d.report.kept / d.report.lines < 0.9  # the accidents are neither harmless nor all fatal

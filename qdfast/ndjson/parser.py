@@ -53,8 +53,8 @@ class ReadOptions:
 
     @property
     def scan(self) -> bool:
-        """Whether lines go to the C scanner first; it does not read raw drawings."""
-        return self.route == "auto" and not self.raw
+        """Whether lines go to the C scanner first."""
+        return self.route == "auto"
 
 
 class Batch(NamedTuple):
@@ -101,7 +101,7 @@ class _Parser:
         examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
         unread: dict[str, int] = {}
         empty_strokes = via_orjson = 0
-        lines = self._uncertain(data, size, options.keep_any) if options.scan else _lines(data, size, columns)
+        lines = self._uncertain(data, size, options) if options.scan else _lines(data, size, columns)
         for start, text in lines:
             via_orjson += 1
             try:
@@ -135,13 +135,13 @@ class _Parser:
         columns.clear()
         return batch
 
-    def _uncertain(self, data: Any, size: int, keep_any: bool) -> Iterator[tuple[int, bytes]]:
+    def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
-        start = self.columns.scan(data, size, 0, keep_any)
+        start = self.columns.scan(data, size, 0, options.keep_any, options.raw)
         while start < size:
             end = _line_end(data, start)
             yield start, bytes(data[start:end])
-            start = self.columns.scan(data, size, end + 1, keep_any)
+            start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
 
 
 def _deliver(columns: Columns, size: int, builder: ColumnBuilder | None, place: int) -> Drawings | None:

@@ -38,7 +38,7 @@ def read_ndjson(
             Drawings that were not recognized are not errors.
         route: "auto", or "orjson" to read all lines with orjson. This is slow; the result is the same.
         raw: the strokes are raw, with or without times, as in Google's raw files. Each drawing is simplified, as by
-            ``simplify``. Raw lines are read with orjson.
+            ``simplify``.
         threads: number of parsing threads. Default: one per core that this process may use.
 
     Returns:
