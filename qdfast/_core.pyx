@@ -41,9 +41,9 @@ cdef void *_allocate(size_t size) except NULL:
     return memory
 
 
-cdef int64_t _longest_stroke(const int64_t *stroke_offsets, int64_t n_strokes) noexcept:
+cdef int64_t _longest_stroke(const int64_t *stroke_offsets, int64_t first, int64_t last) noexcept nogil:
     cdef int64_t s, longest = 0
-    for s in range(n_strokes):
+    for s in range(first, last):
         longest = max(longest, stroke_offsets[s + 1] - stroke_offsets[s])
     return longest
 
@@ -366,7 +366,7 @@ cdef class Views:
         cdef qd.qd_view *v = self.v
         cdef int64_t n = v.n_drawings if rows is None else rows.shape[0]
         cdef const int64_t *row = NULL
-        cdef int64_t longest
+        cdef int64_t i, longest = 0
         cdef void *scratch
         self._check_rows(None, rows)
         if out.shape[0] != n or out.shape[1] != SIDE or out.shape[2] != SIDE:
@@ -376,7 +376,13 @@ cdef class Views:
             return
         if rows is not None:
             row = &rows[0]
-        longest = _longest_stroke(v.stroke_offsets, v.n_strokes)
+        with nogil:
+            if row == NULL:
+                longest = _longest_stroke(v.stroke_offsets, 0, v.n_strokes)
+            else:
+                for i in range(n):
+                    longest = max(longest, _longest_stroke(v.stroke_offsets, v.drawing_offsets[row[i]],
+                                                           v.drawing_offsets[row[i] + 1]))
         scratch = _allocate(qd.qd_bitmap_scratch(longest))
         with nogil:
             qd.qd_bitmaps(level, v, row, n, longest, scratch, &out[0, 0, 0])

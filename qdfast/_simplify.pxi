@@ -8,7 +8,7 @@ from libc.math cimport isfinite
 
 cdef int64_t _simplify(const qd.qd_raw *raw, uint8_t *x, uint8_t *y, int64_t *stroke_offsets) except -1:
     """Returns the number of drawings simplified: fewer than all if the next one has a coordinate that is not finite."""
-    cdef int64_t done, longest = _longest_stroke(raw.stroke_offsets, raw.n_strokes)
+    cdef int64_t done, longest = _longest_stroke(raw.stroke_offsets, 0, raw.n_strokes)
     cdef void *scratch = _allocate(qd.qd_simplify_scratch(longest))
     with nogil:
         done = qd.qd_simplify(raw, scratch, longest, x, y, stroke_offsets)
