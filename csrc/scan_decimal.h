@@ -29,14 +29,14 @@ static inline double scaled(uint64_t w, int q) {
     return value;
 }
 
-/* Digits behind *w; returns the first byte that is none. */
-static inline const uint8_t *more_digits(const uint8_t *p, uint64_t *w) {
+/* Append digits to *w; returns the first byte that is none. */
+static inline const uint8_t *digits(const uint8_t *p, uint64_t *w) {
 #if LITTLE_ENDIAN_WORDS
     static const uint64_t powers[8] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
     uint64_t word, others;
     for (; !(others = no_digits(word = load8(p))); p += 8) *w = *w * 100000000 + eight_digits(word);
     const int n = __builtin_ctzll(others) >> 3;
-    *w = *w * powers[n] + eight_digits(word << 8 << 8 * (7 - n)); /* zeros before them */
+    *w = *w * powers[n] + eight_digits(word << 8 << 8 * (7 - n)); /* with zeros before them */
     return p + n;
 #else
     while (is_digit(*p)) *w = *w * 10 + (uint64_t)(*p++ - '0');
@@ -47,28 +47,26 @@ static inline const uint8_t *more_digits(const uint8_t *p, uint64_t *w) {
 /* Returns the byte behind the number; NULL if it is none, or one of more than 19 digits or with a large exponent. */
 static inline const uint8_t *decimal(const uint8_t *p, double *value) {
     const int negative = *p == '-';
-    const uint8_t *const first = p += negative;
-    if (!is_digit(*p)) return NULL;
-    uint64_t w = (uint64_t)(*p++ - '0');
-    if (w)
-        while (is_digit(*p)) w = w * 10 + (uint64_t)(*p++ - '0');
-    int64_t digits = p - first, power = 0;
+    const uint8_t *const first = p + negative;
+    uint64_t w = 0;
+    p = digits(first, &w);
+    int64_t count = p - first, power = 0;
+    if (count == 0 || (count > 1 && *first == '0')) return NULL;
     if (*p == '.') {
         const uint8_t *const point = p;
-        p = more_digits(p + 1, &w);
+        p = digits(p + 1, &w);
         power = point + 1 - p;
         if (power == 0) return NULL;
-        digits -= power;
+        count -= power;
     }
-    if (digits > 19) return NULL; /* w may have overflowed */
+    if (count > 19) return NULL; /* w may have overflowed */
     if ((*p | 0x20) == 'e') {
         const int down = p[1] == '-';
-        p += 1 + (down || p[1] == '+');
-        if (!is_digit(*p)) return NULL;
-        int64_t exponent = 0;
-        for (; is_digit(*p); p++)
-            if ((exponent = exponent * 10 + (*p - '0')) > 99) return NULL;
-        power += down ? -exponent : exponent;
+        uint64_t exponent = 0;
+        const uint8_t *const start = p + 1 + (down || p[1] == '+');
+        p = digits(start, &exponent);
+        if (p == start || p - start > 2) return NULL;
+        power += down ? -(int64_t)exponent : (int64_t)exponent;
     }
     if (negative && w == 0) return NULL; /* -0 is an integer, -0.0 is not */
     double v = (double)w;

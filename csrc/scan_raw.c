@@ -31,9 +31,14 @@ static inline const uint8_t *numbers(const uint8_t *p, double *out, int64_t cap,
 
 /* As many numbers of which only the form matters. */
 static inline const uint8_t *times(const uint8_t *p, int64_t n) {
-    double time;
     while (n-- > 0) {
-        if (!(p = decimal(skip_blanks(p), &time))) return NULL;
+        double time;
+        uint64_t w = 0;
+        const uint8_t *const end = digits(p, &w); /* nearly all are integers */
+        if (end > p && end - p < 8 && (*end == ',' || *end == ']') && (*p != '0' || end == p + 1))
+            p = end;
+        else if (!(p = decimal(skip_blanks(p), &time)))
+            return NULL;
         p = skip_blanks(p);
         if (*p++ != (n ? ',' : ']')) return NULL;
     }
