@@ -37,12 +37,16 @@ int qd_check(const qd_view *v);
 /* Bytes behind x + cap_points and y + cap_points that qd_scan may write (it leaves nothing of use there). */
 #define QD_SLACK 64
 
-/* Instructions that qd_scan may use. qd_level returns the highest that this CPU has. */
-enum { QD_PORTABLE = 0, QD_AVX2 = 1, QD_AVX512 = 2 };
+/* Levels of instructions that kernels may use, on x86-64 and on arm64. qd_level returns the highest that this CPU has;
+   qd_level_name their names, NULL behind the last. */
+enum { QD_PORTABLE = 0, QD_AVX2 = 1, QD_AVX512 = 2, QD_NEON = 1 };
 #if defined(__x86_64__) && defined(__GNUC__)
 #define QD_X86 1
+#elif defined(__aarch64__) && defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define QD_ARM 1
 #endif
 int qd_level(void);
+const char *qd_level_name(int level);
 
 /* Upper bounds for what `len` bytes of ndjson can hold, rejected and half-read lines included. Words need as
    many codes as drawings and len bytes. */

@@ -15,7 +15,18 @@ PADDING = qd.QD_PADDING
 EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
 SIDE = qd.QD_SIDE
-LEVELS = ("portable", "avx2", "avx512")  # by the value of qd_level
+
+
+cdef tuple _level_names():
+    cdef int level = 0
+    names = []
+    while qd.qd_level_name(level) != NULL:
+        names.append(qd.qd_level_name(level).decode())
+        level += 1
+    return tuple(names)
+
+
+LEVELS = _level_names()  # by the value of qd_level
 
 cdef str BAD_COLUMNS = "x and y differ in length, or offsets are empty"
 cdef str BAD_OFFSETS = "offsets do not rise from 0 to the number of strokes and points"

@@ -20,6 +20,7 @@ cdef extern from "qd.h" nogil:
     enum: QD_AVX2
     enum: QD_AVX512
     int qd_level()
+    const char *qd_level_name(int level)
     size_t qd_max_points(size_t len)
     size_t qd_max_strokes(size_t len)
     size_t qd_max_drawings(size_t len)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import chain
 import timeit
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
