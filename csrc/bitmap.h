@@ -86,6 +86,7 @@ void qd_cover_by_list(const outline *o, int32_t *scratch, uint8_t alpha[SIDE][WI
 /* Draw an outline over the image; -1, and nothing is drawn, where only the list can tell. */
 int qd_draw_portable(const outline *o, void *space, uint8_t image[SIDE][WIDTH]);
 int qd_draw_avx2(const outline *o, void *space, uint8_t image[SIDE][WIDTH]);
+int qd_draw_neon(const outline *o, void *space, uint8_t image[SIDE][WIDTH]);
 #define WORKSPACE (256 << 10) /* bytes of space */
 
 /* White over what is there, rounded as cairo does. */

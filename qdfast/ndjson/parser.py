@@ -1,6 +1,6 @@
 """Parses blocks of lines to columns, in threads.
 
-The C scanner takes lines of the plain form that Google's files have. A line that it is not certain of goes to orjson.
+The C scanner takes the lines that people and programs usually write. A line that it is not certain of goes to orjson.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ReadOptions:
 
     @property
     def scan(self) -> bool:
-        """Whether lines go to the C scanner first; it does not read raw drawings."""
-        return self.route == "auto" and not self.raw
+        """Whether lines go to the C scanner first."""
+        return self.route == "auto"
 
 
 class Batch(NamedTuple):
@@ -100,7 +100,7 @@ class _Parser:
         unread: dict[str, int] = {}
         unread_examples: dict[str, Example] = {}
         empty_strokes = via_orjson = 0
-        lines = self._uncertain(data, size, options.keep_any) if options.scan else _lines(data, size, columns)
+        lines = self._uncertain(data, size, options) if options.scan else _lines(data, size, columns)
         for start, text in lines:
             via_orjson += 1
             try:
@@ -139,13 +139,13 @@ class _Parser:
         columns.clear()
         return batch
 
-    def _uncertain(self, data: Any, size: int, keep_any: bool) -> Iterator[tuple[int, bytes]]:
+    def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
-        start = self.columns.scan(data, size, 0, keep_any)
+        start = self.columns.scan(data, size, 0, options.keep_any, options.raw)
         while start < size:
             end = _line_end(data, start)
             yield start, bytes(data[start:end])
-            start = self.columns.scan(data, size, end + 1, keep_any)
+            start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
 
 
 def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:

@@ -1,6 +1,6 @@
 """Reads ndjson into ``Drawings``.
 
-Two routes lead to the same result. The scanner (C) takes lines of the plain form that Google's files have; a line that
+Two routes lead to the same result. The scanner (C) takes the lines that people and programs usually write; a line that
 it is not certain of goes to orjson. ``route="orjson"`` sends all lines there. Threads parse blocks of lines.
 """
 
@@ -39,7 +39,7 @@ def read_ndjson(
             Drawings that were not recognized are not errors.
         route: "auto", or "orjson" to read all lines with orjson. This is slow; the result is the same.
         raw: the strokes are raw, with or without times, as in Google's raw files. Each drawing is simplified, as by
-            ``simplify``. Raw lines are read with orjson.
+            ``simplify``.
         threads: number of parsing threads. Default: one per core that this process may use.
 
     Returns:
