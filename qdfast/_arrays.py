@@ -22,10 +22,10 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
     rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
     if rows.dtype == bool:
         if rows.shape != (n,):
-            raise IndexError(f"mask of shape {rows.shape} for {n} drawings")
+            raise IndexError(f"the mask has shape {rows.shape}, but there are {n} drawings")
         rows = np.flatnonzero(rows)
     elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+        raise IndexError("an index must be an integer, a slice, a boolean mask or an array of integers")
     rows = rows.astype(np.int64)
     return np.where(rows < 0, rows + n, rows)
 
@@ -65,7 +65,7 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     array = np.asarray(values)
     if array.dtype != dtype:
         if array.size and not np.array_equal(array, array.astype(dtype)):
-            raise DataError(f"{name} does not fit {dtype}")
+            raise DataError(f"{name} has values that {dtype} cannot represent")
         array = array.astype(dtype)
     if array.ndim != 1:
         raise DataError(f"{name} has {array.ndim} dimensions, not one")
@@ -98,7 +98,7 @@ def standardization(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
     """Mean and standard deviation for the kernels. ValueError: ``stats`` or ``dtype`` does not apply to deltas."""
     if dtype not in (np.float32, np.int16):
-        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+        raise ValueError(f"the dtype of deltas must be float32 or int16, not {dtype}")
     if stats is None:
         return None, None
     if dtype == np.int16:

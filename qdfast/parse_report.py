@@ -25,7 +25,7 @@ REASONS = {
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
     "not_recognized": "not recognized (--recognized any keeps these)",
-    "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
+    "field_missing": "a required field is missing ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Reasons to reject a line: key in the report -> description. ``on_error="raise"`` ignores only 'not_recognized'."""
 

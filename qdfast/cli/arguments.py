@@ -227,7 +227,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g = p.add_argument_group("network")
     g.add_argument(
-        "--max-len", type=_positive_int, metavar="N", help="cut drawings after N points (default: the model's)"
+        "--max-len", type=_positive_int, metavar="N", help="truncate drawings to N points (default: the model's)"
     )
     g.add_argument(
         "--buckets",
@@ -250,8 +250,8 @@ def _train(p: argparse.ArgumentParser) -> None:
         "--max-minutes",
         type=_positive_float,
         metavar="M",
-        help="time limit in minutes: start no epoch that would end later (default: none). Without --epochs, the strong "
-        "recipe plans as many epochs as fit",
+        help="time limit in minutes: do not start an epoch that would end later (default: none). Without --epochs, the "
+        "strong recipe plans as many epochs as fit",
     )
     g.add_argument("--batch", type=_positive_int, metavar="N", help="drawings per step (default: the recipe's)")
     g.add_argument(
@@ -279,7 +279,7 @@ def _train(p: argparse.ArgumentParser) -> None:
         "--distribute",
         choices=DISTRIBUTE,
         default="auto",
-        help="share each step among all devices of this host (mirrored) or among the workers in TF_CONFIG "
+        help="split each step across all devices of this host (mirrored) or across the workers in TF_CONFIG "
         "(multiworker); auto uses TF_CONFIG if it names several workers, else the devices of this host",
     )
 
@@ -294,8 +294,8 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         "--split",
         choices=("auto", *get_args(Split)),
         default="auto",
-        help="split of prepared directories to use; auto takes the validation split of the data that the model was "
-        "trained on, and all of any other data",
+        help="split of prepared directories to use; auto means the validation split of the data that the model was "
+        "trained on, and all drawings of other data",
     )
 
 
@@ -374,14 +374,14 @@ def _predict(p: argparse.ArgumentParser) -> None:
         "--target",
         default="127.0.0.1:8500",
         metavar="HOST:PORT[,…]",
-        help="gRPC address of the server; with several, requests take turns",
+        help="gRPC address of the server; several addresses get requests in turn",
     )
     where.add_argument(
         "--model-dir", type=_path, metavar="DIR", help="load the exported model in DIR instead of asking a server"
     )
     g.add_argument("--model", type=_text, metavar="NAME", help="name of the model on the server (default: doodles)")
     g.add_argument(
-        "--version", type=_version, metavar="V", help="number or label of the version to ask (default: the newest)"
+        "--version", type=_version, metavar="V", help="number or label of the model version (default: the newest)"
     )
     g = p.add_argument_group("connection to the server")
     g.add_argument(
@@ -411,13 +411,13 @@ def _predict(p: argparse.ArgumentParser) -> None:
 def _play(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("model")
     g.add_argument(
-        "--target", metavar="HOST:PORT", help="ask this gRPC server (default: start the embedded server on MODEL_DIR)"
+        "--target", metavar="HOST:PORT", help="use this gRPC server (default: start the embedded server on MODEL_DIR)"
     )
     g.add_argument(
         "--model-dir",
         type=_path,
         metavar="MODEL_DIR",
-        help="model directory to serve (default: the newest export below the current directory)",
+        help="model directory to serve (default: the newest export under the current directory)",
     )
     g.add_argument(
         "--model",
@@ -444,7 +444,7 @@ def _info(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("gallery")
     g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(
-        "--count", type=_positive_int, default=40, metavar="N", help="size of the sample, spread evenly over the data"
+        "--count", type=_positive_int, default=40, metavar="N", help="number of drawings, spread evenly over the data"
     )
     g.add_argument("--columns", type=_positive_int, default=8, metavar="N", help="drawings per row")
 

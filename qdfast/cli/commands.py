@@ -1,7 +1,7 @@
 """The commands of `qdfast COMMAND …`. Each imports what it needs when it runs.
 
 Results go to stdout, log lines and errors to stderr. Exit status: 0 success, 1 error (reported in one line), 2 wrong
-usage, 130 interrupted, 141 the reader of stdout has closed it.
+usage, 130 interrupted, 141 stdout was closed by its reader.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ def _sources(given: Sequence[str]) -> list[BeamSource]:
         files += [(url, url, size) for url, size in there]
     for name, _, _ in files:
         if is_bitmap_file(name):
-            raise DataError(f"{name}: bitmaps are prepared by the local runner only")
+            raise DataError(f"{name}: only the local runner can prepare bitmaps")
     return [BeamSource(number, *file) for number, file in enumerate(files)]
 
 
@@ -322,4 +322,4 @@ def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> 
         lines = str(e).strip().splitlines() or [type(e).__name__]
         raise DataError(f"the pipeline failed: {lines[-1]}") from e
     if state != PipelineState.DONE:
-        raise DataError(f"the pipeline ended as {state}")
+        raise DataError(f"the pipeline ended in state {state}")

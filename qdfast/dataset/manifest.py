@@ -188,7 +188,7 @@ def add_record(records: dict[str, Record], source: str, record: Record, said: st
     """
     key = record["key"]
     if key in records:
-        log(f"{source}: left out: the same as {records[key]['source']}")
+        log(f"{source}: left out: duplicate of {records[key]['source']}")
         return
     for other in records.values():
         if other["xxh3"] == record["xxh3"]:

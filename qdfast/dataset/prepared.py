@@ -59,17 +59,17 @@ class Prepared:
         try:
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
-                raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+                raise DataError(f"it has format {self.manifest['format']}, but this version reads format {FORMAT}")
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
-                raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
+                raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
                 raise DataError("no classes")
             _ = self.counts(), self.stats("all"), self.shard_paths, self.manifest["options"], self.manifest["drawings"]
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
+            raise DataError(f"{self.path / MANIFEST}: not a qdfast manifest, or damaged: {e}") from e
 
     def _totals(self) -> str:
         train, validation = (sum(self.counts(split).values()) for split in _splits("all"))
@@ -129,7 +129,7 @@ class Prepared:
             rows = np.flatnonzero(np.isin(of, wanted))
             unknown = set(drawings.words) - code_of.keys()
             if unknown:
-                raise DataError(f"{self.path}: a shard has drawings of {sorted(unknown)}, the manifest has not")
+                raise DataError(f"{self.path}: a shard contains classes that the manifest lacks: {sorted(unknown)}")
             codes = np.array([code_of[w] for w in drawings.words], np.int32)
             parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
         return Rows(parts, self.classes)

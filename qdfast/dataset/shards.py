@@ -101,7 +101,7 @@ def read_shard(path: Path) -> tuple[AnyDrawings, NDArray[np.uint8]]:
         header = orjson.loads(data[8 : 8 + size])
         about = orjson.loads(header.pop("__metadata__")["qdfast"])
         if about["format"] != FORMAT:
-            raise DataError(f"format {about['format']}, this version reads {FORMAT}")
+            raise DataError(f"it has format {about['format']}, but this version reads format {FORMAT}")
         arrays: dict[str, Any] = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -116,7 +116,7 @@ def read_shard(path: Path) -> tuple[AnyDrawings, NDArray[np.uint8]]:
             arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
             drawings = Drawings(**arrays, words=about["words"])
         if split.shape != (len(drawings),):
-            raise DataError(f"splits of shape {split.shape} for {len(drawings)} drawings")
+            raise DataError(f"split has shape {split.shape}, but there are {len(drawings)} drawings")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise DataError(f"{path}: not a qdfast shard, or damaged: {e}") from e
     return drawings, split

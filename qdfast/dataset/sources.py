@@ -85,7 +85,7 @@ def load_rows(
     resolved = resolve(sources)
     for source in resolved:
         if split not in ("auto", "all") and not isinstance(source, Prepared):
-            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+            raise DataError(f"{source_name(source)}: not a prepared directory, so it has no {split} split")
     for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
@@ -94,7 +94,7 @@ def load_rows(
             of = "all splits" if chosen == "all" else f"{chosen} split"
             log(f"{source.path}: {counted(len(rows), 'drawing')} ({of})")
             if known and chosen != "validation":
-                log(f"{source.path}: the network was trained on some of these")
+                log(f"{source.path}: the network was trained on some of these drawings")
             parts.append(rows)
             continue
         drawings, report = _read(source, recognized, label, raw)
@@ -104,7 +104,8 @@ def load_rows(
         log(f"{source_name(source)}: {explain(report)}")
         for data in dict.fromkeys(t["path"] for t in trained_on):
             if _was_trained_on(source, data):
-                log(f"{source_name(source)}: the network was trained on most of these; {data} knows on which")
+                name = source_name(source)
+                log(f"{name}: the network was trained on most of these; to leave those out, evaluate on {data}")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 

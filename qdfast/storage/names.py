@@ -1,4 +1,4 @@
-"""What is written to disk by name: files of each kind of directory, and the values of options kept in manifests."""
+"""The names that are written to disk: files in each kind of directory, and option values kept in manifests."""
 
 from __future__ import annotations
 

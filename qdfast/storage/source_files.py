@@ -53,7 +53,7 @@ class SourceFile:
     def path(self) -> Path:
         """The path. DataError: an open file was given."""
         if not isinstance(self.file, Path):
-            raise DataError(f"{self.name}: an open file; give its path instead")
+            raise DataError(f"{self.name}: this is an open file, but a path is needed")
         return self.file
 
 

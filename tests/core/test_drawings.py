@@ -127,7 +127,7 @@ def test_shows_itself(some: Drawings):
         ({"stroke_offsets": [0, 2, 5]}, "rise"), ({"stroke_offsets": [0, 0, 3]}, "rise"), ({"stroke_offsets": [1, 2, 3]}, "rise"),
         ({"stroke_offsets": [0, 4, 3]}, "rise"), ({"drawing_offsets": [0, 1]}, "rise"), ({"drawing_offsets": [0, 2, 2]}, "rise"),
         ({"drawing_offsets": [0, -1, 2]}, "rise"), ({"drawing_offsets": []}, "empty"), ({"y": [1, 2]}, "differ"),
-        ({"x": [1, 2, 256]}, "x does not fit"), ({"x": [1, 2, 0.5]}, "x does not fit"), ({"x": [[1, 2, 3]]}, "dimensions"),
+        ({"x": [1, 2, 256]}, "represent"), ({"x": [1, 2, 0.5]}, "represent"), ({"x": [[1, 2, 3]]}, "dimensions"),
         ({"key_id": [1, 2]}, "key_id has 2"), ({"word_codes": [1]}, "word_codes"), ({"word_codes": [-1]}, "word_codes"),
     ],
 )  # fmt: skip
@@ -160,7 +160,7 @@ def test_deltas_of_what_is_not_there():
     for index in ([1], [-2], [0, 5]):
         with pytest.raises(IndexError, match="no drawing"):
             d.deltas(4, index=index)
-    for index, said in (([0.5], "picked by"), ([True, False], "mask of shape")):
+    for index, said in (([0.5], "an index must be"), ([True, False], "the mask has shape")):
         with pytest.raises(IndexError, match=said):
             d.deltas(4, index=index)
 

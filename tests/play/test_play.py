@@ -117,7 +117,7 @@ BAD = {
     "deep": (b"[" * 100_000, 400, "not JSON"),
     "NaN": (b'{"drawing":[[[NaN,1],[1,2]]]}', 400, "not JSON"),
     "infinite": (b'{"drawing":[[[1e999,1],[1,2]]]}', 400, "not JSON"),
-    "no object": (b"[]", 422, "not an object"),
+    "no object": (b"[]", 422, "must be a JSON object"),
     "no drawing": ({}, 422, "must be a list of strokes"),
     "no points": ({"drawing": []}, 422, "no points"),
     "no lists": ({"drawing": [5]}, 422, "wrong shape"),

@@ -165,7 +165,7 @@ class Run:
         """
         history = self.history
         if not history:
-            raise DataError(f"{self.path}: no epoch of this run is finished")
+            raise DataError(f"{self.path}: no epoch of this run has finished")
         if self.baseline:
             return self._load_baseline()
         from ..models.networks import build, with_temperature
@@ -174,7 +174,7 @@ class Run:
         if best_epoch(history) < len(history) or not path.exists():
             path = self.path / BEST
         if not path.exists():
-            raise DataError(f"{path}: missing")
+            raise DataError(f"{path}: no such file")
         arguments = self.info["arguments"]
         net = build(
             arguments["model"],
@@ -186,7 +186,7 @@ class Run:
         try:
             net.load_weights(path)
         except Exception as e:  # Keras does not wrap what zipfile, h5py and its own code raise
-            raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
+            raise DataError(f"{path}: cannot be loaded as {arguments['model']}: {first_line(e)}") from e
         return with_temperature(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
@@ -196,11 +196,11 @@ class Run:
             found = BASELINES[model](len(self.classes), **options)
             found.load(path)
         except FileNotFoundError:
-            raise DataError(f"{path}: missing") from None
+            raise DataError(f"{path}: no such file") from None
         except READ_ERRORS as e:
             then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
-            by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
-            raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
+            by = "" if then == now else f" (written by scikit-learn {then}; installed is {now})"
+            raise DataError(f"{path}: not a {model} model, or damaged{by}: {first_line(e)}") from e
         return found
 
 
@@ -264,7 +264,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     """
     before = _read_json(path / RUN, ("arguments", "backend", "data"))
     if before is None and any(not _unfinished(file) for file in path.iterdir()):
-        raise DataError(f"{path}: neither empty nor a run directory")
+        raise DataError(f"{path}: not empty, and not a run directory")
     remove_temporaries(path)
     if before is None:
         write_bytes(path / RUN, _dump({"format": FORMAT, **info}))
@@ -272,7 +272,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
     if changed := describe_mismatch(then, now):
-        raise DataError(f"{path}: this directory has another run, with {changed}: give another --out, or delete it")
+        raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
     return Run(path, before)
 
 
@@ -301,12 +301,12 @@ def read_history(path: Path) -> list[Epoch]:
     if not isinstance(epochs, list) or not all(
         isinstance(e, dict) and e.keys() >= set(BASELINE_FIGURES) for e in epochs
     ):
-        raise DataError(f"{path / HISTORY}: damaged: figures are missing")
+        raise DataError(f"{path / HISTORY}: damaged: metrics are missing")
     return epochs
 
 
 def planned_epochs(history: list[Epoch], epochs: int) -> int:
-    """The number of planned epochs: the last one recorded, else ``epochs``."""
+    """The number of planned epochs: the one recorded last, or ``epochs`` if none is recorded."""
     return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
 
 

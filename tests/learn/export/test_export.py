@@ -188,7 +188,7 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
     assert export(tiny_run, tmp_path).name == "10"
-    with pytest.raises(DataError, match="9: this version exists"):
+    with pytest.raises(DataError, match="9: this version already exists"):
         export(tiny_run, tmp_path, version=9)
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
@@ -242,7 +242,7 @@ def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said)
 def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         export(tmp_path / "run", tmp_path / "models")
     assert names(tmp_path / "models") == []
 
