@@ -112,9 +112,9 @@ def _import_keras() -> None:
 
 def _models(a: argparse.Namespace) -> None:
     _import_keras()
-    from ..learn.models.catalogue import catalogue
+    from ..learn.models.model_table import model_table
 
-    print(catalogue(a.classes))
+    print(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from ...storage.progress import counted, duration
 from ..models.baselines import BASELINES
 from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
-from .fit import fit
+from .fit_baseline import fit
 from .recipes import recipe
 from .runs import (
     Epoch,
