@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ def by_drawings(n: int, tmp: Path) -> Iterator[tuple[str, Call]]:
     yield "open_prepared and rows", lambda: open_prepared(out).rows()
     yield "load_rows", lambda: load_rows([path], recognized="any")
     for name in ("parquet", "tfrecord", "ndjson"):
-        yield (
-            f"convert to {name}",
-            lambda name=name: convert(out, tmp / f"{name}{next(numbers)}", format=name, log=lambda line: None),
-        )
+        yield f"convert to {name}", partial(convert_to, name, out, tmp, numbers)
+
+
+def convert_to(name: str, prepared: Path, tmp: Path, numbers: Iterator[int]) -> None:
+    convert(prepared, tmp / f"{name}{next(numbers)}", format=name)
 
 
 def by_files(n: int, tmp: Path) -> Iterator[tuple[str, Call]]:
@@ -173,7 +175,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="calls whose names contain one of these")
     options = parser.parse_args()
     import_quietly("tensorflow")  # for TFRecord files: not to be timed
-    rows = []
+    rows: list[dict[str, Any]] = []
     print(f"{'':12} {'':44} {'N':>9} {'4 N':>9} {'16 N':>9}  exponent")
     for unit, calls in (("drawings", by_drawings), ("files", by_files), ("versions", by_versions)):
         times: dict[str, list[float]] = {}
