@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,16 @@ import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
-from ..bitmaps import read_bitmaps
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
 from ..ndjson import read_ndjson
-from ..parse_report import explain
+from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
-from ..storage.names import BITMAP_SUFFIX
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, has_drawings, kind_of
 from ..storage.progress import counted
-from ..storage.source_files import expand
+from ..storage.source_files import SourceFile, expand
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -86,14 +86,21 @@ def _describe(path: Path, raw: bool) -> str:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
-        raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
-    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
-    return _bitmaps(path, files) if files else _drawings(path, raw)
+    passed_over: list[str] = []
+    try:
+        files = expand(path, bitmaps=True, log=passed_over.append)
+    except DataError:
+        if path.is_dir() and not has_drawings(path):
+            raise DataError(
+                f"{path}: contains no drawings, and is not a prepared directory, run, report or model"
+            ) from None
+        raise
+    described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
+    return "\n".join([described, *passed_over])
 
 
-def _drawings(path: Path, raw: bool) -> str:
-    drawings = read_ndjson(path, recognized="any", raw=raw)
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+    drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
     out = [f"{path}: {drawings!r}", str(drawings.report)]
@@ -111,9 +118,9 @@ def _drawings(path: Path, raw: bool) -> str:
     return "\n".join(out)
 
 
-def _bitmaps(path: Path, files: list[Path]) -> str:
-    found = [read_bitmaps(file) for file in files]
-    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+    found = [read_bitmap_file(file) for file in files]
+    counts = add_counts(*({bitmaps.words[0]: len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bitmaps import Bitmaps, read_bitmaps
+from ..bitmaps import Bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
 from ..parse_report import ParseReport, add_counts
 from ..storage.names import Label
 from ..storage.source_files import SourceFile
@@ -43,4 +44,4 @@ def labelled_bitmaps(source: SourceFile, label: Label) -> Bitmaps:
     """
     if label != "file":
         raise DataError(f'{source.name}: bitmaps have no words: use label="file" (--label file)')
-    return read_bitmaps(source.path)
+    return read_bitmap_file(source)

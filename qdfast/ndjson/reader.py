@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from ..drawings import Drawings
 from ..errors import ParseError
@@ -57,7 +58,7 @@ def read_ndjson(
     Drawings(1 drawings, 1 strokes, 2 points; dash)
     """
     options = ReadOptions(recognized, on_error, route, raw)
-    return _read_all([FileBlocks(file) for file in expand(source)], options, threads)
+    return _read_all([FileBlocks(file, refuse=True) for file in expand(source)], options, threads)
 
 
 def parse_ndjson(
@@ -115,10 +116,11 @@ def iter_ndjson(
     """
     options = ReadOptions(recognized, on_error, route, raw)
     with nullcontext(pool) if pool else ParserPool(threads) as used:
-        for batch in read_blocks(FileBlocks(source), used, options):
-            assert batch.drawings is not None
-            batch.drawings.report = batch.report
-            yield batch.drawings
+        for file in expand(source):
+            for batch in read_blocks(FileBlocks(file, refuse=True), used, options):
+                assert batch.drawings is not None
+                batch.drawings.report = batch.report
+                yield batch.drawings
 
 
 def read_blocks(
@@ -126,6 +128,8 @@ def read_blocks(
 ) -> Iterator[Batch]:
     """The batch of each block, in order, with lines numbered as in the whole source. Errors as for ``read_ndjson``."""
     first = 1
+    if blocks.any_recognized:
+        options = replace(options, recognized="any")
     for batch in pool.map(blocks, options, builder):
         report = batch.report.after(first - 1)
         if options.on_error == "raise":
