@@ -97,7 +97,7 @@ def _prepare(a: argparse.Namespace) -> None:
 def _convert(a: argparse.Namespace) -> None:
     from ..dataset.convert import convert
 
-    if a.format == "tfrecord":
+    if a.format.startswith("tfrecord"):
         import_tensorflow()
     convert(a.data, a.out, format=a.format, log=print)
 

@@ -38,6 +38,32 @@ _LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 
 def to_arrow(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
     """The table described above. Coordinates are not copied."""
+    return _columns_of(drawings, classes).replace_schema_metadata(_metadata(drawings, classes))
+
+
+def _metadata(drawings: AnyDrawings, classes: Sequence[str]) -> dict[str, bytes]:
+    """What Hugging Face's ``datasets`` reads: the type of each column, and the names of the labels."""
+    number: dict[str, Any] = {"_type": "Sequence", "feature": _value("uint8")}
+    features: dict[str, Any] = {"word": _value("string"), "label": {"names": list(classes), "_type": "ClassLabel"}}
+    if isinstance(drawings, Bitmaps):
+        features = {"bitmap": {**number, "length": SIDE * SIDE}, **features}
+    else:
+        features = {
+            "drawing": [{"x": number, "y": number}],
+            **features,
+            "key_id": _value("uint64"),
+            "recognized": _value("bool"),
+            "countrycode": _value("string"),
+            "timestamp": _value("timestamp[us, tz=UTC]"),
+        }
+    return {"huggingface": orjson.dumps({"info": {"features": features}})}
+
+
+def _value(dtype: str) -> dict[str, str]:
+    return {"dtype": dtype, "_type": "Value"}
+
+
+def _columns_of(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
     codes = {name: code for code, name in enumerate(classes)}
     labels = np.array([codes.get(word, -1) for word in drawings.words], np.int32)[drawings.word_codes]
     classed = {"word": pa.array(drawings.words).take(pa.array(drawings.word_codes)), "label": pa.array(labels)}

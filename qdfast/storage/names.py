@@ -43,5 +43,7 @@ ON_ERROR: tuple[str, ...] = get_args(OnError)
 ROUTES: tuple[str, ...] = get_args(Route)
 LABELS: tuple[str, ...] = get_args(Label)
 CONVERT_FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
+CLASS_FORMATS = {"bin": ".bin", "sketch-rnn": ".npz"}  # a file per class, without room for the word: its suffix
+ONE_WAY_FORMATS = (*CLASS_FORMATS, "tfrecord-rnn")  # not for `convert` to read
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
