@@ -22,9 +22,9 @@ def read_bitmap_file(source: SourceFile) -> Bitmaps:
         return Bitmaps(read_pictures(source.pictures), words=(source.label,))
     with source.open() as file:
         stream = Peeked(file)
-        if source.member is None and unwrap(stream, source.name)[1] is stream:
-            return read_bitmaps(source.path)
         _, inner = unwrap(stream, source.name)
+        if source.member is None and inner is stream:
+            return read_bitmaps(source.path)
         whole = in_memory(inner, source.name)
     try:
         pixels = np.lib.format.read_array(whole, allow_pickle=False)

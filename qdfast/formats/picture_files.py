@@ -56,7 +56,7 @@ def _ink(path: Path) -> Image.Image:
     gray: NDArray[np.float32] = np.asarray(picture.convert("L"), np.float32)
     if (alpha < 1).any():
         opaque = float((gray * alpha).sum() / max(float(alpha.sum()), 1e-6))
-        gray = gray * alpha + (np.float32(0 if opaque > 127 else 255) * (1 - alpha)).astype(np.float32)
+        gray = np.asarray(gray * alpha + (0 if opaque > 127 else 255) * (1 - alpha), np.float32)
     paper = float(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))
     ink = paper - gray if paper > 127 else gray - paper
     return Image.fromarray(np.clip(ink, 0, 255).astype(np.uint8))

@@ -108,7 +108,7 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
         return _zip(head)
     if (head.startswith(b"RIFF") and head[8:12] == b"WEBP") or (head.startswith(b"BM") and head[6:10] == bytes(4)):
         return "picture"
-    if _suffix(name) == ".lzma" and head.startswith(b"\x5d\0\0"):
+    if os.fspath(name).lower().endswith(".lzma") and head.startswith(b"\x5d\0\0"):
         return "xz"
     if encoding := _encoding(head):
         return encoding
@@ -152,10 +152,10 @@ def _otherwise(head: bytes, name: str | os.PathLike[str]) -> Form:
 
 def _suffix(name: str | os.PathLike[str]) -> str:
     """The last suffix that is not that of a compression, in lower case."""
-    base = os.fspath(name).lower()
-    for suffix in COMPRESSED_SUFFIXES:
-        base = base.removesuffix(suffix)
-    return os.path.splitext(base)[1]  # noqa: PTH122 - the name may be that of a stream
+    base, suffix = os.path.splitext(os.fspath(name).lower())  # noqa: PTH122 - the name may be that of a stream
+    while suffix in COMPRESSED_SUFFIXES:
+        base, suffix = os.path.splitext(base)  # noqa: PTH122
+    return suffix
 
 
 def is_text(head: bytes) -> bool:

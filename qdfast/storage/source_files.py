@@ -111,9 +111,14 @@ class SourceFile:
 
 
 def form_of(path: Path) -> Form:
-    """What a file is, without compression. OSError: it cannot be read, or is corrupt."""
+    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report."""
     with path.open("rb", buffering=0) as file:
-        return unwrap(Peeked(file), str(path))[0]
+        try:
+            return unwrap(Peeked(file), str(path))[0]
+        except OSError as e:
+            if e.errno is None:
+                return "ndjson"
+            raise
 
 
 def label_of(path: str | os.PathLike[str]) -> str:
