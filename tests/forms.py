@@ -30,13 +30,19 @@ def fields_of(lines: bytes) -> list[Fields]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def kaggle(lines: bytes, columns: str = "countrycode,drawing,key_id,recognized,timestamp,word", **options: Any) -> bytes:
+def kaggle(
+    lines: bytes, columns: str = "countrycode,drawing,key_id,recognized,timestamp,word", **options: Any
+) -> bytes:
     """A table as in Kaggle's doodle challenge."""
     out = io.StringIO(newline="")
     table = csv.writer(out, lineterminator="\n", **options)
     table.writerow(names := columns.split(","))
     for fields in fields_of(lines):
-        cells = {**fields, "drawing": json.dumps(fields["drawing"]), "timestamp": fields["timestamp"].removesuffix(" UTC")}
+        cells = {
+            **fields,
+            "drawing": json.dumps(fields["drawing"]),
+            "timestamp": fields["timestamp"].removesuffix(" UTC"),
+        }
         table.writerow([cells[name] for name in names])
     return out.getvalue().encode()
 
@@ -54,7 +60,9 @@ def google_binary(lines: bytes) -> bytes:
 
 def steps_of(fields: Fields) -> np.ndarray:
     """The steps of a drawing, as sketch-rnn has them."""
-    rows = [(x, y, i == len(xs) - 1) for xs, ys in fields["drawing"] for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
+    rows = [
+        (x, y, i == len(xs) - 1) for xs, ys in fields["drawing"] for i, (x, y) in enumerate(zip(xs, ys, strict=True))
+    ]
     points = np.array(rows, np.int16)
     return np.concatenate([np.diff(points[:, :2], axis=0), points[1:, 2:]], 1).astype(np.int16)
 
@@ -65,7 +73,8 @@ def sketch_rnn(lines: bytes, valid: int = 5, test: int = 5) -> bytes:
     train = len(every) - valid - test
     arrays = {"train": every[:train], "valid": every[train : train + valid], "test": every[train + valid :]}
     out = io.BytesIO()
-    np.savez_compressed(out, **{name: np.array([*found, None], object)[:-1] for name, found in arrays.items()})
+    objects: dict[str, Any] = {name: np.array([*found, None], object)[:-1] for name, found in arrays.items()}
+    np.savez_compressed(out, **objects)
     return out.getvalue()
 
 

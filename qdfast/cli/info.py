@@ -18,12 +18,14 @@ from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
 from ..formats.bitmap_files import read_bitmap_file
+from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, has_drawings, kind_of
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
+from ..storage.streams import Peeked, in_memory, unwrap
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -95,8 +97,15 @@ def _describe(path: Path, raw: bool) -> str:
                 f"{path}: contains no drawings, and is not a prepared directory, run, report or model"
             ) from None
         raise
+    own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
-    return "\n".join([described, *passed_over])
+    return "\n".join([described, *own_split, *passed_over])
+
+
+def _split_of(file: SourceFile) -> str:
+    with file.open() as opened:
+        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
+    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
 
 
 def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:

@@ -29,11 +29,14 @@ def read_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings from ndjson files, in Google's simplified form or raw.
+    """Read drawings from files of strokes, in Google's simplified form or raw.
+
+    Besides ndjson these are JSON arrays, CSV tables such as Kaggle's, Google's binary files, sketch-rnn's .npz files,
+    Parquet and Arrow files. The content tells the format, not the name.
 
     Args:
-        source: a path, a directory of .ndjson and .ndjson.gz files, an open binary file, or a list of these, which are
-            read in order. Gzip data are detected by their content.
+        source: a path, a directory of such files, a tar or zip archive, an open binary file, or a list of these, which
+            are read in order. All may be compressed with gzip, bzip2, xz or zstd.
         recognized: "only" keeps the drawings that Google's game recognized; "any" keeps all.
         on_error: "count" counts invalid lines in ``.report`` and continues; "raise" raises ParseError at the first.
             Drawings that were not recognized are not errors.
@@ -47,8 +50,8 @@ def read_ndjson(
 
     Raises:
         ParseError: an invalid line, with ``on_error="raise"``.
-        DataError: a directory without files, a file of bitmaps (.npy), or an invalid argument.
-        OSError: a file cannot be read, or its gzip data are corrupt.
+        DataError: a directory without files, a file of bitmaps (.npy) or of another format, or an invalid argument.
+        OSError: a file cannot be read, or its compressed data are corrupt.
 
     >>> import pathlib, qdfast, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -70,10 +73,11 @@ def parse_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings from bytes in memory, plain or gzip.
+    """Read drawings from bytes in memory.
 
     Args:
-        data: the bytes of an ndjson file. The other arguments are those of ``read_ndjson``.
+        data: the bytes of a file, of any format that ``read_ndjson`` reads. The other arguments are those of
+            ``read_ndjson``.
 
     Returns:
         The drawings, in order.

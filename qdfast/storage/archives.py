@@ -128,7 +128,9 @@ def _readable(form: Form | None, name: str, passed_over: Callable[[str], None]) 
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/")) or path.startswith("__MACOSX/")
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/")) or path.startswith(
+        "__MACOSX/"
+    )
 
 
 def _is_outside(path: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from typing import Literal, TypeAlias, cast, get_args
 
 from .names import BITMAP_SUFFIX
@@ -78,6 +77,7 @@ _REFUSED = (
     (b"\x7fELF", "a program: no drawings"),
     (b"<", "an HTML or XML page, not drawings: probably a saved error message; download the file again"),
 )
+_SKETCH_RNN = (b"train.npy", b"valid.npy", b"test.npy")
 _OFFICE = (b"[Content_Types].xml", b"_rels/", b"xl/", b"word/", b"mimetype", b"docProps/")
 _PICKLE = "a Python pickle, which can run any code when it is opened: write the drawings as ndjson instead"
 _BOM = b"\xef\xbb\xbf"
@@ -198,12 +198,16 @@ def _first_member(head: bytes) -> bytes:
 
 def _zip(head: bytes) -> Form:
     first = _first_member(head)
-    if first.endswith(b".npy"):
-        return "npz"
+    if first in _SKETCH_RNN:
+        return "npz"  # any other .npz is an archive of .npy files
     return "refused" if first.startswith(_OFFICE) else "zip"
 
 
 def _is_tar(head: bytes) -> bool:
+    if len(head) < 512:
+        return False
+    import tarfile
+
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")  # checks a checksum
     except tarfile.HeaderError:
@@ -241,8 +245,6 @@ def holds_drawings(form: Form, head: bytes, name: str | os.PathLike[str]) -> boo
         return has_drawing_column(head)
     if form == "binary":
         return looks_like_records(head)
-    if form == "npz":
-        return _first_member(head) in (b"train.npy", b"valid.npy", b"test.npy")
     return form in (*STROKES, *BITMAPS, *ARCHIVES)
 
 

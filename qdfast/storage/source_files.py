@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 from ..errors import DataError
-from .archives import Archive, Member
 from .digests import Digest, join_digests
 from .files import TEMPORARY, local_path
 from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form
 from .names import BITMAP_SUFFIX, Kind
 from .names import SUFFIXES as NDJSON_SUFFIXES
 from .streams import BUFFER, Chunks, Peeked, check, is_read, unwrap
+
+if TYPE_CHECKING:
+    from .archives import Archive, Member
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | SourceFile"
 """A path, an open binary file, or either as described before."""
@@ -190,6 +192,8 @@ def _unpacked(file: SourceFile, bitmaps: bool, log: Log) -> list[SourceFile]:
                 form, inner = unwrap(Peeked(opened), file.name)
                 check(form, inner.head(), file.name)
         return [file]
+    from .archives import Archive  # which few need
+
     archive = Archive(file.path)
     skipped: list[str] = []
     members = [_in_archive(file.path, archive, member) for member in archive.members(skipped.append)]

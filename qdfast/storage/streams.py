@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
 import select
 import zlib
 from collections.abc import Callable, Iterator
@@ -191,8 +188,12 @@ def _decompressor(form: str, source: io.RawIOBase, name: str) -> tuple[Any, tupl
         open_gzip, errors = _gzip_reader()
         return open_gzip(fileobj=io.BufferedReader(source, BUFFER), mode="rb"), errors
     if form == "bz2":
+        import bz2
+
         return _Frames(source, bz2.BZ2Decompressor), errors
     if form == "xz":
+        import lzma
+
         make = lambda: lzma.LZMADecompressor(memlimit=_MAX_DICTIONARY)  # noqa: E731
         return _Frames(source, make), (*errors, lzma.LZMAError)
     try:
@@ -211,6 +212,8 @@ def _decompressor(form: str, source: io.RawIOBase, name: str) -> tuple[Any, tupl
 
 def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     """The class that reads gzip data, and its exceptions for corrupt data. ISA-L, if installed, is 3 times as fast."""
+    import gzip
+
     errors: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
     try:
         from isal import igzip, isal_zlib
