@@ -27,6 +27,7 @@ from ..errors import DataError
 from ..storage.streams import MAX_WHOLE, refuse_bomb
 
 SPLITS = ("train", "valid", "test")
+_DOT = (0, 0, 1)
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
     OverflowError, NotImplementedError, MemoryError, RecursionError, pickle.UnpicklingError, UnicodeDecodeError,
@@ -176,11 +177,15 @@ def to_strokes(steps: Any) -> list[list[list[float]]]:
 
 
 def to_steps(drawings: Drawings) -> NDArray[np.object_]:
-    """The drawings as sketch-rnn takes them: an array of int16 (n, 3), one row less than the drawing has points."""
+    """The drawings as sketch-rnn takes them: for each int16 (n, 3), one row less than it has points.
+
+    A first stroke of a single point gets that point twice, as Google's dots have: else it could not be told.
+    """
     values, offsets = drawings.ragged_deltas(dtype=np.int16)
     out = np.empty(len(drawings), object)
     for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        out[i] = values[start + 1 : end]
+        steps = values[start + 1 : end]
+        out[i] = np.concatenate([[_DOT], steps], dtype=np.int16) if values[start, 2] else steps
     return out
 
 
