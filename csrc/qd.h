@@ -4,7 +4,7 @@
    - The caller owns every buffer. Nothing here allocates, prints, keeps state between calls or calls
      Python, so all functions may run on any number of threads at once on buffers of their own.
    - Offsets are int64 and count elements, not bytes. n drawings have n + 1 offsets, the first 0.
-   - Only qd_scan and qd_check accept untrusted input (and qd_simplify, untrusted coordinates). Every other function
+   - Only qd_scan, qd_check and the readers of other formats accept untrusted input (and qd_simplify, untrusted coordinates). Every other function
      trusts its arguments: a view must have passed qd_check (or come from qd_scan), row numbers must lie in range. */
 #ifndef QD_H
 #define QD_H
@@ -232,6 +232,48 @@ size_t qd_bitmap_scratch(int64_t longest);
    changes the speed, nothing else. */
 void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
                 uint8_t *out);
+
+/* ---- other formats ---------------------------------------------------------------------------------------- */
+
+/* Google's binary files: records of key_id (8 bytes), countrycode (2), recognized (1), seconds since 1970 (4), number of
+   strokes (2), then for each stroke its number of points (2), their x (1 each) and their y (1 each); all little-endian.
+   As in ndjson, a key_id or a time of 0 is not given, and so is a recognized of QD_NOT_GIVEN. */
+
+/* Bytes of the whole records at the front of data, up to the first that begins at `limit` or later. */
+size_t qd_binary_whole(const uint8_t *data, size_t len, size_t limit);
+
+/* 0 if no record starts like this: recognized is none of the three values, or countrycode not ASCII. */
+int qd_binary_plausible(const uint8_t *data, size_t len);
+
+enum {
+    /* QD_END = 0 */
+    QD_BINARY_DAMAGED = 1,   /* no record starts here, so that it is unknown where the next one does; *pos is len */
+    QD_BINARY_CUT = 2,       /* data end within the record; *pos is len */
+    QD_BINARY_NO_POINTS = 3, /* a record without points; *pos is behind it, as for the next */
+    QD_BINARY_ONE_POINT = 4,
+    QD_BINARY_NO_ROOM = 5    /* *pos is unchanged */
+};
+
+/* Read records of data[*pos .. len), untrusted, into columns, up to the first that is invalid: its start goes to *start.
+   QD_PADDING bytes behind data + len may be read. Strokes without points are skipped and counted. With keep_any == 0 a
+   drawing that is not recognized is counted in the tally instead, whose `lines` are records that were read. Columns and
+   words that are sized for 3 * len bytes of ndjson have room for all. */
+int qd_binary_read(const uint8_t *data, size_t len, size_t *pos, size_t *start, int keep_any, qd_columns *out,
+                   qd_words *words, qd_tally *tally, int64_t *empty_strokes);
+
+/* Where qd_json_lines is: all 0 at the start. */
+typedef struct {
+    int64_t depth;  /* brackets and braces that are open in the element */
+    int64_t read;   /* bytes of earlier calls */
+    int64_t start;  /* of the last element, in bytes from the start of the first call */
+    uint8_t in_array, in_element, in_string, escaped;
+} qd_json_state;
+
+/* Turn JSON arrays, and objects that follow each other, into an element a line, in place and byte for byte: white space
+   within elements becomes spaces; of the brackets, commas and white space between two elements the last becomes '\n' and
+   the others '\r' or spaces. Untrusted data may be given in parts of any size. If depth, in_string or in_array is not 0 at
+   the end, the last element or the array does not end. */
+void qd_json_lines(uint8_t *data, size_t len, qd_json_state *s);
 
 #ifdef __cplusplus
 }

@@ -16,6 +16,8 @@ MAX_REJECTS = 0.1
 
 REASONS = {
     "not_json": "not JSON",
+    "damaged": "not a record of a binary file: it and what follows cannot be read",
+    "cut_short": "a record that is cut short, or damaged",
     "too_long": "a line of more than 64 MiB",
     "no_drawing": "no drawing",
     "wrong_shape": "drawing of the wrong shape (a list of strokes, each a list of x and a list of y)",

@@ -11,9 +11,21 @@ from .. import __version__
 from ..errors import DataError
 from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECIPE_NAMES, RECOGNIZED, Split
+from ..storage.names import (
+    CONVERT_FORMATS,
+    DISTRIBUTE,
+    LABELS,
+    ONE_WAY_FORMATS,
+    PRECISIONS,
+    RECIPE_NAMES,
+    RECOGNIZED,
+    Split,
+)
 
-_DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
+_DRAWING_FILES = (
+    "a file of drawings (ndjson, JSON, CSV, Google's .bin, sketch-rnn's .npz, Parquet, .npy bitmaps, pictures; also "
+    "compressed or in a zip or tar archive), or a directory of them"
+)
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
 _HIGHEST = 2**31
 
@@ -207,8 +219,9 @@ def _convert(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--format",
         required=True,
-        choices=CONVERT_FORMATS,
-        help="parquet and arrow can be loaded with Hugging Face datasets; ndjson is the format of Google's files",
+        choices=(*CONVERT_FORMATS, *ONE_WAY_FORMATS),
+        help="parquet and arrow can be loaded with Hugging Face datasets; ndjson and bin are formats of Google's "
+        "files; sketch-rnn is its .npz format; tfrecord-rnn is for TensorFlow's tutorial on drawings",
     )
 
 
@@ -460,7 +473,7 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[argparse.ArgumentParser], None]]
     ),
     (
         "convert",
-        "Convert prepared data to Parquet, Arrow, TFRecord or ndjson.",
+        "Convert prepared data to Parquet, Arrow, TFRecord, ndjson or the formats of others.",
         "data --out parquet --format parquet",
         _convert,
     ),

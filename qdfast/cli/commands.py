@@ -26,6 +26,7 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
     "jax": "jax",
     "matplotlib": "train",
     "pyarrow": "convert",
+    "PIL": "pictures",
     "sklearn": "train",
     "scipy": "train",
     "jinja2": "train",
@@ -97,7 +98,7 @@ def _prepare(a: argparse.Namespace) -> None:
 def _convert(a: argparse.Namespace) -> None:
     from ..dataset.convert import convert
 
-    if a.format == "tfrecord":
+    if a.format.startswith("tfrecord"):
         import_tensorflow()
     convert(a.data, a.out, format=a.format, log=print)
 
@@ -200,7 +201,7 @@ def _predict(a: argparse.Namespace) -> None:
     from .predict import open_model, predict
 
     sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-    resolve(sources)  # reports a missing file before loading a model or waiting for a server
+    sources = list(resolve(sources, log))  # reports a missing file before loading a model or waiting for a server
     with open_model(a) as model:
         report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
     log(explain(report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
-from ..bitmaps import read_bitmaps
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
+from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
-from ..parse_report import explain
+from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, has_drawings
 from ..storage.progress import counted
-from ..storage.source_files import expand
+from ..storage.source_files import SourceFile, expand
+from ..storage.streams import Peeked, in_memory, unwrap
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -86,21 +89,31 @@ def _describe(path: Path, raw: bool) -> str:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
+    passed_over: list[str] = []
     try:
-        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
-    except DataError as e:
-        if kind is None and path.is_dir():
-            what = "contains no drawings, and is not a prepared directory, run, report or model"
-            raise DataError(f"{path}: {what}") from e
+        files = expand(path, bitmaps=True, log=passed_over.append)
+    except DataError:
+        if path.is_dir() and not has_drawings(path):
+            raise DataError(
+                f"{path}: contains no drawings, and is not a prepared directory, run, report or model"
+            ) from None
         raise
-    return _bitmaps(path, files) if files else _drawings(path, raw)
+    own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
+    described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
+    return "\n".join([described, *own_split, *passed_over])
 
 
-def _drawings(path: Path, raw: bool) -> str:
-    drawings = read_ndjson(path, recognized="any", raw=raw)
+def _split_of(file: SourceFile) -> str:
+    with file.open() as opened:
+        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
+    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
+
+
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+    drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    classes = dict.fromkeys(file.label for file in expand(path))
+    classes = dict.fromkeys(file.label for file in files)
     out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
@@ -116,9 +129,9 @@ def _drawings(path: Path, raw: bool) -> str:
     return "\n".join(out)
 
 
-def _bitmaps(path: Path, files: list[Path]) -> str:
-    found = [read_bitmaps(file) for file in files]
-    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+    found = [read_bitmap_file(file) for file in files]
+    counts = add_counts(*({bitmaps.words[0]: len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))

@@ -12,6 +12,7 @@ import orjson
 
 from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
+from ..dataset.prepared import Prepared
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
 from ..ndjson.parser import ParserPool
@@ -20,6 +21,7 @@ from ..protocol.base_client import BaseSyncClient
 from ..protocol.requests import Predictions
 from ..storage.names import Recognized
 from ..storage.progress import Progress
+from ..storage.source_files import SourceFile
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
 
 
 def predict(
-    sources: Sequence[str | os.PathLike[str] | IO[bytes]],
+    sources: Sequence[str | os.PathLike[str] | IO[bytes] | Prepared | SourceFile],
     out: IO[bytes],
     model: BaseSyncClient,
     *,
