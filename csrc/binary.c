@@ -12,37 +12,27 @@ static uint64_t read_le(const uint8_t *p, int bytes) {
     return value;
 }
 
-/* Bytes of the record at data, with its strokes that have points and their points; 0: `len` bytes do not hold all of it.
-   -1: this is not the start of a record. */
-static int64_t record_size(const uint8_t *data, size_t len, int64_t *n_strokes, int64_t *n_points) {
-    if (len > RECOGNIZED && (data[RECOGNIZED] > QD_NOT_GIVEN || data[8] > 127 || data[9] > 127)) return -1;
-    if (len < HEADER) return 0;
-    size_t at = HEADER;
-    int64_t strokes = 0, points = 0;
-    for (uint64_t left = read_le(data + STROKES, 2); left; left--) {
-        if (len - at < 2) return 0;
-        size_t n = read_le(data + at, 2);
-        at += 2;
-        if (len - at < 2 * n) return 0;
-        at += 2 * n;
-        strokes += n > 0;
-        points += (int64_t)n;
-    }
-    *n_strokes = strokes;
-    *n_points = points;
-    return (int64_t)at;
+static uint32_t read_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
+
+static int starts_like_a_record(const uint8_t *p, size_t len) {
+    return len <= RECOGNIZED || (p[RECOGNIZED] <= QD_NOT_GIVEN && p[8] < 128 && p[9] < 128);
 }
+
+int qd_binary_plausible(const uint8_t *data, size_t len) { return starts_like_a_record(data, len); }
 
 size_t qd_binary_whole(const uint8_t *data, size_t len, size_t limit) {
-    size_t at = 0;
-    int64_t strokes, points, size;
-    while (at < len && at < limit && (size = record_size(data + at, len - at, &strokes, &points)) > 0) at += (size_t)size;
-    return at;
-}
-
-int qd_binary_plausible(const uint8_t *data, size_t len) {
-    int64_t strokes, points;
-    return record_size(data, len, &strokes, &points) >= 0;
+    const uint8_t *record = data, *const end = data + len;
+    while (record < end && (size_t)(record - data) < limit && end - record >= HEADER &&
+           starts_like_a_record(record, HEADER)) {
+        const uint8_t *p = record + HEADER;
+        for (uint32_t left = read_u16(record + STROKES); left; left--) {
+            const size_t n = end - p < 2 ? 0 : read_u16(p);
+            if ((size_t)(end - p) < 2 + 2 * n) return (size_t)(record - data);
+            p += 2 + 2 * n;
+        }
+        record = p;
+    }
+    return (size_t)(record - data);
 }
 
 /* Copy n bytes; up to 63 more may be read and written. */
@@ -55,52 +45,65 @@ static void copy(uint8_t *to, const uint8_t *from, size_t n) {
 int qd_binary_read(const uint8_t *data, size_t len, size_t *pos, size_t *start, int keep_any, qd_columns *out,
                    qd_words *words, qd_tally *tally, int64_t *empty_strokes) {
     const int32_t word = qd_word_code(words, data, 0);
-    if (word < 0) return QD_BINARY_NO_ROOM;
+    const size_t most = (len - *pos) / 2;
+    if (word < 0 || (size_t)(out->cap_points - out->n_points) < most ||
+        (size_t)(out->cap_strokes - out->n_strokes) < most / 2 ||
+        (size_t)(out->cap_drawings - out->n_drawings) < most / (HEADER / 2 + 2)) {
+        return QD_BINARY_NO_ROOM;
+    }
     while (*pos < len) {
-        int64_t n_strokes = 0, n_points = 0;
-        const size_t at = *start = *pos;
-        const uint8_t *p = data + at;
-        const int64_t size = record_size(p, len - at, &n_strokes, &n_points);
-        if (size <= 0) {
+        const uint8_t *p = data + *pos, *const end = data + len;
+        *start = *pos;
+        if (!starts_like_a_record(p, len - *pos)) {
             *pos = len;
-            return size ? QD_BINARY_DAMAGED : QD_BINARY_CUT;
+            return QD_BINARY_DAMAGED;
         }
-        *pos = at + (size_t)size;
-        if (n_points < 2) return n_points ? QD_BINARY_ONE_POINT : QD_BINARY_NO_POINTS;
-        if (!keep_any && p[RECOGNIZED] != 1) {
-            const int kind = p[RECOGNIZED] == 0 ? QD_NOT_RECOGNIZED : QD_FIELD_MISSING;
+        if (end - p < HEADER) {
+            *pos = len;
+            return QD_BINARY_CUT;
+        }
+        const uint8_t *const header = p;
+        const uint32_t strokes = read_u16(p + STROKES);
+        int64_t n_points = out->n_points, n_strokes = out->n_strokes;
+        p += HEADER;
+        for (uint32_t s = 0; s < strokes; s++) {
+            const size_t n = end - p < 2 ? 0 : read_u16(p);
+            if ((size_t)(end - p) < 2 + 2 * n) {
+                *pos = len;
+                return QD_BINARY_CUT;
+            }
+            copy(out->x + n_points, p + 2, n);
+            copy(out->y + n_points, p + 2 + n, n);
+            p += 2 + 2 * n;
+            n_points += (int64_t)n;
+            out->stroke_offsets[n_strokes + 1] = n_points;
+            n_strokes += n > 0;
+        }
+        *pos = (size_t)(p - data);
+        if (n_points - out->n_points < 2) {
+            return n_points == out->n_points ? QD_BINARY_NO_POINTS : QD_BINARY_ONE_POINT;
+        }
+        if (!keep_any && header[RECOGNIZED] != 1) {
+            const int kind = header[RECOGNIZED] == 0 ? QD_NOT_RECOGNIZED : QD_FIELD_MISSING;
             const int64_t e = tally->count[kind]++;
             if (e < QD_EXAMPLES) {
                 tally->example_line[kind][e] = tally->lines;
-                tally->example_offset[kind][e] = (int64_t)at;
+                tally->example_offset[kind][e] = (int64_t)*start;
             }
             tally->lines++;
             continue;
         }
-        if (out->cap_points - out->n_points < n_points || out->cap_strokes - out->n_strokes < n_strokes ||
-            out->n_drawings == out->cap_drawings) {
-            *pos = at;
-            return QD_BINARY_NO_ROOM;
-        }
         const int64_t i = out->n_drawings++;
-        const uint64_t seconds = read_le(p + 11, 4);
-        uint64_t strokes = read_le(p + STROKES, 2);
-        *empty_strokes += (int64_t)strokes - n_strokes;
-        out->key_id[i] = read_le(p, 8);
-        memcpy(out->countrycode + 2 * i, p + 8, 2);
-        out->recognized[i] = p[RECOGNIZED];
+        const uint64_t seconds = read_le(header + 11, 4);
+        *empty_strokes += (int64_t)strokes - (n_strokes - out->n_strokes);
+        out->n_points = n_points;
+        out->n_strokes = n_strokes;
+        out->key_id[i] = read_le(header, 8);
+        memcpy(out->countrycode + 2 * i, header + 8, 2);
+        out->recognized[i] = header[RECOGNIZED];
         out->timestamp[i] = seconds ? (int64_t)seconds * 1000000 : QD_NO_TIMESTAMP;
         out->word[i] = word;
-        for (p += HEADER; strokes; strokes--) {
-            const size_t n = read_le(p, 2);
-            copy(out->x + out->n_points, p + 2, n);
-            copy(out->y + out->n_points, p + 2 + n, n);
-            p += 2 + 2 * n;
-            if (!n) continue;
-            out->n_points += (int64_t)n;
-            out->stroke_offsets[++out->n_strokes] = out->n_points;
-        }
-        out->drawing_offsets[i + 1] = out->n_strokes;
+        out->drawing_offsets[i + 1] = n_strokes;
         tally->lines++;
     }
     return QD_END;

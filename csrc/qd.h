@@ -275,6 +275,26 @@ typedef struct {
    the end, the last element or the array does not end. */
 void qd_json_lines(uint8_t *data, size_t len, qd_json_state *s);
 
+/* The columns of a table, by number: what each holds, at most one column each. */
+#define QD_CSV_COLUMNS 64
+enum { QD_CSV_OTHER, QD_CSV_DRAWING, QD_CSV_WORD, QD_CSV_COUNTRYCODE, QD_CSV_TIMESTAMP, QD_CSV_RECOGNIZED, QD_CSV_KEY_ID };
+typedef struct {
+    uint8_t delimiter;
+    uint8_t column[QD_CSV_COLUMNS];
+} qd_csv;
+
+/* Room that a row may need besides 7 bytes for each of its own. */
+#define QD_CSV_ROOM 256
+
+/* Rows of a table (RFC 4180) as lines of JSON: fields in quotes, which are doubled within, rows that end with \n, \r\n or
+   \r. Empty fields are left out, white space in drawings is dropped, True and False become true and false, times get
+   Google's " UTC"; all other fields become strings. A row that is not a drawing becomes a line that is none. Untrusted data.
+   Stops before a row that may not fit into `cap` bytes of out, and, unless `final`, before a row whose end is not there; if
+   final, a quote without an end costs only the rest of its line. The bytes of rows that were read go to *used. Returns the
+   bytes written. */
+size_t qd_csv_lines(const uint8_t *data, size_t len, int final, const qd_csv *table, uint8_t *out, size_t cap,
+                    size_t *used);
+
 #ifdef __cplusplus
 }
 #endif

@@ -114,3 +114,10 @@ class JsonLines:
     def complete(self) -> bool: ...
     @property
     def start(self) -> int: ...
+
+CSV_FIELDS: tuple[str, ...]
+CSV_ROOM: int
+
+def csv_lines(
+    data: Buffer, start: int, size: int, final: bool, delimiter: int, columns: Sequence[str], out: Buffer
+) -> tuple[int, int]: ...

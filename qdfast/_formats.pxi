@@ -54,3 +54,26 @@ cdef class JsonLines:
     def start(self):
         """Where the last element starts, in bytes."""
         return self.s.start
+
+
+CSV_FIELDS = ("", "drawing", "word", "countrycode", "timestamp", "recognized", "key_id")  # as qd.h numbers them
+CSV_ROOM = qd.QD_CSV_ROOM
+
+
+def csv_lines(const uint8_t[::1] data, size_t start, size_t size, bint final, int delimiter, columns, uint8_t[::1] out):
+    """Convert the rows in ``data[start:size]`` to lines in ``out``; see qd_csv_lines.
+
+    ``columns`` are the names of the columns. Returns the end of what was read, and the bytes written.
+    """
+    cdef qd.qd_csv table
+    cdef size_t used = 0, written = 0
+    _check(<size_t>data.shape[0] < size or start > size or out.shape[0] == 0, "size is larger than the data, or no room")
+    memset(&table, 0, sizeof(table))
+    table.delimiter = delimiter
+    for i, name in enumerate(columns[:qd.QD_CSV_COLUMNS]):
+        if name and name in CSV_FIELDS and name not in columns[:i]:
+            table.column[i] = CSV_FIELDS.index(name)
+    if start < size:
+        with nogil:
+            written = qd.qd_csv_lines(&data[start], size - start, final, &table, &out[0], out.shape[0], &used)
+    return start + used, written

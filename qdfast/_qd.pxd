@@ -138,3 +138,11 @@ cdef extern from "qd.h" nogil:
         uint8_t in_string
         uint8_t escaped
     void qd_json_lines(uint8_t *data, size_t len, qd_json_state *s)
+
+    enum: QD_CSV_COLUMNS
+    enum: QD_CSV_ROOM
+    ctypedef struct qd_csv:
+        uint8_t delimiter
+        uint8_t column[64]
+    size_t qd_csv_lines(const uint8_t *data, size_t len, int final, const qd_csv *table, uint8_t *out, size_t cap,
+                        size_t *used)

@@ -230,7 +230,8 @@ class FileBlocks:
     def _cut_records(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
         """Cut a binary file into blocks of whole records. What follows an invalid record is one last block."""
         offset = filled = 0
-        buffer = self._buffer(self.block)
+        block = max(self.block // 4, 1)  # as many drawings as a block of lines has
+        buffer = self._buffer(block)
         while True:
             room = len(buffer) - PADDING
             with memoryview(buffer) as view:
@@ -249,7 +250,7 @@ class FileBlocks:
             rest = bytes(buffer[size:filled])
             yield Block(buffer, size, offset, binary=True)
             offset += size
-            buffer = self._buffer(max(self.block, len(rest)))
+            buffer = self._buffer(max(block, len(rest)))
             buffer[: len(rest)] = rest
             filled = len(rest)
 

@@ -97,6 +97,8 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
     >>> identify(b'{"word":"cat","drawing":[[[0,9],[4,4]]]}'), identify(b"<html>"), identify(b"", "cat.npy")
     ('ndjson', 'refused', 'npy')
     """
+    if _suffix(name) == ".bin" and looks_like_records(head, certain=False):
+        return "binary"  # whatever the first key_id looks like
     if head[:1] == b"{":
         return _objects(head)
     if not head:
@@ -169,13 +171,18 @@ def is_text(head: bytes) -> bool:
     return not any(ord(c) < 32 and c not in "\t\n\r\f" for c in text)
 
 
-def looks_like_records(head: bytes) -> bool:
-    """Whether these are the first records of a file in Google's binary format: two of them, or the only one."""
+def looks_like_records(head: bytes, certain: bool = True) -> bool:
+    """Whether these are the first records of a file in Google's binary format: two of them, or the only one.
+
+    Unless ``certain``, any record that qdfast writes counts; else those that Google does.
+    """
     at = records = 0
     while len(head) - at >= 17 and records < 2:
         key_id, country, recognized = head[at : at + 8], head[at + 8 : at + 10], head[at + 10]
         strokes = int.from_bytes(head[at + 15 : at + 17], "little")
-        if not any(key_id) or recognized > 1 or not (country.isalpha() or country == b"\0\0") or not strokes:
+        if recognized > 2 or not country.isascii() or not strokes:
+            return False
+        if certain and (recognized > 1 or not any(key_id) or not (country.isalpha() or country == b"\0\0")):
             return False
         at += 17
         for _ in range(strokes):
