@@ -58,9 +58,9 @@ def count(program: Path, level: str, data: Path) -> int | None:
             "valgrind",
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",
-            program,
+            str(program),
             level,
-            data,
+            str(data),
             str(rounds),
         ]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -90,7 +90,16 @@ def main() -> None:
             *sorted((ROOT / "csrc").glob("scan*.c")),
             ROOT / "csrc/simplify.c",
         ]
-        command = [compiler, "-O3", "-ffp-contract=off", f"-I{ROOT / 'csrc'}", *sources, "-lm", "-o", program]
+        command = [
+            compiler,
+            "-O3",
+            "-ffp-contract=off",
+            f"-I{ROOT / 'csrc'}",
+            *map(str, sources),
+            "-lm",
+            "-o",
+            str(program),
+        ]
         subprocess.run(command, check=True)
         inputs = write_inputs(Path(tmp))
         size = inputs["compact"].stat().st_size

@@ -24,11 +24,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import notebook
 import numpy as np
+import orjson
 import peers
 from chart import bars
 from common import cores, repeat_lines, seconds, write_result
@@ -78,7 +80,7 @@ def orjson_batches(data: bytes) -> np.ndarray:
     lines = data.splitlines()
     out = np.zeros((len(lines), MAX_LEN, 3), np.float32)
     for i, line in enumerate(lines):
-        drawing = peers.orjson.loads(line)["drawing"]
+        drawing = orjson.loads(line)["drawing"]
         points = np.array([[p for s in drawing for p in s[0]], [p for s in drawing for p in s[1]]])
         steps = np.diff(points, axis=1, prepend=0).T[:MAX_LEN]
         ends = np.cumsum([len(s[0]) for s in drawing]) - 1
@@ -144,23 +146,24 @@ class Batches:
 def shuffled(fields: dict[str, Any]) -> bytes:
     keys = list(fields)
     random.Random(fields["key_id"]).shuffle(keys)
-    return peers.orjson.dumps({key: fields[key] for key in keys})
+    return orjson.dumps({key: fields[key] for key in keys})
 
 
 FORMS: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "Google's": peers.orjson.dumps,
+    "Google's": orjson.dumps,
     "json.dumps": lambda fields: json.dumps(fields).encode(),
-    "key_id a number, one key more": lambda f: peers.orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
+    "key_id a number, one key more": lambda f: orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
     "keys shuffled": shuffled,
 }
 
 
 def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
     """Median MB/s of each form, by orjson.loads alone and by qdfast, and lines that qdfast left to orjson."""
-    fields = [peers.orjson.loads(line) for line in data.splitlines()]
+    fields = [orjson.loads(line) for line in data.splitlines()]
     texts = {name: b"".join(write(f) + b"\n" for f in fields) for name, write in FORMS.items()}
     expected = qdfast.parse_ndjson(data, recognized="any")
-    left, times = {}, {name: ([], []) for name in texts}  # type: ignore[var-annotated]
+    left: dict[str, int] = {}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in texts}
     for name, text in texts.items():
         found = qdfast.parse_ndjson(text, recognized="any")
         assert found.report is not None
@@ -170,8 +173,8 @@ def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
     for _ in range(rounds):
         for name, text in texts.items():
             with cores(1):
-                times[name][0].append(seconds(lambda text=text: peers.orjson_alone(text)))
-                times[name][1].append(seconds(lambda text=text: qdfast.parse_ndjson(text, recognized="any", threads=1)))
+                times[name][0].append(seconds(partial(peers.orjson_alone, text)))
+                times[name][1].append(seconds(partial(qdfast.parse_ndjson, text, recognized="any", threads=1)))
     print(f"\n{'lines':46} {'orjson.loads alone':>19} {'qdfast':>12} {'left to orjson':>15}")
     rows = []
     for name, text in texts.items():
@@ -261,7 +264,7 @@ def main() -> None:
         sys.exit("qdfast: the batches differ")
     del padded
 
-    columns = [Row(f"{name}, to columns", lambda run=run: run(data)) for name, run in libraries.items()]
+    columns = [Row(f"{name}, to columns", partial(run, data)) for name, run in libraries.items()]
     columns.insert(2, Row("orjson.loads alone, no columns", lambda: peers.orjson_alone(data)))
     try:
         on_demand = peers.SimdjsonOnDemand(data)
@@ -276,9 +279,9 @@ def main() -> None:
     ]
     for name in levels:
         for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
-            parse = lambda threads=threads: qdfast.parse_ndjson(data, recognized="any", threads=threads)  # noqa: E731
+            parse = partial(qdfast.parse_ndjson, data, recognized="any", threads=threads)
             columns.append(Row(f"qdfast {name}", parse, threads, name))
-            batch_rows.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
+            batch_rows.append(Row(f"qdfast {name}", partial(batches.run, threads), threads, name))
     for _ in range(options.rounds):
         for row in (*columns, *batch_rows):
             row.round()

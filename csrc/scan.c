@@ -4,7 +4,7 @@
 #include <string.h>
 
 size_t qd_max_points(size_t len) { return len / 2 + 1; }   /* "0," of an x list whose y list is still to come */
-size_t qd_max_strokes(size_t len) { return len / 9 + 1; }  /* "[[0],[0]]" */
+size_t qd_max_strokes(size_t len) { return len / 8 + 1; }  /* "[0]," of x and of y: {"x":[[0],...],"y":[[0],...]} */
 size_t qd_max_drawings(size_t len) { return len / 27 + 1; } /* {"drawing":[[[0,0],[0,0]]]} and '\n' */
 
 /* ---- words ---- */

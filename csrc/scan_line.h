@@ -155,9 +155,9 @@ static const uint8_t *member(const uint8_t *p, int key, uint8_t **text, line_val
         }
         return p;
     case TIMESTAMP:
-        if (*p++ != '"') return NULL;
-        start = usual_timestamp(p, &v->timestamp);
-        return start ? start : any_timestamp(p, &v->timestamp);
+        if (*p != '"') return numeric_timestamp(p, &v->timestamp);
+        start = usual_timestamp(p + 1, &v->timestamp);
+        return start ? start : any_timestamp(p + 1, &v->timestamp);
     case RECOGNIZED:
         v->recognized = *p == 't';
         return literal(p, v->recognized ? "true" : "false");

@@ -9,11 +9,9 @@ from typing import Any, get_args
 
 from .. import __version__
 from ..errors import DataError
+from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECOGNIZED, Split
-
-# A copy of the names in `learn`, which this module does not import: `qdfast --help` must stay fast.
-RECIPES = ("notebook", "strong")
+from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECIPE_NAMES, RECOGNIZED, Split
 
 _DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
@@ -136,6 +134,16 @@ def _add_raw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--raw", action="store_true", help="simplify the strokes first; use it for Google's raw files")
 
 
+def _add_max_rejects(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--max-rejects",
+        type=float,
+        default=MAX_REJECTS,
+        metavar="SHARE",
+        help="refuse a file with a larger share of lines that cannot be read; unrecognized drawings do not count",
+    )
+
+
 def _add_label(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--label",
@@ -175,6 +183,7 @@ def _prepare(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
     )
+    _add_max_rejects(p)
     p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
     g = p.add_argument_group("Apache Beam")
     g.add_argument(
@@ -235,7 +244,7 @@ def _train(p: argparse.ArgumentParser) -> None:
         help="recurrent dropout rate of the LSTMs; above 0, cuDNN cannot be used",
     )
     g = p.add_argument_group("optimization")
-    g.add_argument("--recipe", choices=RECIPES, help="set of training defaults (default: the model's)")
+    g.add_argument("--recipe", choices=RECIPE_NAMES, help="set of training defaults (default: the model's)")
     g.add_argument("--epochs", type=_positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
     g.add_argument(
         "--max-minutes",
@@ -279,6 +288,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the model to evaluate")
     _add_sources(p, f"{_ANY_DRAWINGS}; or another run directory, to compare with RUN", recognized="only")
     _add_label(p)
+    _add_max_rejects(p)
     _add_out(p, "directory to write the report to")
     p.add_argument(
         "--split",
@@ -332,6 +342,12 @@ def _serve(p: argparse.ArgumentParser) -> None:
         type=_positive_int,
         metavar="N",
         help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
+    )
+    g.add_argument(
+        "--rest-port",
+        type=_positive_int,
+        metavar="N",
+        help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
     g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")

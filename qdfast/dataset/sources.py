@@ -11,7 +11,7 @@ from ..bitmaps import AnyDrawings, read_bitmaps
 from ..errors import DataError
 from ..ndjson import iter_ndjson, read_ndjson
 from ..ndjson.parser import ParserPool
-from ..parse_report import ParseReport, explain
+from ..parse_report import MAX_REJECTS, ParseReport, check_rejects, checked_max_rejects, explain
 from ..storage.digests import digest_of
 from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
@@ -56,6 +56,7 @@ def load_rows(
     recognized: Recognized = "only",
     label: Label = "file",
     raw: bool = False,
+    max_rejects: float = MAX_REJECTS,
     split: Split | Literal["auto"] = "auto",
     trained_on: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
@@ -64,7 +65,7 @@ def load_rows(
 
     Args:
         sources: any number of them.
-        recognized, label, raw: as in ``prepare``. They do not apply to prepared directories.
+        recognized, label, raw, max_rejects: as in ``prepare``. They do not apply to prepared directories.
         split: which drawings of prepared directories. "auto": "validation" if a model was trained on the directory,
             also if more was prepared there later (drawings stay in their split), else "all".
         trained_on: ``path`` and ``digest`` of the prepared directory of each model to evaluate. The log warns about
@@ -75,9 +76,11 @@ def load_rows(
         All drawings, in order.
 
     Raises:
-        DataError: an invalid source, one without drawings, or one without such a split.
+        DataError: an invalid source, one without drawings or with too many unreadable lines, or one without such a
+            split.
         OSError: a source cannot be read.
     """
+    checked_max_rejects(max_rejects)
     parts = []
     resolved = resolve(sources)
     for source in resolved:
@@ -97,6 +100,7 @@ def load_rows(
         drawings, report = _read(source, recognized, label, raw)
         if not len(drawings):
             raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
+        check_rejects(report, source_name(source), max_rejects)
         log(f"{source_name(source)}: {explain(report)}")
         for data in dict.fromkeys(t["path"] for t in trained_on):
             if _was_trained_on(source, data):

@@ -20,7 +20,7 @@ from ..parse_report import REASONS, Example, ParseReport, add_counts, first_exam
 from ..storage.names import ON_ERROR, RECOGNIZED, ROUTES, OnError, Recognized, Route
 from ..strokes import BadDrawing
 from .blocks import BLOCK, Block, FileBlocks, MemoryBlocks
-from .column_builder import ColumnBuilder, to_drawings
+from .column_builder import Collector, to_drawings
 from .fallback import Line, read_line
 
 SPARE = 4  # blocks beyond two per thread: with fewer, threads wait for the one that hands out work
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
         chunk: the chunk of the source in which the block starts.
         line: the number of its first line, from 1.
         lines: how many lines it has, including blank ones.
-        drawings: None if they went to a ``ColumnBuilder``.
+        drawings: None if they went to a ``Collector``.
         report: what became of the lines, numbered as in the whole source.
     """
 
@@ -81,9 +81,7 @@ class _Parser:
     def __init__(self, level: int) -> None:
         self.columns = Columns(0, level)
 
-    def parse(
-        self, block: Block, source: str, options: ReadOptions, builder: ColumnBuilder | None, place: int
-    ) -> Batch:
+    def parse(self, block: Block, source: str, options: ReadOptions, builder: Collector | None, place: int) -> Batch:
         """Parse one block of ``source``; lines are numbered from the first of the block.
 
         Drawings go to ``place`` of ``builder``; without one, they are returned.
@@ -100,6 +98,7 @@ class _Parser:
         rejected = dict.fromkeys(REASONS, 0)
         examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
         unread: dict[str, int] = {}
+        unread_examples: dict[str, Example] = {}
         empty_strokes = via_orjson = 0
         lines = self._uncertain(data, size, options) if options.scan else _lines(data, size, columns)
         for start, text in lines:
@@ -107,11 +106,15 @@ class _Parser:
             try:
                 line = read_line(text, options.raw)
                 if not options.keep_any and line.recognized != 1:
-                    raise BadDrawing("not_recognized" if line.recognized == 0 else "field_missing")
+                    reason = "not_recognized" if line.recognized == 0 else "field_missing"
+                    raise BadDrawing(reason, line.unread.get("recognized", ""))
                 _append(columns, line)
                 empty_strokes += line.empty_strokes
-                for name in line.unread:
+                for name, why in line.unread.items():
                     unread[name] = unread.get(name, 0) + 1
+                    unread_examples.setdefault(
+                        name, Example(name, source, columns.lines + 1, block.offset + start, why)
+                    )
             except BadDrawing as e:
                 rejected[e.reason] += 1
                 if rejected[e.reason] <= EXAMPLES:
@@ -130,6 +133,7 @@ class _Parser:
             unread,
             empty_strokes,
             via_orjson,
+            tuple(unread_examples.values()),
         )
         batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, size, builder, place), report)
         columns.clear()
@@ -144,7 +148,7 @@ class _Parser:
             start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
 
 
-def _deliver(columns: Columns, size: int, builder: ColumnBuilder | None, place: int) -> Drawings | None:
+def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:
     if builder is None:
         return to_drawings(columns)
     builder.add(place, columns, size)
@@ -221,7 +225,7 @@ class ParserPool:
         return done
 
     def map(
-        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: ColumnBuilder | None = None
+        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: Collector | None = None
     ) -> Iterator[Batch]:
         """Parse blocks, at most ``2 * threads + SPARE`` at a time.
 

@@ -172,7 +172,7 @@ def test_deltas_of_a_mask(doodles: Path):
     assert np.array_equal(d.deltas(30, index=mask)[0], d[mask].deltas(30)[0])
 
 
-@given(batch, st.integers(0, 20))
+@given(batch, st.integers(1, 20))
 def test_deltas_are_the_oracles(strokes: list, max_len: int):
     d = qdfast.from_strokes(strokes)
     expected = reference.padded(strokes, max_len)
@@ -226,6 +226,7 @@ def test_the_notebook_on_doodles(some: Drawings):
     check_notebook(some, lists(some))
 
 
+@pytest.mark.slow
 def test_the_notebook_on_real_drawings(quickdraw: Path):
     for name in ("cat", "mouth", "eye"):
         data = (quickdraw / "simplified" / f"{name}.ndjson").read_bytes()
@@ -269,8 +270,12 @@ def test_buffers_that_do_not_fit(some: Drawings):
         some.deltas(10, out=read_only)
     with pytest.raises(ValueError, match="standardized"):
         some.deltas(10, dtype=np.int16, stats=DeltaStats(1))
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="at least 1"):
         some.deltas(-1)
+    for function in (some.deltas, some.ragged_deltas, some.delta_stats):
+        with pytest.raises(ValueError, match="max_len is 0: it must be at least 1"):
+            function(0)
+    assert some[:0].deltas()[0].shape == (0, 0, 3)
 
 
 # ---- statistics ----

@@ -38,6 +38,10 @@ WRITERS: dict[str, Callable[[Fields], str]] = {
     "escapes": lambda f: json.dumps({**f, "word": 'été 猫 😀 "\\/\b\f\n\r\t\x7f'}),
     "JSON.stringify": compact,
     "pandas": lambda f: compact({**f, "word": "a/b", "key_id": int(f["key_id"])}).replace("/", "\\/"),
+    "pandas, milliseconds": lambda f: compact({**f, "key_id": int(f["key_id"]), "timestamp": 1488497110074}),
+    "pandas, ISO 8601": lambda f: compact({**f, "timestamp": "2017-03-02T23:25:10.074Z"}),
+    "polars, DuckDB": lambda f: compact({**f, "timestamp": "2017-03-02 23:25:10.074530"}),
+    "datetime.isoformat": lambda f: json.dumps({**f, "timestamp": "2017-03-02T23:25:10.074530+00:00"}),
     "nothing given": lambda f: compact({**dict.fromkeys(f), "drawing": f["drawing"]}),
     "drawing alone": lambda f: json.dumps({"drawing": f["drawing"]}),
     "sorted": lambda f: json.dumps(f, sort_keys=True),
@@ -70,6 +74,38 @@ def test_values_are_decoded() -> None:
     d = both_routes(compact({**FIELDS, "key_id": 2**63, "word": "", "countrycode": "\x7f"}).encode())
     assert (d.key_id.tolist(), d.words, d.countrycode.tolist()) == ([2**63], ("",), [b"\x7f"])
     assert d.report.via_orjson == 0
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_numeric_timestamps(unit: int) -> None:
+    """At the borders of what is taken, and where the unit changes."""
+    first, last = 631_152_000 * unit, 4_102_444_800 * unit
+    numbers = [first, first + 1, first + 1000, last - 1, last - 1000, last, last + 1, first - 1, 1_488_497_110 * unit]
+    texts = [
+        *map(str, numbers),
+        f"{last - 1000}.0",
+        f"{first}e0",
+        f"0{first}",
+        f"-{first}",
+        f"{first}5",
+        "0",
+        "18446744073709551616",
+    ]
+    d = both_routes("\n".join(f'{{"timestamp":{t},"drawing":[[[1,2],[3,4]]]}}' for t in texts).encode())
+    assert d.timestamp[0] == 631_152_000_000_000
+    assert d.timestamp[8] == 1_488_497_110_000_000
+
+
+@given(
+    st.from_regex(
+        r"[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,7}0{0,4})?( ?UTC|Z| Z|\+00:00|-00:00|\+01:30|\+0000|)",
+        fullmatch=True,
+    ),
+    st.booleans(),
+)
+def test_textual_timestamps(text: str, real: bool) -> None:
+    text = "2017-03-02T23:25:1" + text[18:] if real else text
+    both_routes(compact({"timestamp": text, "drawing": [[[1, 2], [3, 4]]]}).encode())
 
 
 def test_white_space_between_all_tokens() -> None:
@@ -142,7 +178,16 @@ strokes = st.lists(
 known: dict[str, st.SearchStrategy[Any]] = {
     "word": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     "countrycode": st.none() | st.text(max_size=2, alphabet="AZ/é\x00"),
-    "timestamp": st.none() | st.just("2017-03-02 23:25:10.07453 UTC") | st.just("2017-03-02 23:25:10 UTC"),
+    "timestamp": st.sampled_from(
+        [
+            None,
+            "2017-03-02 23:25:10.07453 UTC",
+            "2017-03-02 23:25:10 UTC",
+            "2017-03-02T23:25:10Z",
+            1488497110,
+            1488497110074,
+        ]
+    ),
     "recognized": st.none() | st.booleans(),
     "key_id": st.none() | st.integers(0, 2**64) | st.integers(0, 2**64).map(str),
 }
@@ -203,6 +248,8 @@ def test_any_json_with_an_accident(line: bytes, data: st.DataObject) -> None:
 
 
 def test_mutated_lines_of_json_dumps(doodles: Path) -> None:
-    lines = [json.dumps(json.loads(line)).encode() for p in sorted(doodles.iterdir()) for line in p.open("rb")]
+    lines = [
+        json.dumps(json.loads(line)).encode() for p in sorted(doodles.iterdir()) for line in p.read_bytes().splitlines()
+    ]
     for seed in range(3):
         check_mutations(lines, seed)

@@ -149,14 +149,14 @@ def test_odd_lines_are_kept(line: bytes):
     ("field", "value", "unread"),
     [
         ("key_id", "12", False), ("key_id", 12, False), ("key_id", "0012", False), ("key_id", str(2**64 - 1), False),
-        ("key_id", str(2**64), True), ("key_id", "", True), ("key_id", "-1", True), ("key_id", 1.0, True),
+        ("key_id", str(2**64), True), ("key_id", "", True), ("key_id", "-1", True), ("key_id", 1.0, False),
         ("key_id", "٣", True), ("key_id", "9" * 5000, True), ("key_id", True, True), ("key_id", None, False),
-        ("recognized", "true", True), ("recognized", 1, True), ("recognized", None, False), ("recognized", False, False),
+        ("recognized", "true", False), ("recognized", 1, False), ("recognized", None, False), ("recognized", False, False),
         ("countrycode", "USA", True), ("countrycode", "é", True), ("countrycode", "", False), ("countrycode", "\0", True),
-        ("countrycode", 7, True), ("word", 7, True), ("word", "", False), ("word", "é", False), ("word", "日本", False),
+        ("countrycode", 7, True), ("word", 7, False), ("word", "", False), ("word", "é", False), ("word", "日本", False),
         ("timestamp", "2017-03-02 23:25:10 UTC", False), ("timestamp", "2017-02-29 23:25:10 UTC", True),
         ("timestamp", "2016-02-29 23:59:59.999999 UTC", False), ("timestamp", "2017-03-02 24:00:00 UTC", True),
-        ("timestamp", "2017-03-02 23:25:10.1234567 UTC", True), ("timestamp", "2017-03-02T23:25:10Z", True),
+        ("timestamp", "2017-03-02 23:25:10.1234567 UTC", True), ("timestamp", "2017-03-02T23:25:10Z", False),
         ("timestamp", "2017-03-02 23:25:10. UTC", True), ("timestamp", "0000-01-01 00:00:00 UTC", True),
         ("timestamp", "0001-01-01 00:00:00 UTC", False), ("timestamp", "9999-12-31 23:59:59.5 UTC", False),
         ("timestamp", "1900-02-29 00:00:00 UTC", True), ("timestamp", "2000-02-29 00:00:00 UTC", False),
@@ -348,6 +348,7 @@ def test_a_pipe_that_does_not_block():
 # ---- both routes on everything ----
 
 
+@pytest.mark.slow
 def test_real_files(quickdraw: Path):
     files = sorted(quickdraw.rglob("*.ndjson"))
     assert files
@@ -360,6 +361,7 @@ def test_real_files(quickdraw: Path):
     assert left < lines / 10_000  # Google's simplified form is the scanner's
 
 
+@pytest.mark.slow
 def test_real_files_round_trip(quickdraw: Path):
     for path in sorted((quickdraw / "simplified").glob("*.ndjson")):
         data = path.read_bytes()
@@ -376,6 +378,7 @@ def test_mutated_doodles(doodles: Path):
         check_mutations(lines, seed)
 
 
+@pytest.mark.slow
 def test_mutated_real_lines(quickdraw: Path):
     for folder in ("simplified", "qd20"):
         files = sorted((quickdraw / folder).glob("*.ndjson"))
@@ -399,10 +402,19 @@ fields: dict[str, Any] = {
     "word": st.sampled_from(["cat", "", "ice cream", "日本"]) | text | st.integers(),
     "countrycode": st.sampled_from(["US", "", "D", "USA"]) | text | st.none(),
     "timestamp": st.from_regex(r"[12]\d{3}-[01]\d-[0-3]\d [012]\d:[0-5]\d:[0-6]\d(\.\d{1,7})? UTC", fullmatch=True)
+    | st.from_regex(r"2017-?03-?02[T ]23:25(:10)?([.,]\d{1,9})?(Z|UTC|[+-]\d\d:?(\d\d)?)?", fullmatch=True)
+    | st.integers(10**9, 2 * 10**18)
+    | st.floats(1e9, 2e15)
     | text,
-    "recognized": st.booleans() | st.none() | st.just("true"),
-    "key_id": st.integers(0, 2**65).map(str) | st.integers(-1, 2**65) | text,
-    "drawing": st.lists(good_stroke, max_size=4) | st.lists(any_stroke, max_size=4) | st.none(),
+    "recognized": st.booleans() | st.none() | st.sampled_from(["true", "False", "yes", 0, 1.0, 2]),
+    "key_id": st.integers(0, 2**65).map(str) | st.integers(-1, 2**65) | st.floats(0, 1e19) | text,
+    "drawing": st.lists(good_stroke, max_size=4)
+    | st.lists(any_stroke, max_size=4)
+    | st.lists(any_stroke, max_size=4).map(json.dumps)
+    | st.fixed_dictionaries(
+        {axis: st.lists(st.lists(st.integers(0, 256), max_size=2) | coordinate, max_size=2) for axis in ("x", "y")}
+    )
+    | st.none(),
     "continent": st.sampled_from(["EU", 5, 0, 1.5, None, True, False, -3, [1], {}, 'quo"te']),
 }
 

@@ -30,7 +30,8 @@ import qdfast  # noqa: E402
 from qdfast import cli  # noqa: E402
 from qdfast.dataset.prepare import prepare  # noqa: E402
 from qdfast.errors import DataError  # noqa: E402
-from qdfast.play import app, examples, middleware, request_body  # noqa: E402
+from qdfast.play import app, examples, middleware  # noqa: E402
+from qdfast.serve import request_body  # noqa: E402
 
 RAW = [[[10.5, 300.25, 123.0, 40], [20, 33.3, 250.75, 90]], [[5, 5], [8, 250]]]
 

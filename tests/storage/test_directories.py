@@ -12,7 +12,7 @@ from digests import tree
 from qdfast import cli
 from qdfast.dataset.prepare import prepare
 from qdfast.errors import DataError
-from qdfast.storage.directories import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, kind_of, output
+from qdfast.storage.directories import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, output
 
 MADE_OF = {
     PREPARED: "manifest.json",
@@ -42,10 +42,10 @@ def path(kind: str, tmp_path: Path) -> Path:
 
 
 def test_kinds(path: Path, kind: str):
-    assert kind_of(path) == kind
+    assert contents_of(path) == kind
     (path.parent / ".tmp-1-train-00000-of-00001.ndjson").touch()  # of a command that was killed
-    assert kind_of(path.parent) is None
-    assert kind_of(path / "absent") is None
+    assert contents_of(path.parent) is None
+    assert contents_of(path / "absent") is None
     assert output(path, kind) == path
 
 

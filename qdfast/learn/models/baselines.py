@@ -105,7 +105,7 @@ class Baseline(ABC):
             np.savez_compressed(file, **arrays)
 
     def load(self, path: Path) -> None:
-        """Read what ``save`` wrote. A damaged file raises one of ``training.runs.UNREADABLE``."""
+        """Read what ``save`` wrote. A damaged file raises one of ``training.runs.READ_ERRORS``."""
         with np.load(path, allow_pickle=False) as saved:
             self.restore(saved)
 

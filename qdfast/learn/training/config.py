@@ -92,9 +92,9 @@ class TrainConfig:
         if how.augmented and (net.takes == "bitmaps" or net.standardized):
             raise DataError(f"recipe {name} augments raw steps, which {self.model} does not take")
         if self.patience is not None and how.patience is None:
-            raise DataError(f"recipe {name} trains all its epochs: it takes no patience")
+            raise DataError(f"recipe {name} has a fixed number of epochs and no option patience")
         if self.recurrent_dropout and not net.recurrent:
-            raise DataError(f"{self.model} has no LSTM: it takes no recurrent_dropout")
+            raise DataError(f"{self.model} has no LSTM and no option recurrent_dropout")
         if net.takes == "bitmaps" and (self.max_len is not None or self.buckets is not None):
             raise DataError(f"{self.model} takes bitmaps: max_len and buckets are for strokes")
 
@@ -116,10 +116,11 @@ def _check_ranges(arguments: dict[str, Any], epochs: int) -> None:
 
 @dataclass(frozen=True)
 class SettledConfig:
-    """A configuration without open defaults, and what its names stand for.
+    """A configuration in which all defaults are filled in.
 
     Attributes:
-        arguments: what the result depends on; kept in ``run.json``, and the same whenever the run is continued.
+        recipe, network: the entries that the names stand for.
+        arguments: the settings that the result depends on, as kept in ``run.json``. A resumed run has the same.
         epochs: maximum number of epochs.
         fits_epochs: whether ``max_minutes`` decides the number of epochs, so that the learning rate falls in time.
     """
@@ -132,7 +133,7 @@ class SettledConfig:
     fits_epochs: bool
 
     def with_one_length(self) -> SettledConfig:
-        """The same with all drawings padded to one length, unless the caller chose the lengths."""
+        """Pad all drawings to one length, unless the caller gave ``buckets``."""
         if self.config.buckets is not None:
             return self
         return replace(self, arguments={**self.arguments, "buckets": []})

@@ -32,20 +32,18 @@ from .runs import (
     best_epoch,
     checkpoint_path,
     commit,
-    differences,
+    describe_mismatch,
+    finalize_run,
     first_line,
     read_history,
     run_info,
-    settle,
     start_run,
-    weights_path,
 )
 from .schedule import Schedule
 
 if TYPE_CHECKING:
     import keras
 
-    from .averaging import WeightAverage
     from .workers import Workers
 
 BACKENDS = ("tensorflow", "jax")
@@ -105,7 +103,6 @@ def train(
     check_rows(settled.network.takes, prepared, training, validation, config.model)
 
     from ..device import cache_compiled, on_gpu
-    from .averaging import WeightAverage
     from .trainer import Trainer, memory_errors
     from .workers import join
 
@@ -129,14 +126,11 @@ def train(
                 history = read_history(out)
             if history:
                 _restore(net, checkpoint_path(run.path, len(history)))
-            average = WeightAverage(net, settled.recipe.averaging > 0)  # starts from the network's weights
-            if history:
-                average.load(weights_path(run.path, len(history)))
         history = workers.broadcast_object(history)
         if workers.is_chief:
-            settle(run.path, history)
+            finalize_run(run.path, history)
         else:
-            log(f"{run.path}: worker {workers.rank} of {workers.world_size}; the chief says how it goes")
+            log(f"{run.path}: worker {workers.rank} of {workers.world_size}; the chief logs the progress")
             log = _silent
         log(_headline(run, net, training, validation, history))
         if few := without_drawings(validation):
@@ -150,10 +144,9 @@ def train(
                 trainer = Trainer(
                     net,
                     settled.recipe,
-                    average,
                     training,
                     validation,
-                    run.feed,
+                    run.input_spec,
                     batch=arguments["batch"],
                     seed=config.seed,
                     resident=_resident(config, training, validation, run),
@@ -163,7 +156,7 @@ def train(
             figures = trainer.epoch(len(history) + 1, schedule.planned(history), schedule.learning_rate(history))
             history = [*history, workers.broadcast_object(schedule.fit_epochs(figures, history))]
             if workers.is_chief:
-                _commit(net, average, run.path, history)
+                _commit(net, run.path, history)
                 if on_epoch:
                     on_epoch(dict(history[-1]))
             log(_epoch_line(history, schedule.planned(history)))
@@ -191,7 +184,7 @@ def _check_backend() -> None:
 def _check_same_call(workers: Workers, settled: SettledConfig, prepared: Prepared) -> None:
     call = {**settled.arguments, "epochs": settled.epochs, "max_minutes": settled.config.max_minutes}
     call["data"] = prepared.digest
-    if changed := differences(workers.broadcast_object(call), call):
+    if changed := describe_mismatch(workers.broadcast_object(call), call):
         raise DataError(f"worker {workers.rank}: the chief was called with {changed}")
 
 
@@ -201,7 +194,7 @@ def _resident(config: TrainConfig, training: Rows, validation: Rows, run: Run) -
 
     if config.resident is not None:
         return config.resident
-    return on_gpu() and resident_size(training, run.feed) + resident_size(validation, run.feed) <= RESIDENT
+    return on_gpu() and resident_size(training, run.input_spec) + resident_size(validation, run.input_spec) <= RESIDENT
 
 
 # ---- the network and its checkpoints ----
@@ -244,9 +237,8 @@ def _restore(net: keras.Model, path: Path) -> None:
         raise DataError(f"{path}: not a checkpoint, or damaged: {first_line(e)}") from e
 
 
-def _commit(net: keras.Model, average: WeightAverage, path: Path, history: list[Epoch]) -> None:
+def _commit(net: keras.Model, path: Path, history: list[Epoch]) -> None:
     """Write an epoch's files; it counts once ``history.json`` names it."""
-    average.save(weights_path(path, len(history)))
     with replacing(checkpoint_path(path, len(history))) as temporary:
         net.save(temporary)
     commit(path, history)

@@ -53,7 +53,7 @@ def signatures(exported):
 @pytest.fixture(scope="module")
 def expected(tiny_run, rows) -> np.ndarray:
     add_tiny()
-    return predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
+    return predict_rows(tiny_run.load_model(), rows, tiny_run.input_spec)
 
 
 def raw(rows: Rows, steps: int) -> dict[str, np.ndarray]:
@@ -275,6 +275,6 @@ else:
     assert run.info["backend"] == "jax"
     version = export(run, tmp_path / "models")
     got = ask(tf.saved_model.load(str(version)).signatures["serving_default"], raw(rows, LONG))["probabilities"]
-    want = predict_rows(run.load_model(), rows, run.feed)
+    want = predict_rows(run.load_model(), rows, run.input_spec)
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
     assert run.history[1]["loss"] < run.history[0]["loss"]

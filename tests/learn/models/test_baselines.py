@@ -29,7 +29,7 @@ from qdfast.learn.export.export import export
 from qdfast.learn.models.baselines import BASELINES, flatten_and_scale
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.config import TrainConfig
-from qdfast.learn.training.runs import FIGURES, JUDGED, Run, load_run
+from qdfast.learn.training.runs import BASELINE_FIGURES, FIGURES, Run, load_run
 from qdfast.learn.training.train import train
 from qdfast.serve.versions import newest_version
 
@@ -61,7 +61,7 @@ def silent(line: str) -> None:
 
 
 def probabilities(run: Run, rows: qdfast.Rows) -> np.ndarray:
-    return predict_rows(run.load_model(), rows, run.feed)
+    return predict_rows(run.load_model(), rows, run.input_spec)
 
 
 def every(rows: qdfast.Rows) -> np.ndarray:
@@ -186,9 +186,9 @@ def test_a_run_directory_explains_itself(runs: dict[str, Run], data: Prepared, n
     learned = run.load_model().arrays()
     assert run.info["parameters"] == (sum(a.size for a in learned.values()) if name == "mlp" else None)
     (figures,) = run.history
-    assert set(figures) == set(JUDGED)
+    assert set(figures) == set(BASELINE_FIGURES)
     assert json.loads((run.path / "history.json").read_text())["checkpoint"] == "model.npz"
-    (row,) = csv.DictReader((run.path / "log.csv").open())
+    (row,) = csv.DictReader((run.path / "log.csv").read_text().splitlines())
     assert tuple(row) == FIGURES
     assert {k: float(v) for k, v in row.items() if v} == figures
 
@@ -199,7 +199,7 @@ def test_a_finished_run_is_left_as_it_is(runs: dict[str, Run], data: Prepared, n
     lines: list[str] = []
     got = train(data, runs[name].path, model=name, seed=3, log=lines.append)
     assert {p.name: p.read_bytes() for p in runs[name].path.iterdir()} == before
-    assert lines[0].endswith("; it is finished")
+    assert lines[0].endswith("; already finished")
     assert "finished in " in lines[-1]
     assert (got.epochs, got.best_epoch, got.figures) == (1, 1, runs[name].history[0])
 
@@ -208,10 +208,10 @@ def test_another_run_in_the_directory_is_refused(
     runs: dict[str, Run], data: Prepared, bitmap_files: Path, tmp_path: Path
 ):
     other = prepare([bitmap_files / "star.npy", bitmap_files / "tree.npy"], tmp_path)
-    for more, said in (({"seed": 4}, "of seed 3, not 4"), ({"model": "mlp"}, "of model knn, not mlp")):
+    for more, said in (({"seed": 4}, "with seed 3, not 4"), ({"model": "mlp"}, "with model knn, not mlp")):
         with pytest.raises(DataError, match=said):
             train(data, runs["knn"].path, **{"model": "knn", "seed": 3, **more}, log=silent)
-    with pytest.raises(DataError, match="there is another run here, of data "):
+    with pytest.raises(DataError, match="this directory has another run, with data "):
         train(other, runs["knn"].path, model="knn", seed=3, log=silent)
 
 
@@ -228,7 +228,7 @@ def test_a_killed_run_begins_again(runs: dict[str, Run], data: Prepared, tmp_pat
         load_run(tmp_path).load_model()
     lines: list[str] = []
     train(data, tmp_path, model="mlp", seed=3, log=lines.append)
-    assert not lines[0].endswith("; it is finished")
+    assert not lines[0].endswith("; already finished")
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in runs["mlp"].path.iterdir()}
     for mine, undisturbed in zip(
         load_run(tmp_path).load_model().arrays().values(), runs["mlp"].load_model().arrays().values(), strict=True
@@ -305,7 +305,7 @@ def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
     options = {field.name for field in fields(TrainConfig)} - {"model", "seed"}
     assert {"epochs", "batch", "max_minutes", *values} < options
     for option in options:
-        with pytest.raises(DataError, match=f"^knn is not a network: it takes no {option}$"):
+        with pytest.raises(DataError, match=f"^knn is not a network and has no option {option}$"):
             train(data, tmp_path / "run", model="knn", **{option: values.get(option, 2)}, log=silent)
     assert not (tmp_path / "run").exists()
 
@@ -313,7 +313,7 @@ def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
 def test_and_on_the_command_line(data: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["train", str(data.path), "--out", str(tmp_path / "run"), "--model", "random_forest"]
     assert cli.main([*command, "--epochs", "3", "--max-minutes", "5", "--recipe", "strong"]) == 1
-    said = "qdfast train: error: random_forest is not a network: it takes no recipe, epochs, max_minutes\n"
+    said = "qdfast train: error: random_forest is not a network and has no option recipe, epochs, max_minutes\n"
     assert capsys.readouterr().err == said
     assert cli.main([*command, "--seed", "-1"]) == 1
     assert capsys.readouterr().err == "qdfast train: error: seed is -1: it must be 0 to 2147483647\n"
