@@ -135,6 +135,7 @@ static inline const uint8_t *any_key(const uint8_t *p, uint8_t *text, int *key) 
             if (!(p = qd_json_string(p + 1, &text))) return NULL;
             *text = '"';
             *key = which_key(start);
+            if (*key != UNKNOWN && text - start != length[*key]) *key = UNKNOWN; /* it has a quote in it */
         }
     }
     p = skip_blanks(p);

@@ -135,6 +135,7 @@ ODD = [
     *(f'"x": "{v}"' for v in ("\\", "\\x", "\\u12", "\\u12g4", "\\ud800", "\\udc00", "\\ud800\\u0041", "\\ud83d\\ude00")),
     *(f'"x": "{v}"' for v in ("\\U0041", "\\u00e9\\u0000", "\x01", "\x7f", "\\\"", "\\/", "\\'")),
     *('"w\\u006frd": "a", "word": "b"', '"word": 1', '"word": null', '"word": null, "word": "x"', '"x": 1, "x": 2'),
+    *('"word\\"": "a"', '"word\\"x": "a", "word": "b"', '"drawing\\"": 1', '"\\u0077ord\\u0022": 1', '"word\\u0000": "a"'),
     *('"countrycode": "\\u0000"', '"countrycode": "é"', '"countrycode": "\\u0044E"', '"countrycode": "USA"'),
     *('"key_id": 01', '"key_id": -0', '"key_id": 1.0', '"key_id": 1e3', '"key_id": 18446744073709551616', '"key_id": 0'),
     *('"recognized": tru', '"recognized": "true"', '"timestamp": "2017-03-02\\u002023:25:10 UTC"', '"": 1', "1: 2", "x: 1"),
@@ -225,7 +226,8 @@ def write(value: Any, rng: random.Random, spaces: list[str]) -> str:
 @st.composite
 def any_line(draw: st.DrawFn) -> bytes:
     fields: Fields = {name: draw(known[name]) for name in draw(st.sets(st.sampled_from(sorted(known))))}
-    fields |= draw(st.dictionaries(st.text("abc/é", max_size=3), values, max_size=3))
+    names = st.text("abc/é", max_size=3) | st.sampled_from(['word"', 'drawing"x', "wor", "words", "key_id\\"])
+    fields |= draw(st.dictionaries(names, values, max_size=3))
     fields["drawing"] = draw(strokes)
     order = draw(st.permutations(list(fields)))
     rng = draw(st.randoms(use_true_random=False))
