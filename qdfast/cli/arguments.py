@@ -334,7 +334,7 @@ def _serve(p: argparse.ArgumentParser) -> None:
         help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
-    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
+    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(
         "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
     )

@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..protocol import messages
 from .batch_ops import Arrays
 from .batching import always_active, run_unbatched
-from .servable import RequestError, Servable, SignatureRunner
+from .servable import LoadError, RequestError, Servable, SignatureRunner
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
@@ -71,7 +71,7 @@ def _decode_inputs(signature: SignatureRunner, protos: Any) -> dict[str, Any]:
     arrays = {}
     for alias in signature.inputs:
         try:
-            arrays[alias] = messages.decode_tensor(protos[alias])
+            arrays[alias] = messages.decode_tensor(protos[alias], strict=False)
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
     return arrays
@@ -101,7 +101,7 @@ def warm_up(servable: Servable) -> int:
         The number of requests.
 
     Raises:
-        DataError: a record is not a request, or the model rejects it.
+        LoadError: a record is not a request, or the model rejects it.
     """
     path = servable.path / WARM_UP_FILE
     if not path.exists():
@@ -115,5 +115,6 @@ def warm_up(servable: Servable) -> int:
                 count += 1
     except Exception as e:
         reason = str(getattr(e, "message", e)).strip().partition("\n")[0]
-        raise DataError(f"{path}: warm-up request {count + 1} failed: {reason}") from e
+        code = getattr(e, "code", None) or "DATA_LOSS"
+        raise LoadError(f"{path}: warm-up request {count + 1} failed: {reason}", code) from e
     return count
