@@ -20,8 +20,8 @@ from ..errors import DataError
 from ..ndjson import read_ndjson
 from ..parse_report import explain
 from ..stats import DeltaStats
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, kind_of
-from ..storage.names import BITMAP_SUFFIX
+from ..storage import names
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.progress import counted
 from ..storage.source_files import expand
 
@@ -73,22 +73,26 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
 
 
 def _describe(path: Path, raw: bool) -> str:
-    kind = kind_of(path)
+    kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / "report.txt").read_text()
+        return (path / names.REPORT_TEXT).read_text()
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
         return f"{path}: {VERSION}\n{_about(path)}".rstrip()
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
-    if path.is_dir() and not any(path.glob("*.ndjson*")) and not any(path.glob(f"*{BITMAP_SUFFIX}")):
-        raise DataError(f"{path}: contains no drawings, and is not a prepared directory, run, report or model")
-    files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    try:
+        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+    except DataError as e:
+        if kind is None and path.is_dir():
+            what = "contains no drawings, and is not a prepared directory, run, report or model"
+            raise DataError(f"{path}: {what}") from e
+        raise
     return _bitmaps(path, files) if files else _drawings(path, raw)
 
 
@@ -96,7 +100,8 @@ def _drawings(path: Path, raw: bool) -> str:
     drawings = read_ndjson(path, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    classes = dict.fromkeys(file.label for file in expand(path))
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(
@@ -149,7 +154,7 @@ def _prepared(data: Prepared) -> str:
 
 
 def _run(path: Path) -> str:
-    info = orjson.loads((path / "run.json").read_bytes())
+    info = orjson.loads((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -173,7 +178,7 @@ def _model(path: Path) -> str:
 
 
 def _about(version: Path) -> str:
-    about = version / "assets.extra" / "qdfast.json"
+    about = version / names.MODEL_INFO
     if not about.exists():
         return ""
     return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())

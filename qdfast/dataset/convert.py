@@ -100,7 +100,7 @@ def _earlier(out: Directory) -> list[str]:
     ours = _listed(out)
     for name, size in found:
         if ours.get(name) != size:
-            raise DataError(f"{out.path / name}: not from an earlier conversion, or changed since: it is not replaced")
+            raise DataError(f"{out.path / name}: not written by convert, or changed since: will not replace it")
     return [name for name, _ in found]
 
 
@@ -109,12 +109,12 @@ def _listed(out: Directory) -> Mapping[str, int]:
     try:
         about = orjson.loads(out.read(names.CONVERTED))
         if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+            raise ValueError(f"it has format {about['format']}, but this version reads format {FORMAT}")
         return dict(about["files"])
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{out.path / names.CONVERTED}: not a file of qdfast, or damaged: {e}") from e
+        raise DataError(f"{out.path / names.CONVERTED}: not written by qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:

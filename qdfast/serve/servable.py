@@ -24,8 +24,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
 from ..protocol.messages import STATUS_NAMES
-
-METADATA_FILE = "assets.extra/qdfast.json"
+from ..storage.names import MODEL_INFO, SAVED_MODEL
 
 
 class RequestError(Exception):
@@ -189,7 +188,7 @@ class Servable:
 def _signatures_with_independent_rows(path: Path) -> set[str]:
     """The signatures that answer each row independently, as `qdfast export` notes beside the SavedModel."""
     try:
-        names = orjson.loads((path / METADATA_FILE).read_bytes())["independent_rows"]
+        names = orjson.loads((path / MODEL_INFO).read_bytes())["independent_rows"]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return set()
     return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
@@ -199,7 +198,7 @@ def _load_status(path: Path, error: Exception) -> str:
     """The status of a version that could not be loaded with this error."""
     if isinstance(error, tf.errors.OpError):
         return STATUS_NAMES[int(error.error_code)]
-    if not any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
+    if not any((path / name).exists() for name in (SAVED_MODEL, f"{SAVED_MODEL}txt")):
         return "NOT_FOUND"
     return "DATA_LOSS" if isinstance(error, OSError) else "NOT_FOUND" if "tags" in str(error) else "FAILED_PRECONDITION"
 

@@ -12,12 +12,11 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ..errors import DataError
 from ..protocol import tfs_pb2 as pb
+from ..storage.names import WARM_UP
 from .batching_config import BatchingParameters, read_for_tf_serving
 from .model_config import ModelConfig, ModelConfigFile, single_model
 from .options import ServeOptions
 from .versions import find_versions, newest_version
-
-WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 def check(options: ServeOptions) -> list[ModelConfig]:
@@ -78,7 +77,7 @@ def warm_up_requests(version: Path) -> Iterator[pb.PredictRequest]:
 
     It is a TFRecord file of PredictionLogs. TensorFlow, which would read it, takes seconds to import.
     """
-    path = version / WARM_UP_FILE
+    path = version / WARM_UP
     if not path.exists():
         return
     records, at = path.read_bytes(), 0

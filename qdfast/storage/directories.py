@@ -26,7 +26,7 @@ _MARKS = {
 }
 
 
-def kind_of(path: Path) -> str | None:
+def contents_of(path: Path) -> str | None:
     """What the directory ``path`` contains, one of the constants above; None for anything else, or no directory."""
     for name, kind in _MARKS.items():
         if (path / name).exists():
@@ -50,7 +50,7 @@ def output(out: str | os.PathLike[str], kind: str) -> Path:
         DataError: a URL, not a directory, not writable, or a directory that contains something else.
     """
     path = local_path(out)
-    if (found := kind_of(path)) not in (None, kind):
+    if (found := contents_of(path)) not in (None, kind):
         raise DataError(f"{path}: contains {found}: {kind} needs a directory of its own")
     there = path
     while not there.exists():

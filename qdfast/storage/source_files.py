@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TypeAlias, cast
 
 from ..errors import DataError
+from .class_names import label_of
 from .files import local_path
 from .names import BITMAP_SUFFIX, SUFFIXES, Kind
 
@@ -52,21 +53,8 @@ class SourceFile:
     def path(self) -> Path:
         """The path. DataError: an open file was given."""
         if not isinstance(self.file, Path):
-            raise DataError(f"{self.name}: an open file; give its path instead")
+            raise DataError(f"{self.name}: this is an open file, but a path is needed")
         return self.file
-
-
-def label_of(path: str | os.PathLike[str]) -> str:
-    """The class that a file name stands for.
-
-    >>> label_of("data/cat.ndjson.gz"), label_of("full_numpy_bitmap_cat.npy")
-    ('cat', 'full_numpy_bitmap_cat')
-    """
-    name = Path(path).name
-    for suffix in reversed(SUFFIXES):
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
 
 
 def is_bitmap_file(path: str | os.PathLike[str]) -> bool:
