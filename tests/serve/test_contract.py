@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 import pytest
+import recorded_model
 from scripted_server import TIMEOUT
 
 import qdfast
@@ -43,7 +44,6 @@ from qdfast.serve.server import Server
 pytestmark = pytest.mark.slow
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "answers.json").read_text())["answers"]
-CLASSES, TOP, MAX_LEN = 24, 10, 64
 BATCHING = (
     "max_batch_size { value: 4096 } enable_large_batch_splitting { value: true } max_execution_batch_size { value: 64 }"
 )
@@ -69,36 +69,9 @@ class Contract(NamedTuple):
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the recorded one's signatures and checks, with the smallest network in between."""
-    import tensorflow as tf
-
-    from qdfast.learn.export.serving_graph import DeltaInput
-
-    served = DeltaInput(None, MAX_LEN)
-
-    class Small(tf.Module):
-        def __init__(self) -> None:
-            self.served = served
-            self.w = tf.Variable(np.random.default_rng(0).normal(size=(3, CLASSES)).astype(np.float32))
-
-        def _probabilities(self, deltas: Any, lengths: Any) -> Any:
-            return tf.nn.softmax(tf.reduce_mean(self.served(deltas, lengths)["deltas"], axis=1) / 100 @ self.w)
-
-        @tf.function(input_signature=DeltaInput.specs)
-        def serving_default(self, deltas: Any, lengths: Any) -> Any:
-            return {"probabilities": self._probabilities(deltas, lengths)}
-
-        @tf.function(input_signature=DeltaInput.specs)
-        def top_k(self, deltas: Any, lengths: Any) -> Any:
-            scores, index = tf.math.top_k(self._probabilities(deltas, lengths), TOP)
-            return {"labels": tf.gather(tf.constant([f"class {i}" for i in range(CLASSES)]), index), "scores": scores}
-
+    """The model of the recorded requests."""
     path = tmp_path_factory.mktemp("contract") / "doodles"
-    model = Small()
-    signatures = {"serving_default": model.serving_default, "top_k": model.top_k}
-    tf.saved_model.save(model, str(path / "1"), signatures=signatures)
-    (path / "1" / "assets.extra").mkdir()
-    (path / "1" / "assets.extra" / "qdfast.json").write_text(json.dumps({"independent_rows": list(signatures)}))
+    recorded_model.write_model(path)
     return path
 
 
