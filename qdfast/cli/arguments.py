@@ -363,7 +363,7 @@ def _serve(p: argparse.ArgumentParser) -> None:
         help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
-    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
+    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(
         "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
     )

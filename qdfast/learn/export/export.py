@@ -130,6 +130,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         **served.metadata(),
         "temperature": run.temperature,
         "top_k": min(top_k, len(run.classes)),
+        # Lets a server batch requests and split large ones.
+        "independent_rows": list(OUTPUTS),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
