@@ -27,7 +27,8 @@ STALL_SECONDS = 10.0
 class HttpConfig(uvicorn.Config):
     """uvicorn's configuration for a server that must withstand any client.
 
-    The client's address is that of the connection: headers such as X-Forwarded-For, which anybody can send, are ignored.
+    The client's address is that of the connection: headers such as X-Forwarded-For are ignored, as anybody can send
+    them.
 
     Args:
         app: the ASGI application. It limits the time and size of bodies itself (``request_body.read_body``).

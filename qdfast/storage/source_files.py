@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeAlias, cast
 
+from .._printable import printable
 from ..errors import DataError
 from .class_names import label_of
 from .files import local_path
@@ -90,7 +91,7 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
         elif path.exists():
             out.append(SourceFile.of(path))
         else:
-            raise FileNotFoundError(f"{path}: no such file or directory")
+            raise FileNotFoundError(printable(f"{path}: no such file or directory"))
     if not out:
         raise DataError("no sources given")
     return out

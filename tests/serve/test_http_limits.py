@@ -6,18 +6,18 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 pytest.importorskip("uvicorn")
 
-import httpx  # noqa: E402
+import httpx
 
-from qdfast.serve import http_limits, request_body  # noqa: E402
-from qdfast.serve.http_limits import HttpConfig  # noqa: E402
-from qdfast.serve.http_server import HttpServer  # noqa: E402
-from qdfast.serve.request_body import BodyError, read_body  # noqa: E402
+from qdfast.serve import http_limits, request_body
+from qdfast.serve.http_limits import HttpConfig
+from qdfast.serve.http_server import HttpServer
+from qdfast.serve.request_body import BodyError, read_body
 
 TIMEOUT = 20.0
 STALL = 0.3
@@ -91,21 +91,19 @@ def test_headers_that_do_not_end(port: int, sent: bytes, trickle: bytes) -> None
 
 def test_headers_without_end_at_full_speed(port: int) -> None:
     with connect(port, HEAD) as connection:
-        begun = time.monotonic()
+        line = b"X-A: " + b"b" * 1000 + b"\r\n"
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
-            while time.monotonic() < begun + TIMEOUT:
-                connection.sendall(b"X-A: " + b"b" * 1000 + b"\r\n")
+            connection.sendall(line * 100_000)
 
 
 def test_a_response_that_is_not_read(port: int) -> None:
     with connect(port, b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
         time.sleep(4 * STALL)
         received = 0
-        with pytest.raises(OSError, match="reset"):
+        with suppress(ConnectionResetError):
             while data := connection.recv(1 << 20):
                 received += len(data)
-            assert received < BIG
-            raise ConnectionResetError("reset")  # the end came without RST
+        assert received < BIG
 
 
 def test_a_response_that_is_read_slowly_is_whole(port: int) -> None:
