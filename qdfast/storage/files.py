@@ -119,14 +119,16 @@ def remove_temporaries(directory: Path) -> None:
     Directory(directory).clean()
 
 
-def allow_open_files(more: int) -> None:
-    """Raise the limit of open files by ``more``, as far as the system allows."""
+def allow_open_files(more: int) -> int:
+    """Raise the limit of open files by ``more``, as far as the system allows. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _USUAL_OPEN_FILES + more
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft if soft != resource.RLIM_INFINITY else wanted
 
 
 @contextmanager
