@@ -617,7 +617,7 @@ def test_sizes_that_are_none(site: Site, tmp_path: Path, length: str, method: st
         handler.end_headers()
 
     site.fail("cat", fault, method=method)
-    with pytest.raises(DataError, match=r"^cat: the server does not state its size: http://"):
+    with pytest.raises(DataError, match=r"^cat: the server does not send the file's size: http://"):
         download(["cat"], tmp_path, base_url=site.url, retries=0)
 
 
