@@ -136,8 +136,8 @@ def main() -> None:
             for text in ("compact", "spaced"):
                 few = Path(tmp, "few.ndjson")
                 few.write_bytes(b"".join(inputs[text].read_bytes().splitlines(keepends=True)[:200]))
-                for level, name in enumerate(("arm64 portable", "neon")):
-                    instructions = count_arm64(program, str(level), few)
+                for number, name in enumerate(("arm64 portable", "neon")):
+                    instructions = count_arm64(program, str(number), few)
                     per_byte = round(instructions / few.stat().st_size, 3)
                     rows.append({"level": name, "input": text, "instructions": instructions, "per_byte": per_byte})
                     print(f"{name:14} {text:10} {per_byte:8.3f} instructions per byte")
