@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
+from ._printable import printable
 from .errors import DataError
 from .stats import DeltaStats
 
@@ -32,7 +33,7 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
 
 def listed(names: Iterable[str]) -> str:
     """The first names for a ``__repr__``, after a semicolon; "" if there are none."""
-    shown = [name for name in names if name]
+    shown = [printable(name) for name in names if name]
     more = f", … {len(shown):,} classes" if len(shown) > 3 else ""
     return f"; {', '.join(shown[:3])}{more}" if shown else ""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from .. import __version__
+from .._printable import printable
 from ..errors import DataError
 from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
@@ -100,9 +101,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if no_default else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors quote arguments, which may be names of files from outside."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         "qdfast",
         description="Train and serve classifiers of stroke drawings, such as Google's Quick, Draw! files.",
         epilog="Run `qdfast COMMAND --help` for the options of a command. Results go to standard output, log lines and "

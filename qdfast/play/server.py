@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 
+from .._printable import printable
 from .._quiet import import_tensorflow
 from ..client import Client
 from ..errors import DataError, ServingError
@@ -87,7 +88,7 @@ def play(
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, stop))
         address = format_address(host, listening.getsockname()[1])
-        print(f"play {client.model_spec.name} at http://{address}", flush=True)
+        print(printable(f"play {client.model_spec.name} at http://{address}"), flush=True)
         server.run(sockets=[listening])
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .. import ndjson, strokes
 from .._core import SIDE
+from .._printable import printable
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
@@ -39,6 +40,12 @@ MIN_REQUEST_ROWS = 32
 
 SORTED_TOGETHER = 1 << 16
 """Drawings that are sorted by length at a time. More would be further apart in memory than caches are large."""
+
+ROUNDING = 0.02
+"""How far the sum of a drawing's probabilities may be from 1: those of models in half precision are not exact."""
+
+SHOWN = 8
+"""Scores that an error quotes."""
 
 DrawingsLike: TypeAlias = Drawings | Bitmaps | list[Any] | tuple[Any, ...] | bytes | bytearray | memoryview
 """Drawings; bitmaps; a list of drawings, each a list of strokes ``[xs, ys]``; or the bytes of ndjson."""
@@ -215,7 +222,11 @@ class Query(ABC, Generic[Result]):
 
     @abstractmethod
     def result(self) -> Result:
-        """The result in the order of the drawings, once all responses have been added."""
+        """The result in the order of the drawings, once all responses have been added.
+
+        Raises:
+            BadResponse: the scores are not probabilities.
+        """
 
 
 class ProbabilitiesQuery(Query[NDArray[np.float32]]):
@@ -234,7 +245,31 @@ class ProbabilitiesQuery(Query[NDArray[np.float32]]):
         self._probabilities[rows] = received
 
     def result(self) -> NDArray[np.float32]:
-        return np.empty((0, 0), np.float32) if self._probabilities is None else self._probabilities
+        if self._probabilities is None:
+            return np.empty((0, 0), np.float32)
+        _check_scores(self.model, self._probabilities, complete=True)
+        return self._probabilities
+
+
+def _check_scores(model: ModelSpec, scores: NDArray[np.float32], *, complete: bool) -> None:
+    """Check the probabilities of classes, float32 (n, classes): of all, or of the most probable ones, in order.
+
+    Raises:
+        BadResponse: these are no probabilities. The message says what the server returned.
+    """
+    wrong = ~((scores >= 0) & (scores <= 1 + ROUNDING)).all(axis=1)  # or NaN
+    reason = "scores that are not from 0 to 1"
+    if not wrong.any():
+        excess = scores.sum(axis=1, dtype=np.float64) - 1
+        wrong = (abs(excess) if complete else excess) > ROUNDING
+        reason = f"scores with a sum {'other' if complete else 'of more'} than 1"
+    if not wrong.any() and not complete:
+        wrong = (np.diff(scores, axis=1) > 0).any(axis=1)
+        reason = "scores that do not decrease"
+    if wrong.any():
+        row = scores[wrong.argmax()]
+        shown = ", ".join(f"{score:.6g}" for score in row[:SHOWN]) + (", …" if len(row) > SHOWN else "")
+        raise BadResponse(f"{model} returned {reason}: {shown}; check that `qdfast export` wrote the model")
 
 
 class TopKQuery(Query["Predictions"]):
@@ -274,6 +309,7 @@ class TopKQuery(Query["Predictions"]):
         self._scores[rows] = scores[:, :width]
 
     def result(self) -> Predictions:
+        _check_scores(self.model, self._scores, complete=False)
         raw = self._labels.ravel().tolist()
         text = {label: label.decode(errors="replace") for label in set(raw)}
         labels = np.array([text[label] for label in raw], dtype=np.str_).reshape(self._labels.shape)
@@ -316,7 +352,8 @@ class Predictions:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        shown = [", ".join(f"{label} {score:.1%}" for label, score in self[i]) for i in range(min(len(self), 8))]
+        best = [self[i] for i in range(min(len(self), 8))]
+        shown = [printable(", ".join(f"{label} {score:.1%}" for label, score in classes)) for classes in best]
         if len(self) > len(shown):
             shown.append("…")
         version = "" if self.version is None else f", version {self.version}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from .._printable import printable
 from ..errors import ServingError
 from .address import check_port, format_address
 from .options import File, ServeOptions, TlsFiles
@@ -58,7 +59,8 @@ def run_tf_serving(binary: str, options: ServeOptions, stop: threading.Event) ->
 
 def print_ready(name: str, version: int | None, address: str) -> None:
     """Print that a model is served; ``version`` is None if it is unknown."""
-    print(f"serving {name}{'' if version is None else f' version {version}'} on {address}", flush=True)
+    of = "" if version is None else f" version {version}"
+    print(printable(f"serving {name}{of} on {address}"), flush=True)
 
 
 def _model_flags(options: ServeOptions) -> list[str]:

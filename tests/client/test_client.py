@@ -114,6 +114,7 @@ def test_a_version_change_within_a_question(scripted: Scripted) -> None:
 
 def test_big_answers_pass(scripted: Scripted) -> None:
     big = np.random.default_rng(0).random((3, 500_000), np.float32)
+    big /= big.sum(axis=1, keepdims=True)
     scripted.predict = lambda request, context: respond_with({"probabilities": big})
     with scripted.client() as c:
         assert np.array_equal(c.probabilities(drawings([4, 4, 4])), big)
@@ -366,6 +367,51 @@ def test_the_number_of_classes_changes_within_a_question(scripted: Scripted) -> 
     scripted.predict = predict
     with scripted.client(max_batch=1, in_flight=1) as c, pytest.raises(client.BadResponse, match="of 3 classes"):
         c.probabilities(drawings([3, 4]))
+
+
+P = np.array([[0.5, 0.3, 0.2]] * len(LENGTHS), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("row", "best", "said"),
+    [
+        ([0.5, np.nan, 0.2], True, "scores that are not from 0 to 1: 0.5, nan, 0.2; check that `qdfast export`"),
+        ([np.inf, 0.3, 0.2], True, "scores that are not from 0 to 1: inf, 0.3, 0.2; "),
+        ([0.5, 0.3, -0.2], True, "scores that are not from 0 to 1: 0.5, 0.3, -0.2; "),
+        ([50, 30, 20], True, "scores that are not from 0 to 1: 50, 30, 20; "),
+        ([0.9, 0.9, 0.9], True, "scores with a sum of more than 1: 0.9, 0.9, 0.9; "),
+        ([0.3, 0.5, 0.2], True, "scores that do not decrease: 0.3, 0.5, 0.2; "),
+        ([0.5, np.nan, 0.2], False, "scores that are not from 0 to 1: 0.5, nan, 0.2; "),
+        ([-np.inf, 0.3, 0.2], False, "scores that are not from 0 to 1: -inf, 0.3, 0.2; "),
+        ([50, 30, 20], False, "scores that are not from 0 to 1: 50, 30, 20; "),
+        ([0.3, 0.3, 0.3], False, "scores with a sum other than 1: 0.3, 0.3, 0.3; "),
+        ([0.9, 0.9, 0.9], False, "scores with a sum other than 1: 0.9, 0.9, 0.9; "),
+        ([0, 0, 0], False, "scores with a sum other than 1: 0, 0, 0; "),
+    ],
+)
+def test_scores_that_are_no_probabilities(scripted: Scripted, row: list[float], best: bool, said: str) -> None:
+    """One row among good ones."""
+    p = P.copy()
+    p[4] = row
+    labels = np.full(p.shape, b"cat", object)
+    scripted.predict = lambda request, context: respond_with(
+        {"labels": labels, "scores": p} if best else {"probabilities": p}
+    )
+    with scripted.client() as c, pytest.raises(client.BadResponse) as error:
+        c.predict(drawings()) if best else c.probabilities(drawings())
+    assert str(error.value).startswith(f"model 'tiny' at {scripted.target} returned {said}")
+
+
+def test_scores_of_half_precision_are_probabilities(scripted: Scripted) -> None:
+    p = P.copy()
+    p[:5], p[5:] = [0.33, 0.33, 0.33], [1.001, 0, 0]
+    labels = np.full(p.shape, b"cat", object)
+    scripted.predict = lambda request, context: respond_with(
+        {"labels": labels, "scores": p} if "scores" in request.output_filter else {"probabilities": p}
+    )
+    with scripted.client() as c:
+        for scores in (c.predict(drawings()).scores, c.probabilities(drawings())):
+            assert sorted(scores.tolist()) == sorted(p.tolist())
 
 
 @pytest.mark.parametrize(
