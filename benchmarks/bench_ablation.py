@@ -16,8 +16,6 @@ How to read the results:
 
 - They hold for this number of drawings and epochs. Regularization contributes more with fewer drawings, and less with
   fewer epochs.
-- Without "warm-up and cosine", averaged weights may do harm: the learning rate stays high, and the averaged weights are
-  used with the batch-normalization statistics of the last weights.
 - A single seed has no interval for the choice of seeds, so the table then gives no verdict.
 - At 95 %, one in twenty parts that contribute nothing will seem to contribute something.
 """
@@ -51,7 +49,6 @@ WHOLE = "nothing"
 PARTS = {
     WHOLE: Part(),
     "augmentation": Part({"augmented": False}),
-    "averaging": Part({"averaging": 0.0}),
     "label smoothing": Part({"label_smoothing": 0.0}),
     "weight decay": Part({"weight_decay": 1e-9}),  # 0 would select another optimizer
     "AdamW": Part({"weight_decay": 0.0}),  # this makes it Adam, without gradient clipping and with a longer memory
@@ -95,7 +92,7 @@ def train_without(part: str, seed: int, options: argparse.Namespace) -> None:
     out = Path(options.out, "runs", name_of(part, seed, options))
     train(options.out / "data", out, model=options.model, recipe=recipe, epochs=options.epochs, seed=seed)
     run, rows = load_run(out), open_prepared(options.out / "all").rows("validation")
-    probabilities, labels = predict_rows(run.load_model(), rows, run.feed), map_labels(rows, run.classes)
+    probabilities, labels = predict_rows(run.load_model(), rows, run.input_spec), map_labels(rows, run.classes)
     ranks = (probabilities > probabilities[np.arange(len(rows)), labels][:, None]).sum(axis=1)
     path = ranks_path(part, seed, options)
     path.parent.mkdir(exist_ok=True)

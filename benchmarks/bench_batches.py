@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, (run, indices) in contestants.items():
                 with cores(1):
-                    times[name].append(seconds(lambda run=run, indices=indices: [run(i) for i in indices]))
+                    times[name].append(seconds(partial(list, map(run, indices))))
         out = []
         print(f"{len(rows):,} drawings, batches of {BATCH:,}, shuffled\n{'':36} {'drawings/s':>12} {'batches/s':>10}")
         for name, (_, indices) in contestants.items():

@@ -39,9 +39,10 @@ import qdfast
 from qdfast._quiet import import_quietly
 from qdfast.bitmaps import AnyDrawings
 from qdfast.dataset.labels import labelled
-from qdfast.dataset.prepare import PrepareOptions, prepare
+from qdfast.dataset.prepare import prepare
 from qdfast.dataset.prepared import Prepared
 from qdfast.dataset.rows import Rows
+from qdfast.dataset.shard_writer import PrepareOptions
 from qdfast.learn.evaluation.evaluate import map_labels
 from qdfast.learn.metrics import score
 from qdfast.learn.models.baselines import BASELINES
@@ -112,8 +113,8 @@ class Experiment:
         training = time.perf_counter() - begun
         run = load_run(out)
         net, labels = run.load_model(), map_labels(self.test, run.classes)
-        answers = predict_rows(net, self.test, run.feed)
-        prediction = seconds(lambda: predict_rows(net, self.test, run.feed))
+        answers = predict_rows(net, self.test, run.input_spec)
+        prediction = seconds(lambda: predict_rows(net, self.test, run.input_spec))
         accuracy = score(answers, labels, run.classes)["top1"]
         return {
             "model": model,

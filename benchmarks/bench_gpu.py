@@ -118,7 +118,7 @@ def device() -> dict[str, Any]:
     found = {
         "name": jax.devices()[0].device_kind,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.version.__version__,
         "keras": keras.__version__,
         "flags": os.environ.get("XLA_FLAGS", ""),
     }
@@ -202,7 +202,7 @@ def answers(bench: Bench) -> None:
         ask = jax.jit(lambda values, inputs: net.stateless_call(*values, inputs, training=False)[0])
         for a in range(0, len(rows), size):
             index = np.resize(np.arange(a, min(a + size, len(rows))), size)
-            found.append(np.asarray(ask(values, run.feed.inputs(rows, Group(run.max_len, index)))))
+            found.append(np.asarray(ask(values, run.input_spec.inputs(rows, Group(run.max_len, index)))))
     probabilities = np.concatenate(found)[: len(rows)]
     np.save(bench.work / "recipe-1" / "answers.npy", probabilities)
     row = {"n": len(rows), "val_top1": float((probabilities.argmax(1) == rows.labels).mean())}
@@ -261,9 +261,9 @@ def step_alone(bench: Bench, batch: int) -> None:
     def rows() -> dict[str, Any]:
         return {"rows": rng.integers(0, len(trainer.training), batch).astype(np.int32)}
 
-    rate, horizon = np.float32(1e-3), np.float32(100)
+    rate = np.float32(1e-3)
     begun = time.perf_counter()
-    lowered = s._compiled_train.lower(s._state, s.training.device_arrays, rows(), steps, rate, horizon)
+    lowered = s._compiled_train.lower(s._state, s.training.device_arrays, rows(), steps, rate)
     compiled = lowered.compile()
     start = time.perf_counter() - begun
     state, held, batches, n = s._state, s.training.device_arrays, [rows() for _ in range(8)], bench.options.steps
@@ -271,7 +271,7 @@ def step_alone(bench: Bench, batch: int) -> None:
     def run(n: int) -> None:
         nonlocal state
         for i in range(n):
-            state = compiled(state, held, batches[i % 8], rate, horizon)
+            state = compiled(state, held, batches[i % 8], rate)
         jax.block_until_ready(state)
 
     run(5)
@@ -343,8 +343,7 @@ def grid(bench: Bench) -> None:
 def new_trainer(data: Any, model: str, precision: str, batch: int, *, augmented: bool) -> Any:
     """What ``train`` steps with, without augmentation unless ``augmented``."""
     from qdfast.learn.models.networks import network
-    from qdfast.learn.training.averaging import WeightAverage
-    from qdfast.learn.training.batches import DeltaFeed
+    from qdfast.learn.training.batches import DeltaInputSpec
     from qdfast.learn.training.recipes import recipe
     from qdfast.learn.training.train import new_network
     from qdfast.learn.training.trainer import Trainer
@@ -353,13 +352,12 @@ def new_trainer(data: Any, model: str, precision: str, batch: int, *, augmented:
     known = network(model)
     how = recipe(known.recipe)
     if not augmented:
-        how = how._replace(augmented=False, averaging=0.0)
+        how = how._replace(augmented=False)
     arguments = {"model": model, "recipe": known.recipe, "seed": 1, "recurrent_dropout": 0.0, "precision": precision}
     net = new_network({**arguments, "learning_rate": how.learning_rate}, len(data.classes))
-    feed = DeltaFeed(data.stats("train") if known.standardized else None, known.max_len, ())
+    spec = DeltaInputSpec(data.stats("train") if known.standardized else None, known.max_len, ())
     rows = data.rows("train"), data.rows("validation")
-    average = WeightAverage(net, how.averaging > 0)
-    return Trainer(net, how, average, *rows, feed, batch=batch, seed=1, resident=True, workers=Workers())
+    return Trainer(net, how, *rows, spec, batch=batch, seed=1, resident=True, workers=Workers())
 
 
 CHECKS = (

@@ -3,8 +3,9 @@
     python benchmarks/bench_instructions.py [--check]
 
 Compiles scan_driver.c with `cc -O3` and runs it under valgrind's callgrind on procedural doodles (seed 0), once with
-one round and once with two. The difference is one scan. valgrind does not support AVX-512. --check compares with
-results/instructions.json instead of writing it, and fails if a level takes over 3 % more instructions. It compares
+one round and once with two. The difference is one scan. Input: compact, as Google writes lines; spaced, as json.dumps
+writes the same; raw, the same drawings with decimals and times. valgrind does not support AVX-512. --check compares
+with results/instructions.json instead of writing it, and fails if a level takes over 3 % more instructions. It compares
 only counts from the same compiler.
 """
 
@@ -28,7 +29,28 @@ from qdfast.quickdraw.doodles import write_doodles
 ROOT = Path(__file__).parent.parent
 
 
-def count(program: Path, level: int, data: Path) -> int | None:
+def write_inputs(directory: Path) -> dict[str, Path]:
+    """A file of lines for each input."""
+    files = write_doodles(directory / "doodles", per_class=100, seed=0)
+    lines = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    raw = [{**line, "drawing": [raw_stroke(*stroke) for stroke in line["drawing"]]} for line in lines]
+    texts = {
+        "compact": [json.dumps(line, separators=(",", ":")) for line in lines],
+        "spaced": [json.dumps(line) for line in lines],
+        "raw": [json.dumps(line, separators=(",", ":")) for line in raw],
+    }
+    out = {}
+    for name, text in texts.items():
+        out[name] = directory / f"{name}.ndjson"
+        out[name].write_text("".join(line + "\n" for line in text))
+    return out
+
+
+def raw_stroke(x: list[int], y: list[int]) -> list[list[float]]:
+    return [[v * 1.2345678901234567 for v in x], [v / 3 for v in y], [17 * i for i in range(len(x))]]
+
+
+def count(program: Path, level: str, data: Path) -> int | None:
     """Instructions of one scan; None if valgrind does not support the level."""
     total = []
     for rounds in (1, 2):
@@ -36,9 +58,9 @@ def count(program: Path, level: int, data: Path) -> int | None:
             "valgrind",
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",
-            program,
-            str(level),
-            data,
+            str(program),
+            level,
+            str(data),
             str(rounds),
         ]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -62,19 +84,26 @@ def main() -> None:
             sys.exit(f"{tool} is not installed; no instructions were counted")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     with tempfile.TemporaryDirectory() as tmp:
-        program, data = Path(tmp, "scan_driver"), Path(tmp, "doodles.ndjson")
-        sources = [ROOT / "benchmarks/scan_driver.c", *sorted((ROOT / "csrc").glob("scan*.c"))]
-        subprocess.run([compiler, "-O3", f"-I{ROOT / 'csrc'}", *sources, "-o", program], check=True)
-        data.write_bytes(b"".join(f.read_bytes() for f in write_doodles(Path(tmp, "doodles"), per_class=100, seed=0)))
-        size = data.stat().st_size
+        program = Path(tmp, "scan_driver")
+        sources = [
+            ROOT / "benchmarks/scan_driver.c",
+            *sorted((ROOT / "csrc").glob("scan*.c")),
+            ROOT / "csrc/simplify.c",
+        ]
+        command = [compiler, "-O3", "-ffp-contract=off", f"-I{ROOT / 'csrc'}", *sources, "-lm", "-o", program]
+        subprocess.run(command, check=True)
+        inputs = write_inputs(Path(tmp))
+        size = inputs["compact"].stat().st_size
         rows = []
-        for level, name in enumerate(LEVELS):
-            instructions = count(program, level, data)
+        levels = [(name, text, str(level)) for text in ("compact", "spaced") for level, name in enumerate(LEVELS)]
+        for name, text, level in [*levels, ("portable", "raw", "raw")]:
+            instructions = count(program, level, inputs[text])
             if instructions is None:
-                print(f"{name:10} not counted: valgrind does not support it")
+                print(f"{name:10} {text:10} not counted: valgrind does not support it")
                 continue
-            rows.append({"level": name, "instructions": instructions, "per_byte": round(instructions / size, 3)})
-            print(f"{name:10} {instructions / size:8.3f} instructions per byte")
+            per_byte = round(instructions / inputs[text].stat().st_size, 3)
+            rows.append({"level": name, "input": text, "instructions": instructions, "per_byte": per_byte})
+            print(f"{name:10} {text:10} {per_byte:8.3f} instructions per byte")
     if not options.check:
         print(write_result("instructions", {"compiler": version, "bytes": size, "rows": rows}))
         return
@@ -82,11 +111,13 @@ def main() -> None:
     if stored["compiler"] != version or stored["bytes"] != size:
         print(f"not compared: stored counts are for {stored['compiler']}, {stored['bytes']:,} bytes; this is {version}")
         return
-    before = {row["level"]: row["per_byte"] for row in stored["rows"]}
-    slower = [r for r in rows if r["level"] in before and r["per_byte"] > 1.03 * before[r["level"]]]
+    before = {(row["level"], row["input"]): row["per_byte"] for row in stored["rows"]}
+    slower = [r for r in rows if r["per_byte"] > 1.03 * before.get((r["level"], r["input"]), r["per_byte"])]
     for row in slower:
         print(
-            f"{row['level']}: {row['per_byte']} instructions per byte; stored: {before[row['level']]}", file=sys.stderr
+            f"{row['level']}, {row['input']}: {row['per_byte']} instructions per byte; "
+            f"stored: {before[row['level'], row['input']]}",
+            file=sys.stderr,
         )
     sys.exit(bool(slower))
 

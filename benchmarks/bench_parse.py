@@ -9,23 +9,28 @@ written to fresh pages.
 
     columns   bytes -> x, y, stroke and drawing offsets; qdfast: all columns of `Drawings`
     batches   bytes -> float32 (1024, 196, 3), standardized, into a batch buffer that is reused
+    forms     columns of the same drawings in lines as other programs write them, on one thread
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import notebook
 import numpy as np
+import orjson
 import peers
 from chart import bars
 from common import cores, repeat_lines, seconds, write_result
@@ -38,6 +43,7 @@ from qdfast.quickdraw.doodles import write_doodles
 MAX_LEN, BATCH = notebook.MAX_LEN, 1024
 MAX_SECONDS = 8  # a contestant starts no further round after this much time
 CHUNK = 8 << 20  # bytes of ndjson that are parsed at once
+FORMS_BYTES = 16 << 20  # of each form of lines
 WARM = {  # glibc: one heap for all threads, which keeps freed memory
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
@@ -74,7 +80,7 @@ def orjson_batches(data: bytes) -> np.ndarray:
     lines = data.splitlines()
     out = np.zeros((len(lines), MAX_LEN, 3), np.float32)
     for i, line in enumerate(lines):
-        drawing = peers.orjson.loads(line)["drawing"]
+        drawing = orjson.loads(line)["drawing"]
         points = np.array([[p for s in drawing for p in s[0]], [p for s in drawing for p in s[1]]])
         steps = np.diff(points, axis=1, prepend=0).T[:MAX_LEN]
         ends = np.cumsum([len(s[0]) for s in drawing]) - 1
@@ -132,6 +138,49 @@ class Batches:
             return
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(self.work, [self.parts[i::threads] for i in range(threads)], self.buffers))
+
+
+# ---- lines as other programs write them ----
+
+
+def shuffled(fields: dict[str, Any]) -> bytes:
+    keys = list(fields)
+    random.Random(fields["key_id"]).shuffle(keys)
+    return peers.orjson.dumps({key: fields[key] for key in keys})
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "Google's": peers.orjson.dumps,
+    "json.dumps": lambda fields: json.dumps(fields).encode(),
+    "key_id a number, one key more": lambda f: peers.orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
+    "keys shuffled": shuffled,
+}
+
+
+def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
+    """Median MB/s of each form, by orjson.loads alone and by qdfast, and lines that qdfast left to orjson."""
+    fields = [peers.orjson.loads(line) for line in data.splitlines()]
+    texts = {name: b"".join(write(f) + b"\n" for f in fields) for name, write in FORMS.items()}
+    expected = qdfast.parse_ndjson(data, recognized="any")
+    left, times = {}, {name: ([], []) for name in texts}  # type: ignore[var-annotated]
+    for name, text in texts.items():
+        found = qdfast.parse_ndjson(text, recognized="any")
+        assert found.report is not None
+        left[name] = found.report.via_orjson
+        if not found.equals(expected):
+            sys.exit(f"{name}: the columns differ")
+    for _ in range(rounds):
+        for name, text in texts.items():
+            with cores(1):
+                times[name][0].append(seconds(lambda text=text: peers.orjson_alone(text)))
+                times[name][1].append(seconds(lambda text=text: qdfast.parse_ndjson(text, recognized="any", threads=1)))
+    print(f"\n{'lines':46} {'orjson.loads alone':>19} {'qdfast':>12} {'left to orjson':>15}")
+    rows = []
+    for name, text in texts.items():
+        alone, ours = (round(len(text) / statistics.median(t) / 1e6, 1) for t in times[name])
+        rows.append({"name": name, "orjson_mb_per_s": alone, "mb_per_s": ours, "lines_left_to_orjson": left[name]})
+        print(f"{name:46} {alone:14,.0f} MB/s {ours:7,.0f} MB/s {left[name]:15,}")
+    return rows
 
 
 # ---- rounds ----
@@ -214,7 +263,7 @@ def main() -> None:
         sys.exit("qdfast: the batches differ")
     del padded
 
-    columns = [Row(f"{name}, to columns", lambda run=run: run(data)) for name, run in libraries.items()]
+    columns = [Row(f"{name}, to columns", partial(run, data)) for name, run in libraries.items()]
     columns.insert(2, Row("orjson.loads alone, no columns", lambda: peers.orjson_alone(data)))
     try:
         on_demand = peers.SimdjsonOnDemand(data)
@@ -229,9 +278,9 @@ def main() -> None:
     ]
     for name in levels:
         for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
-            parse = lambda threads=threads: qdfast.parse_ndjson(data, recognized="any", threads=threads)  # noqa: E731
+            parse = partial(qdfast.parse_ndjson, data, recognized="any", threads=threads)
             columns.append(Row(f"qdfast {name}", parse, threads, name))
-            batch_rows.append(Row(f"qdfast {name}", lambda threads=threads: batches.run(threads), threads, name))
+            batch_rows.append(Row(f"qdfast {name}", partial(batches.run, threads), threads, name))
     for _ in range(options.rounds):
         for row in (*columns, *batch_rows):
             row.round()
@@ -243,6 +292,7 @@ def main() -> None:
         "output": memory, "lines_left_to_orjson": left_to_orjson,
         "columns": report("bytes to columns", columns, len(data), len(expected), batch_rows[0]),
         "batches": report("bytes to standardized batches", batch_rows, len(data), len(expected), batch_rows[0]),
+        "forms": time_forms(data[: data.rfind(b"\n", 0, FORMS_BYTES) + 1], options.rounds),
     }  # fmt: skip
     path = write_result("parse_cold" if options.cold else "parse", result)
     print(path)

@@ -102,7 +102,7 @@ def rows(phases: list[Phase], result: LoadResult) -> Iterator[dict[str, Any]]:
             "failed": sum(bool(call.error) for call in calls),
             "versions": sorted({call.version for call in calls}),
         }
-        yield asdict(phase) | seen | percentiles(calls)
+        yield {**asdict(phase), **seen, **percentiles(calls)}
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ class Notebook:
         """Seconds of training, seconds of the whole epoch, and the loss."""
         import keras
 
-        class Clock(keras.callbacks.Callback):
+        class Clock(keras.callbacks.Callback):  # type: ignore[misc]
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 self.begun = time.perf_counter()
 

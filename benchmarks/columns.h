@@ -26,6 +26,7 @@ static columns make_columns(size_t len, size_t share, void *(*room)(size_t)) {
                        .word = room(4 * drawings),
                        .recognized = room(drawings),
                        .countrycode = room(2 * drawings),
+                       .text = room(len + QD_SLACK),
                        .cap_points = (int64_t)points,
                        .cap_strokes = (int64_t)strokes,
                        .cap_drawings = (int64_t)drawings},

@@ -80,7 +80,7 @@ def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        sys.exit(f"{' '.join(process.args[1:4])} ended with status {process.wait()}")
+        sys.exit(f"{process.args!r} ended with status {process.wait()}")
     return line
 
 

@@ -30,7 +30,7 @@ from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import map_labels
 from qdfast.learn.metrics import score
-from qdfast.learn.training.runs import Run, checkpoint_path, commit, run_info, settle, start_run
+from qdfast.learn.training.runs import Run, checkpoint_path, commit, finalize_run, run_info, start_run
 from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
 from qdfast.storage.files import only_writer, replacing, write_bytes
@@ -138,7 +138,7 @@ def train(data: Prepared, out: Path, epochs: int, seed: int) -> Run:
     )  # fmt: skip
     run = start_run(out, {**about, "stats": stats.to_dict()})
     history = run.history
-    settle(out, history)
+    finalize_run(out, history)
     x, y = fed(training, stats), keras.utils.to_categorical(training.labels, len(data.classes))
     judged = fed(validation, stats)
     if history:

@@ -152,8 +152,8 @@ class SimdjsonOnDemand:
         self.folder = tempfile.TemporaryDirectory()
         program, self.source = Path(self.folder.name, "ondemand"), Path(self.folder.name, "data.ndjson")
         compiler = shutil.which("c++") or "c++"
-        command = [compiler, "-O3", "-march=native", "-std=c++17", HERE / "simdjson_ondemand.cpp", "-lsimdjson"]
-        done = subprocess.run([*command, "-o", program], capture_output=True, text=True)
+        command = [compiler, "-O3", "-march=native", "-std=c++17", str(HERE / "simdjson_ondemand.cpp"), "-lsimdjson"]
+        done = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True)
         if done.returncode:
             raise ImportError(done.stderr.splitlines()[0] if done.stderr else "no C++ compiler")
         self.program = program

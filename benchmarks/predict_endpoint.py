@@ -50,7 +50,7 @@ def main() -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             inputs = {"deltas": np.array(body["deltas"], np.int16), "lengths": np.array(body["lengths"], np.int32)}
             with one_at_a_time:
-                probabilities = model.predict(inputs, verbose=0, batch_size=len(inputs["lengths"]))
+                probabilities = model.predict(inputs, verbose=0, batch_size=len(body["lengths"]))
             answer = json.dumps({"probabilities": probabilities.tolist()}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

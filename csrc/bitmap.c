@@ -22,6 +22,8 @@ void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int
     int (*const draw)(const outline *, void *, uint8_t[SIDE][WIDTH]) =
 #if QD_X86
         level >= QD_AVX2 ? qd_draw_avx2 :
+#elif QD_ARM
+        level >= QD_NEON ? qd_draw_neon :
 #endif
         qd_draw_portable;
     (void)level;

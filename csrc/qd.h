@@ -37,12 +37,16 @@ int qd_check(const qd_view *v);
 /* Bytes behind x + cap_points and y + cap_points that qd_scan may write (it leaves nothing of use there). */
 #define QD_SLACK 64
 
-/* Instructions that qd_scan may use. qd_level returns the highest that this CPU has. */
-enum { QD_PORTABLE = 0, QD_AVX2 = 1, QD_AVX512 = 2 };
+/* Levels of instructions that kernels may use, on x86-64 and on arm64. qd_level returns the highest that this CPU has;
+   qd_level_name their names, NULL behind the last. */
+enum { QD_PORTABLE = 0, QD_AVX2 = 1, QD_AVX512 = 2, QD_NEON = 1 };
 #if defined(__x86_64__) && defined(__GNUC__)
 #define QD_X86 1
+#elif defined(__aarch64__) && defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define QD_ARM 1
 #endif
 int qd_level(void);
+const char *qd_level_name(int level);
 
 /* Upper bounds for what `len` bytes of ndjson can hold, rejected and half-read lines included. Words need as
    many codes as drawings and len bytes. */
@@ -53,7 +57,7 @@ size_t qd_max_drawings(size_t len);
 #define QD_NOT_GIVEN 2              /* `recognized` where the line has none */
 #define QD_NO_TIMESTAMP INT64_MIN   /* `timestamp` where the line has none */
 
-/* The output, filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
+/* The output of qd_scan(data, len), filled from the front. stroke_offsets[0] and drawing_offsets[0] must be 0. */
 typedef struct {
     uint8_t *x, *y;            /* cap_points + QD_SLACK */
     int64_t *stroke_offsets;   /* cap_strokes + 1 */
@@ -65,6 +69,9 @@ typedef struct {
     uint8_t *countrycode;      /* 2 * cap_drawings; NUL-padded */
     int64_t n_points, n_strokes, n_drawings;
     int64_t cap_points, cap_strokes, cap_drawings;
+    uint8_t *text;             /* scratch: len + QD_SLACK */
+    void *raw;                 /* for qd_scan_raw, scratch: qd_raw_scratch(raw_len), aligned as malloc aligns */
+    size_t raw_len;            /* at least len */
 } qd_columns;
 
 /* Copy all drawings of `from` behind those of `to`, their words by way of codes (from's code -> to's). -1 if there is no
@@ -100,15 +107,16 @@ typedef struct {
 
 enum {
     QD_END = 0,       /* all of data has been read */
-    QD_UNCERTAIN = 1  /* the line at *pos is not of the plain form: give it to a JSON parser, continue after it */
+    QD_UNCERTAIN = 1  /* the line at *pos may be invalid, or is unusual: give it to a JSON parser, continue after it */
 };
 
 /* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
 
    data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
-   byte: one object a line, no white space, no escapes, ASCII strings; the known keys at most once, in any
-   order, with values as Google writes them; unknown keys with a plain string, integer, true, false or null;
-   drawings of at least two points, every stroke with as many y as x, integers 0..255. Blank lines are
+   byte: one object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or
+   with values as Google writes them (key_id as a number, too); unknown keys with any value that is nested less than 64
+   deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as many y as x, integers
+   0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank lines are
    skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
    *pos is left after the last line that was processed; the columns contain nothing of a later line.
    Columns and words with the capacities qd_max_...(len) have room for all lines. With less, a line that does not fit
@@ -145,6 +153,22 @@ size_t qd_simplify_scratch(int64_t longest);
    worst. */
 int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
                     int64_t *stroke_offsets);
+
+/* Upper bounds for `len` bytes of raw ndjson, and the scratch that qd_scan_raw needs for them. */
+size_t qd_max_raw_points(size_t len);
+size_t qd_raw_scratch(size_t len);
+
+/* Read the strokes of one raw drawing, "[[[x,...],[y,...],[t,...]],...]", to doubles, rounded to nearest. Their times, which
+   may be missing, are checked and skipped. `p` is in a line that ends with '\n' and has QD_PADDING behind it. x and y take
+   cap_points, stroke_offsets cap_strokes + 1. Returns the byte behind the last ']', or NULL: there is no room, or a JSON
+   parser must decide. */
+const uint8_t *qd_raw_strokes(const uint8_t *p, double *x, double *y, int64_t cap_points, int64_t *stroke_offsets,
+                              int64_t cap_strokes, int64_t *n_strokes);
+
+/* qd_scan for lines whose drawings are raw: qd_raw_strokes and qd_simplify. QD_SIMPLIFIED * qd_max_raw_points(len) is room
+   for the points of all lines. */
+int qd_scan_raw(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+                qd_tally *tally);
 
 /* ---- columns to columns ------------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 size_t qd_max_points(size_t len) { return len / 2 + 1; }   /* "0," of an x list whose y list is still to come */
-size_t qd_max_strokes(size_t len) { return len / 9 + 1; }  /* "[[0],[0]]" */
+size_t qd_max_strokes(size_t len) { return len / 8 + 1; }  /* "[0]," of x and of y: {"x":[[0],...],"y":[[0],...]} */
 size_t qd_max_drawings(size_t len) { return len / 27 + 1; } /* {"drawing":[[[0,0],[0,0]]]} and '\n' */
 
 /* ---- words ---- */
@@ -82,6 +82,18 @@ int qd_append(const qd_columns *from, const int32_t *codes, qd_columns *to) {
 int qd_scan_portable(const uint8_t *, size_t, size_t *, int, qd_columns *, qd_words *, qd_tally *);
 int qd_scan_avx2(const uint8_t *, size_t, size_t *, int, qd_columns *, qd_words *, qd_tally *);
 int qd_scan_avx512(const uint8_t *, size_t, size_t *, int, qd_columns *, qd_words *, qd_tally *);
+int qd_scan_neon(const uint8_t *, size_t, size_t *, int, qd_columns *, qd_words *, qd_tally *);
+
+const char *qd_level_name(int level) {
+#if QD_X86
+    static const char *const names[] = {"portable", "avx2", "avx512"};
+#elif QD_ARM
+    static const char *const names[] = {"portable", "neon"};
+#else
+    static const char *const names[] = {"portable"};
+#endif
+    return level >= 0 && level < (int)(sizeof names / sizeof *names) ? names[level] : NULL;
+}
 
 int qd_level(void) {
 #if QD_X86
@@ -93,6 +105,8 @@ int qd_level(void) {
                    __builtin_cpu_supports("avx512vbmi2")
                ? QD_AVX512
                : QD_AVX2;
+#elif QD_ARM
+    return QD_NEON;
 #else
     return QD_PORTABLE;
 #endif
@@ -104,6 +118,8 @@ int qd_scan(int level, const uint8_t *data, size_t len, size_t *pos, int keep_an
 #if QD_X86
     case QD_AVX512: return qd_scan_avx512(data, len, pos, keep_any, out, words, tally);
     case QD_AVX2: return qd_scan_avx2(data, len, pos, keep_any, out, words, tally);
+#elif QD_ARM
+    case QD_NEON: return qd_scan_neon(data, len, pos, keep_any, out, words, tally);
 #endif
     default: return qd_scan_portable(data, len, pos, keep_any, out, words, tally);
     }

@@ -17,7 +17,7 @@ typedef struct {
 } block;
 
 #include "scan_blocks.h"
-#include "scan_front.h"
+#include "scan_shuffle.h"
 
 /* Shuffles that move bytes by k places and fill with zeros: up with qd_move + 16 - k, down with qd_move + 16 + k. */
 static const uint8_t qd_move[48] = {128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
@@ -71,6 +71,25 @@ static inline block classify(const uint8_t *p) {
 static inline void put(uint8_t *to, const block *b, uint64_t segment, int before) {
     (void)segment;
     _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(b->values, load16(qd_move + 16 + before)));
+}
+
+#include "scan_squeeze.h"
+
+static inline text_block classify_text(const uint8_t *p) {
+    const __m256i c = load(p);
+    const text_block b = {.blanks = mask(_mm256_cmpeq_epi8(c, _mm256_shuffle_epi8(table(qd_blanks), c))),
+                          .digits = mask(below_ten(_mm256_sub_epi8(c, _mm256_set1_epi8('0')))),
+                          .stops = mask(_mm256_cmpeq_epi8(c, _mm256_shuffle_epi8(table(qd_stops), c)))};
+    return b;
+}
+
+static inline uint8_t *pack(uint8_t *to, const uint8_t *p, uint64_t keep) {
+    for (int i = 0; i < QD_BLOCK; i += 8, keep >>= 8) {
+        const __m128i eight = _mm_loadl_epi64((const __m128i *)(p + i));
+        _mm_storel_epi64((__m128i *)to, front(eight, keep & 0xff));
+        to += __builtin_popcount(keep & 0xff);
+    }
+    return to;
 }
 
 #define QD_SCAN qd_scan_avx2

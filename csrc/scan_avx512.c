@@ -48,6 +48,21 @@ static inline void put(uint8_t *to, const block *b, uint64_t segment, int before
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(segment, b->values));
 }
 
+#include "scan_squeeze.h"
+
+static inline text_block classify_text(const uint8_t *p) {
+    const __m512i c = _mm512_loadu_si512(p), d = _mm512_sub_epi8(c, _mm512_set1_epi8('0'));
+    const text_block b = {.blanks = _mm512_cmpeq_epi8_mask(c, _mm512_shuffle_epi8(table(qd_blanks), c)),
+                          .digits = _mm512_cmple_epu8_mask(d, _mm512_set1_epi8(9)),
+                          .stops = _mm512_cmpeq_epi8_mask(c, _mm512_shuffle_epi8(table(qd_stops), c))};
+    return b;
+}
+
+static inline uint8_t *pack(uint8_t *to, const uint8_t *p, uint64_t keep) {
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(keep, _mm512_loadu_si512(p)));
+    return to + __builtin_popcountll(keep);
+}
+
 #define QD_SCAN qd_scan_avx512
 #include "scan_line.h"
 

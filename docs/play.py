@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from qdfast.play.examples import exported_classes
-from qdfast.storage.source_files import label_of
+from qdfast.storage.class_names import label_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import browser

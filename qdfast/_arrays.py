@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,19 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
     rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
     if rows.dtype == bool:
         if rows.shape != (n,):
-            raise IndexError(f"mask of shape {rows.shape} for {n} drawings")
+            raise IndexError(f"the mask has shape {rows.shape}, but there are {n} drawings")
         rows = np.flatnonzero(rows)
     elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+        raise IndexError("an index must be an integer, a slice, a boolean mask or an array of integers")
     rows = rows.astype(np.int64)
     return np.where(rows < 0, rows + n, rows)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names for a ``__repr__``, after a semicolon; "" if there are none."""
+    shown = [name for name in names if name]
+    more = f", … {len(shown):,} classes" if len(shown) > 3 else ""
+    return f"; {', '.join(shown[:3])}{more}" if shown else ""
 
 
 def join(arrays: Sequence[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
@@ -58,7 +65,7 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     array = np.asarray(values)
     if array.dtype != dtype:
         if array.size and not np.array_equal(array, array.astype(dtype)):
-            raise DataError(f"{name} does not fit {dtype}")
+            raise DataError(f"{name} has values that {dtype} cannot represent")
         array = array.astype(dtype)
     if array.ndim != 1:
         raise DataError(f"{name} has {array.ndim} dimensions, not one")
@@ -80,9 +87,9 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def checked_max_len(max_len: int) -> int:
-    """``max_len``, checked. ValueError: it is negative."""
-    if max_len < 0:
-        raise ValueError(f"max_len is {max_len}: it must not be negative")
+    """``max_len``, checked. ValueError: it is less than 1."""
+    if max_len < 1:
+        raise ValueError(f"max_len is {max_len}: it must be at least 1")
     return max_len
 
 
@@ -91,7 +98,7 @@ def standardization(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
     """Mean and standard deviation for the kernels. ValueError: ``stats`` or ``dtype`` does not apply to deltas."""
     if dtype not in (np.float32, np.int16):
-        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+        raise ValueError(f"the dtype of deltas must be float32 or int16, not {dtype}")
     if stats is None:
         return None, None
     if dtype == np.int16:
@@ -107,8 +114,8 @@ def delta_arguments(
     out: NDArray[Any] | None,
     lengths_out: NDArray[np.int32] | None,
 ) -> tuple[NDArray[Any], NDArray[np.int32], Any, Any]:
-    """The output arrays, mean and standard deviation for padded deltas of ``n`` drawings."""
-    shape = (n, checked_max_len(max_len), 3)
+    """The output arrays, mean and standard deviation for deltas of ``n`` drawings, padded to ``max_len``."""
+    shape = (n, max_len, 3)
     dtype = np.dtype(dtype if out is None else out.dtype)
     mean, std = standardization(stats, dtype)
     if out is None:

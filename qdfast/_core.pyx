@@ -15,7 +15,18 @@ PADDING = qd.QD_PADDING
 EXAMPLES = qd.QD_EXAMPLES
 KINDS = ("not_recognized", "field_missing")  # of qd_tally
 SIDE = qd.QD_SIDE
-LEVELS = ("portable", "avx2", "avx512")  # by the value of qd_level
+
+
+cdef tuple _level_names():
+    cdef int level = 0
+    names = []
+    while qd.qd_level_name(level) != NULL:
+        names.append(qd.qd_level_name(level).decode())
+        level += 1
+    return tuple(names)
+
+
+LEVELS = _level_names()  # by the value of qd_level
 
 cdef str BAD_COLUMNS = "x and y differ in length, or offsets are empty"
 cdef str BAD_OFFSETS = "offsets do not rise from 0 to the number of strokes and points"
@@ -41,9 +52,9 @@ cdef void *_allocate(size_t size) except NULL:
     return memory
 
 
-cdef int64_t _longest_stroke(const int64_t *stroke_offsets, int64_t n_strokes) noexcept:
+cdef int64_t _longest_stroke(const int64_t *stroke_offsets, int64_t first, int64_t last) noexcept nogil:
     cdef int64_t s, longest = 0
-    for s in range(n_strokes):
+    for s in range(first, last):
         longest = max(longest, stroke_offsets[s + 1] - stroke_offsets[s])
     return longest
 
@@ -91,6 +102,7 @@ cdef class Columns:
         self.c.cap_points = points
         self.c.cap_strokes = strokes
         self.c.cap_drawings = drawings
+        self.c.text = <uint8_t *>self._own(capacity + qd.QD_SLACK)
         self.w.bytes = <uint8_t *>self._own(capacity + 1)
         self.w.offsets = <int64_t *>self._own(8 * (drawings + 1))
         self.w.slots = <int32_t *>self._own(4 * slots)
@@ -103,17 +115,24 @@ cdef class Columns:
         self._owners.append(owner)
         return &owner[0]
 
-    def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any):
+    def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any, bint raw=False):
         """Scan ``data[pos:size]``; returns the position of the first uncertain line, or ``size``.
 
+        ``raw``: the drawings are raw, and are simplified. Their columns need a capacity of ``2 * size``.
         ``data[size - 1]`` must be a newline and ``PADDING`` readable bytes must follow it.
         """
         if size == 0 or pos >= size:
             return size
         _check(<size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity,
                "block without newline or padding, or larger than the columns' capacity")
+        if raw and self.c.raw_len < size:
+            self.c.raw = self._own(qd.qd_raw_scratch(self.capacity))
+            self.c.raw_len = self.capacity
         with nogil:
-            qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
+            if raw:
+                qd.qd_scan_raw(&data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
+            else:
+                qd.qd_scan(self.level, &data[0], size, &pos, keep_any, &self.c, &self.w, &self.t)
         return pos
 
     @property
@@ -358,7 +377,7 @@ cdef class Views:
         cdef qd.qd_view *v = self.v
         cdef int64_t n = v.n_drawings if rows is None else rows.shape[0]
         cdef const int64_t *row = NULL
-        cdef int64_t longest
+        cdef int64_t i, longest = 0
         cdef void *scratch
         self._check_rows(None, rows)
         if out.shape[0] != n or out.shape[1] != SIDE or out.shape[2] != SIDE:
@@ -368,7 +387,13 @@ cdef class Views:
             return
         if rows is not None:
             row = &rows[0]
-        longest = _longest_stroke(v.stroke_offsets, v.n_strokes)
+        with nogil:
+            if row == NULL:
+                longest = _longest_stroke(v.stroke_offsets, 0, v.n_strokes)
+            else:
+                for i in range(n):
+                    longest = max(longest, _longest_stroke(v.stroke_offsets, v.drawing_offsets[row[i]],
+                                                           v.drawing_offsets[row[i] + 1]))
         scratch = _allocate(qd.qd_bitmap_scratch(longest))
         with nogil:
             qd.qd_bitmaps(level, v, row, n, longest, scratch, &out[0, 0, 0])

@@ -20,6 +20,7 @@ cdef extern from "qd.h" nogil:
     enum: QD_AVX2
     enum: QD_AVX512
     int qd_level()
+    const char *qd_level_name(int level)
     size_t qd_max_points(size_t len)
     size_t qd_max_strokes(size_t len)
     size_t qd_max_drawings(size_t len)
@@ -34,6 +35,9 @@ cdef extern from "qd.h" nogil:
         int32_t *word
         uint8_t *recognized
         uint8_t *countrycode
+        uint8_t *text
+        void *raw
+        size_t raw_len
         int64_t n_points
         int64_t n_strokes
         int64_t n_drawings
@@ -82,6 +86,13 @@ cdef extern from "qd.h" nogil:
     size_t qd_simplify_scratch(int64_t longest)
     int64_t qd_simplify(const qd_raw *raw, void *scratch, int64_t longest, uint8_t *x, uint8_t *y,
                         int64_t *stroke_offsets)
+
+    size_t qd_max_raw_points(size_t len)
+    size_t qd_raw_scratch(size_t len)
+    const uint8_t *qd_raw_strokes(const uint8_t *p, double *x, double *y, int64_t cap_points, int64_t *stroke_offsets,
+                                  int64_t cap_strokes, int64_t *n_strokes)
+    int qd_scan_raw(const uint8_t *data, size_t len, size_t *pos, int keep_any, qd_columns *out, qd_words *words,
+                    qd_tally *tally)
 
     void qd_take(const qd_view *v, const int64_t *rows, int64_t n, uint8_t *x, uint8_t *y, int64_t *stroke_offsets,
                  int64_t *drawing_offsets)

@@ -1,4 +1,4 @@
-# Part of _core.pyx: the binding of qd_simplify (csrc/qd.h).
+# Part of _core.pyx: the binding of qd_simplify and qd_raw_strokes (csrc/qd.h).
 
 from cpython.bool cimport PyBool_Check
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
@@ -8,7 +8,7 @@ from libc.math cimport isfinite
 
 cdef int64_t _simplify(const qd.qd_raw *raw, uint8_t *x, uint8_t *y, int64_t *stroke_offsets) except -1:
     """Returns the number of drawings simplified: fewer than all if the next one has a coordinate that is not finite."""
-    cdef int64_t done, longest = _longest_stroke(raw.stroke_offsets, raw.n_strokes)
+    cdef int64_t done, longest = _longest_stroke(raw.stroke_offsets, 0, raw.n_strokes)
     cdef void *scratch = _allocate(qd.qd_simplify_scratch(longest))
     with nogil:
         done = qd.qd_simplify(raw, scratch, longest, x, y, stroke_offsets)
@@ -104,3 +104,25 @@ cdef bint _numbers(list values, double *to) except -1:
         if not isfinite(to[i]):
             return False
     return True
+
+
+def parse_raw_strokes(bytes text):
+    """Read the strokes of one raw drawing, ``[[[x, ...], [y, ...], [t, ...]], ...]``.
+
+    Returns ``(x, y, stroke_offsets)``, or None if the scanner leaves ``text`` to orjson.
+    """
+    cdef size_t size = len(text)
+    cdef bytes line = text + b"\n" + bytes(qd.QD_PADDING)
+    cdef const uint8_t *start = line
+    cdef const uint8_t *end
+    cdef int64_t points = qd.qd_max_raw_points(size), strokes = qd.qd_max_strokes(size), n = 0
+    columns = np.empty((2, points))
+    offsets = np.empty(strokes + 1, np.int64)
+    cdef double[:, ::1] to = columns
+    cdef int64_t[::1] stroke_offsets = offsets
+    with nogil:
+        end = qd.qd_raw_strokes(start, &to[0, 0], &to[1, 0], points, &stroke_offsets[0], strokes, &n)
+    if end != start + size:
+        return None
+    points = stroke_offsets[n]
+    return columns[0, :points], columns[1, :points], offsets[:n + 1]

@@ -11,21 +11,26 @@ import numpy as np
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import bitmap_array, column, join_words, row_numbers
+from ._arrays import bitmap_array, column, join_words, listed, row_numbers
 from ._core import SIDE
 from .drawings import Drawings, concat
 from .errors import DataError
 from .parse_report import ParseReport
 from .pictures import Pictured
+from .storage.class_names import label_of
 from .storage.names import BITMAP_SUFFIX
-from .storage.source_files import label_of
+from .storage.progress import counted
+
+_SAMPLE = 1000  # drawings
+_MOST_INK = 0.6 * 255  # mean of the pixels; Google's bitmaps have 0.2 * 255, inverted ones 0.8 * 255
 
 
 class Bitmaps(Pictured):
     """N drawings of 28 x 28 pixels, with their classes. ``Drawings.bitmaps`` renders such pixels.
 
     Args:
-        pixels: uint8 (N, 28, 28) or (N, 784), rows from the top, 0 is paper and 255 is ink. Shared, not copied.
+        pixels: uint8 (N, 28, 28) or (N, 784), also with further dimensions of 1 as in (N, 28, 28, 1); rows from the
+            top, 0 is paper and 255 is ink. Shared, not copied.
         word_codes, words: the classes, as in ``Drawings``.
 
     Raises:
@@ -45,9 +50,11 @@ class Bitmaps(Pictured):
     def __init__(
         self, pixels: NDArray[np.uint8], *, word_codes: ArrayLike | None = None, words: Sequence[str] = ("",)
     ) -> None:
-        if pixels.dtype != np.uint8 or pixels.shape[1:] not in ((SIDE, SIDE), (SIDE * SIDE,)):
+        pixels = np.asarray(pixels)
+        shape = tuple(side for side in pixels.shape[1:] if side != 1)
+        if pixels.dtype != np.uint8 or shape not in ((SIDE, SIDE), (SIDE * SIDE,)):
             wanted = f"uint8 (n, {SIDE}, {SIDE}) or (n, {SIDE * SIDE})"
-            raise DataError(f"not bitmaps: {pixels.dtype} {pixels.shape}, not {wanted}")
+            raise DataError(f"not bitmaps: {pixels.dtype} {pixels.shape}, not {wanted}{_how_to_convert(pixels)}")
         self.pixels = np.ascontiguousarray(pixels.reshape(-1, SIDE, SIDE)).view()
         self.pixels.flags.writeable = False
         codes = np.zeros(len(pixels), np.int32) if word_codes is None else word_codes
@@ -86,8 +93,7 @@ class Bitmaps(Pictured):
         return iter(self.pixels)
 
     def __repr__(self) -> str:
-        words = ", ".join(w for w in self.words[:3] if w) + (", …" if len(self.words) > 3 else "")
-        return f"Bitmaps({len(self):,} drawings{'; ' + words if words else ''})"
+        return f"Bitmaps({counted(len(self), 'drawing')}{listed(self.words)})"
 
     def with_word(self, word: str) -> Bitmaps:
         """The same drawings, all of class ``word``."""
@@ -105,6 +111,19 @@ class Bitmaps(Pictured):
     def hashes(self) -> NDArray[np.uint64]:
         """uint64 (N,): a hash of the pixels. Equal drawings have equal hashes, on all platforms and releases."""
         return np.fromiter(map(xxhash.xxh3_64_intdigest, self.pixels), np.uint64, len(self))
+
+
+def _how_to_convert(pixels: NDArray[Any]) -> str:
+    """What to do with other pixels, for messages."""
+    if pixels.shape in ((SIDE, SIDE), (SIDE * SIDE,)):
+        return ": for a single bitmap, pass pixels[None]"
+    if pixels.dtype == bool:
+        return ": convert with pixels.astype(np.uint8) * 255"
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
+        return ": convert with (pixels * 255).round().astype(np.uint8)"
+    if pixels.dtype.kind in "iuf" and pixels.size and pixels.min() >= 0 and pixels.max() <= 255:
+        return ": convert with pixels.astype(np.uint8)"
+    return ""
 
 
 AnyDrawings: TypeAlias = Drawings | Bitmaps
@@ -132,13 +151,15 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     """Read a .npy file of bitmaps, as Google publishes them.
 
     Args:
-        path: a file of uint8 (N, 784) or (N, 28, 28). Its name is the class: "cat.npy" -> "cat".
+        path: a file of uint8 (N, 784) or (N, 28, 28), also with further dimensions of 1 as in (N, 28, 28, 1). Its name
+            is the class: "cat.npy" -> "cat".
 
     Returns:
         The drawings, memory-mapped.
 
     Raises:
-        DataError: not a .npy file, a truncated one, no drawings, or another dtype or shape.
+        DataError: not a .npy file, a truncated one, no drawings, another dtype or shape, values of only 0 and 1, or
+            white paper (inverted pixels).
         OSError: the file cannot be read.
 
     >>> import numpy as np, qdfast, tempfile, pathlib
@@ -148,6 +169,10 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     ...     qdfast.read_bitmaps(path)
     Bitmaps(3 drawings; cat)
     """
+    if not isinstance(path, str | os.PathLike):
+        if isinstance(path, np.ndarray):
+            raise DataError("an array, not a path: use Bitmaps(pixels)")
+        raise DataError(f"not the path of a {BITMAP_SUFFIX} file: {type(path).__name__}")
     path = Path(path)
     try:
         with np.errstate(over="ignore"):  # a damaged shape
@@ -155,8 +180,23 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     except (ValueError, EOFError, OverflowError) as e:
         raise DataError(f"{path}: not a {BITMAP_SUFFIX} file, or cut short: {' '.join(str(e).split())}") from e
     if not pixels.size:
-        raise DataError(f"{path}: no drawings: an array of shape {pixels.shape}")
+        raise DataError(f"{path}: no drawings: the array has shape {pixels.shape}")
     try:
-        return Bitmaps(pixels.view(np.ndarray), words=(label_of(path),))
+        bitmaps = Bitmaps(pixels.view(np.ndarray), words=(label_of(path),))
+        check_values(bitmaps.pixels)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
+    return bitmaps
+
+
+def check_values(pixels: NDArray[np.uint8]) -> None:
+    """Refuse pixels on another scale than 0 (paper) to 255 (ink). A sample is read, and all only if it is suspicious.
+
+    Raises:
+        DataError: values of only 0 and 1, or more ink than paper.
+    """
+    sample = pixels[:: -(-len(pixels) // _SAMPLE)]
+    if sample.max() <= 1 and pixels.max() == 1:
+        raise DataError("no value above 1: bitmaps are 0 (paper) to 255 (ink): multiply by 255")
+    if sample.mean() > _MOST_INK and pixels.mean() > _MOST_INK:
+        raise DataError("more ink than paper: bitmaps are 0 (paper) to 255 (ink): invert them with 255 - pixels")

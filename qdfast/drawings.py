@@ -20,6 +20,7 @@ from ._arrays import (
     join,
     join_offsets,
     join_words,
+    listed,
     row_numbers,
     standardization,
 )
@@ -28,6 +29,7 @@ from .parse_report import ParseReport
 from .parse_report import merge as merge_reports
 from .pictures import Pictured, Strokes
 from .stats import DeltaStats
+from .storage.progress import counted
 
 NO_TIMESTAMP = np.iinfo(np.int64).min
 NOT_GIVEN = 2
@@ -70,7 +72,7 @@ class Drawings(Pictured):
     >>> import qdfast
     >>> d = qdfast.Drawings(x=[0, 9, 5, 5], y=[4, 4, 0, 9], stroke_offsets=[0, 2, 4], drawing_offsets=[0, 2])
     >>> d
-    Drawings(1 drawings, 2 strokes, 4 points)
+    Drawings(1 drawing, 2 strokes, 4 points)
     >>> d.lengths, d.bitmaps().shape
     (array([4]), (1, 28, 28))
     """
@@ -222,10 +224,8 @@ class Drawings(Pictured):
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     def __repr__(self) -> str:
-        words = [w for w in self.words if w]
-        named = ", ".join(words[:3]) + (f", … {len(words)} words" if len(words) > 3 else "")
-        counts = f"{len(self):,} drawings, {len(self.stroke_offsets) - 1:,} strokes, {len(self.x):,} points"
-        return f"Drawings({counts}{'; ' + named if named else ''})"
+        counts = ((len(self), "drawing"), (len(self.stroke_offsets) - 1, "stroke"), (len(self.x), "point"))
+        return f"Drawings({', '.join(counted(n, noun) for n, noun in counts)}{listed(self.words)})"
 
     # ---- as model input ----
 
@@ -260,11 +260,13 @@ class Drawings(Pictured):
             int32 (N,) steps per drawing.
 
         Raises:
-            ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, a negative ``max_len``.
+            ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, ``max_len`` below 1.
         """
         rows = None if index is None else row_numbers(index, len(self))
         if max_len is None:
             max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
+        else:
+            checked_max_len(max_len)
         n = len(self) if rows is None else len(rows)
         out, lengths, mean, std = delta_arguments(n, max_len, stats, dtype, out, lengths_out)
         self._views.deltas(None, rows, blank_zero_steps, mean, std, out, lengths)
@@ -340,12 +342,17 @@ def concat(parts: Sequence[Drawings]) -> Drawings:
     Returns:
         All drawings, in order.
 
+    Raises:
+        DataError: something else than ``Drawings``.
+
     >>> import qdfast
     >>> dot = qdfast.from_strokes([[[[1, 2], [3, 4]]]], words=["dot"])
     >>> qdfast.concat([dot, dot.with_word("line")])
     Drawings(2 drawings, 2 strokes, 4 points; dot, line)
     """
     parts = list(parts)
+    if not all(isinstance(p, Drawings) for p in parts):
+        raise DataError("concat takes a list of Drawings; from_strokes makes Drawings of lists")
     if len(parts) == 1:
         return parts[0].with_used_words()
     reports = [p.report for p in parts if p.report is not None]

@@ -83,8 +83,13 @@ class Pictured(ABC):
 
     def _repr_html_(self) -> str:
         shown = self[:20]
-        pictures = "".join(svg(p, title=word) for p, word in zip(shown, shown.word.tolist(), strict=True))
-        return f"<div>{pictures}<p>{_text(repr(self))}</p></div>"
+        return page(list(shown), shown.word.tolist(), repr(self))
+
+
+def page(pictures: Sequence[Picture], titles: Sequence[str], text: str) -> str:
+    """Pictures with their titles, and ``text`` below, as HTML for a notebook."""
+    images = "".join(svg(picture, title=title) for picture, title in zip(pictures, titles, strict=True))
+    return f"<div>{images}<p>{_text(text)}</p></div>"
 
 
 def spread(n: int, count: int) -> NDArray[np.int64]:
@@ -133,7 +138,7 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
     """``path`` as a ``Path``. DataError: its suffix is not that of a gallery."""
     path = Path(path)
     if path.suffix.lower() not in (".svg", ".png"):
-        raise DataError(f"{path}: a gallery is a .svg or a .png file")
+        raise DataError(f"{path}: a gallery must be a .svg or .png file")
     return path
 
 

@@ -6,6 +6,7 @@ Needs the package cairocffi and libcairo 1.16 or older: later ones join round li
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import cairocffi as cairo
 import numpy as np
@@ -29,7 +30,7 @@ def new_context() -> tuple[cairo.ImageSurface, cairo.Context]:
     return surface, context
 
 
-def bitmaps(drawings: Iterable[Sequence[Sequence[Sequence[float]]]]) -> np.ndarray:
+def bitmaps(drawings: Iterable[Sequence[Any]]) -> np.ndarray:
     """uint8 (N, 28, 28) of drawings as lists of strokes (xs, ys)."""
     surface, context = new_context()
     out = []

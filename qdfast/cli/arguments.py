@@ -9,11 +9,18 @@ from typing import Any, get_args
 
 from .. import __version__
 from ..errors import DataError
+from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, ONE_WAY_FORMATS, PRECISIONS, RECOGNIZED, Split
-
-# A copy of the names in `learn`, which this module does not import: `qdfast --help` must stay fast.
-RECIPES = ("notebook", "strong")
+from ..storage.names import (
+    CONVERT_FORMATS,
+    DISTRIBUTE,
+    LABELS,
+    ONE_WAY_FORMATS,
+    PRECISIONS,
+    RECIPE_NAMES,
+    RECOGNIZED,
+    Split,
+)
 
 _DRAWING_FILES = (
     "a file of drawings (ndjson, JSON, CSV, Google's .bin, sketch-rnn's .npz, Parquet, .npy bitmaps, pictures; also "
@@ -139,6 +146,16 @@ def _add_raw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--raw", action="store_true", help="simplify the strokes first; use it for Google's raw files")
 
 
+def _add_max_rejects(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--max-rejects",
+        type=float,
+        default=MAX_REJECTS,
+        metavar="SHARE",
+        help="refuse a file with a larger share of lines that cannot be read; unrecognized drawings do not count",
+    )
+
+
 def _add_label(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--label",
@@ -178,6 +195,7 @@ def _prepare(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
     )
+    _add_max_rejects(p)
     p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
     g = p.add_argument_group("Apache Beam")
     g.add_argument(
@@ -222,7 +240,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g = p.add_argument_group("network")
     g.add_argument(
-        "--max-len", type=_positive_int, metavar="N", help="cut drawings after N points (default: the model's)"
+        "--max-len", type=_positive_int, metavar="N", help="truncate drawings to N points (default: the model's)"
     )
     g.add_argument(
         "--buckets",
@@ -239,14 +257,14 @@ def _train(p: argparse.ArgumentParser) -> None:
         help="recurrent dropout rate of the LSTMs; above 0, cuDNN cannot be used",
     )
     g = p.add_argument_group("optimization")
-    g.add_argument("--recipe", choices=RECIPES, help="set of training defaults (default: the model's)")
+    g.add_argument("--recipe", choices=RECIPE_NAMES, help="set of training defaults (default: the model's)")
     g.add_argument("--epochs", type=_positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
     g.add_argument(
         "--max-minutes",
         type=_positive_float,
         metavar="M",
-        help="time limit in minutes: start no epoch that would end later (default: none). Without --epochs, the strong "
-        "recipe plans as many epochs as fit",
+        help="time limit in minutes: do not start an epoch that would end later (default: none). Without --epochs, the "
+        "strong recipe plans as many epochs as fit",
     )
     g.add_argument("--batch", type=_positive_int, metavar="N", help="drawings per step (default: the recipe's)")
     g.add_argument(
@@ -274,7 +292,7 @@ def _train(p: argparse.ArgumentParser) -> None:
         "--distribute",
         choices=DISTRIBUTE,
         default="auto",
-        help="share each step among all devices of this host (mirrored) or among the workers in TF_CONFIG "
+        help="split each step across all devices of this host (mirrored) or across the workers in TF_CONFIG "
         "(multiworker); auto uses TF_CONFIG if it names several workers, else the devices of this host",
     )
 
@@ -283,13 +301,14 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the model to evaluate")
     _add_sources(p, f"{_ANY_DRAWINGS}; or another run directory, to compare with RUN", recognized="only")
     _add_label(p)
+    _add_max_rejects(p)
     _add_out(p, "directory to write the report to")
     p.add_argument(
         "--split",
         choices=("auto", *get_args(Split)),
         default="auto",
-        help="split of prepared directories to use; auto takes the validation split of the data that the model was "
-        "trained on, and all of any other data",
+        help="split of prepared directories to use; auto means the validation split of the data that the model was "
+        "trained on, and all drawings of other data",
     )
 
 
@@ -337,6 +356,12 @@ def _serve(p: argparse.ArgumentParser) -> None:
         metavar="N",
         help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
     )
+    g.add_argument(
+        "--rest-port",
+        type=_positive_int,
+        metavar="N",
+        help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
+    )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
     g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
     g.add_argument(
@@ -362,14 +387,14 @@ def _predict(p: argparse.ArgumentParser) -> None:
         "--target",
         default="127.0.0.1:8500",
         metavar="HOST:PORT[,…]",
-        help="gRPC address of the server; with several, requests take turns",
+        help="gRPC address of the server; several addresses get requests in turn",
     )
     where.add_argument(
         "--model-dir", type=_path, metavar="DIR", help="load the exported model in DIR instead of asking a server"
     )
     g.add_argument("--model", type=_text, metavar="NAME", help="name of the model on the server (default: doodles)")
     g.add_argument(
-        "--version", type=_version, metavar="V", help="number or label of the version to ask (default: the newest)"
+        "--version", type=_version, metavar="V", help="number or label of the model version (default: the newest)"
     )
     g = p.add_argument_group("connection to the server")
     g.add_argument(
@@ -399,13 +424,13 @@ def _predict(p: argparse.ArgumentParser) -> None:
 def _play(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("model")
     g.add_argument(
-        "--target", metavar="HOST:PORT", help="ask this gRPC server (default: start the embedded server on MODEL_DIR)"
+        "--target", metavar="HOST:PORT", help="use this gRPC server (default: start the embedded server on MODEL_DIR)"
     )
     g.add_argument(
         "--model-dir",
         type=_path,
         metavar="MODEL_DIR",
-        help="model directory to serve (default: the newest export below the current directory)",
+        help="model directory to serve (default: the newest export under the current directory)",
     )
     g.add_argument(
         "--model",
@@ -432,7 +457,7 @@ def _info(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("gallery")
     g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(
-        "--count", type=_positive_int, default=40, metavar="N", help="size of the sample, spread evenly over the data"
+        "--count", type=_positive_int, default=40, metavar="N", help="number of drawings, spread evenly over the data"
     )
     g.add_argument("--columns", type=_positive_int, default=8, metavar="N", help="drawings per row")
 

@@ -1,7 +1,7 @@
 """The commands of `qdfast COMMAND …`. Each imports what it needs when it runs.
 
 Results go to stdout, log lines and errors to stderr. Exit status: 0 success, 1 error (reported in one line), 2 wrong
-usage, 130 interrupted, 141 the reader of stdout has closed it.
+usage, 130 interrupted, 141 stdout was closed by its reader.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def _prepare(a: argparse.Namespace) -> None:
     from ..storage.names import SPLITS
 
     options: dict[str, Any] = {
-        "recognized": a.recognized, "label": a.label, "validation": a.validation, "raw": a.raw, "log": log,
+        "recognized": a.recognized, "label": a.label, "validation": a.validation, "raw": a.raw,
+        "max_rejects": a.max_rejects, "log": log,
     }  # fmt: skip
     if a.runner == "beam":
         import_quietly("apache_beam")
@@ -112,9 +113,9 @@ def _import_keras() -> None:
 
 def _models(a: argparse.Namespace) -> None:
     _import_keras()
-    from ..learn.models.catalogue import catalogue
+    from ..learn.models.model_table import model_table
 
-    print(catalogue(a.classes))
+    print(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -155,6 +156,7 @@ def _evaluate(a: argparse.Namespace) -> None:
         recognized=a.recognized,
         label=a.label,
         raw=a.raw,
+        max_rejects=a.max_rejects,
         split=a.split,
         trained_on=[run.info["data"] for run in runs],
         log=log,
@@ -185,6 +187,7 @@ def _serve(a: argparse.Namespace) -> None:
             poll_seconds=a.poll_seconds,
             batching=a.batching,
             metrics_port=a.metrics_port,
+            rest_port=a.rest_port,
             tls_cert=a.tls_cert,
             tls_key=a.tls_key,
             tls_client_ca=a.tls_client_ca,

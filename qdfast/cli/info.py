@@ -22,7 +22,8 @@ from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, has_drawings, kind_of
+from ..storage import names
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
@@ -75,13 +76,13 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
 
 
 def _describe(path: Path, raw: bool) -> str:
-    kind = kind_of(path)
+    kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / "report.txt").read_text()
+        return (path / names.REPORT_TEXT).read_text()
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
@@ -91,11 +92,10 @@ def _describe(path: Path, raw: bool) -> str:
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)
-    except DataError:
-        if path.is_dir() and not has_drawings(path):
-            raise DataError(
-                f"{path}: contains no drawings, and is not a prepared directory, run, report or model"
-            ) from None
+    except DataError as e:
+        if kind is None and path.is_dir():
+            what = "contains no drawings, and is not a prepared directory, run, report or model"
+            raise DataError(f"{path}: {what}") from e
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
@@ -112,7 +112,8 @@ def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
     drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    out = [f"{path}: {drawings!r}", str(drawings.report)]
+    classes = dict.fromkeys(file.label for file in files)
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(
@@ -165,7 +166,7 @@ def _prepared(data: Prepared) -> str:
 
 
 def _run(path: Path) -> str:
-    info = orjson.loads((path / "run.json").read_bytes())
+    info = orjson.loads((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -189,7 +190,7 @@ def _model(path: Path) -> str:
 
 
 def _about(version: Path) -> str:
-    about = version / "assets.extra" / "qdfast.json"
+    about = version / names.MODEL_INFO
     if not about.exists():
         return ""
     return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())

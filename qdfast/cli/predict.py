@@ -37,7 +37,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """
     if a.model_dir is not None:
         if a.model not in (None, name := a.model_dir.resolve().name):
-            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} has its directory's name: {name}")
+            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is called {name}")
         import_tensorflow()
         from ..serve.local_model import LocalModel
 

@@ -26,14 +26,15 @@ from apache_beam.runners.runner import PipelineState
 from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
-from ..parse_report import explain
+from ..parse_report import MAX_REJECTS, checked_max_rejects, explain
 from ..storage.archives import Member, open_member
+from ..storage.class_names import label_of
 from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
 from ..storage.forms import ARCHIVES, BITMAPS, HEAD, Form, has_known_suffix, identify, is_certain
 from ..storage.names import BITMAP_SUFFIX, SHARDS, SUFFIXES, Label, Recognized
-from ..storage.source_files import SourceFile, label_of
+from ..storage.source_files import SourceFile
 from ..storage.streams import Peeked, is_read
 from .manifest import (
     add_record,
@@ -164,6 +165,7 @@ def prepare(
     label: Label = "file",
     validation: float = 0.1,
     raw: bool = False,
+    max_rejects: float = MAX_REJECTS,
     beam_args: Sequence[str] = (),
     log: Callable[[str], None] = lambda line: None,
 ) -> Record:
@@ -176,7 +178,7 @@ def prepare(
         sources: as for ``dataset.prepare``, without bitmaps; or URLs of files, patterns or directories on a file system
             that Beam knows (``gs://bucket/drawings/*.ndjson``).
         out: a directory or URL. Only local directories are locked against other processes.
-        recognized, label, validation, raw, log: as for ``dataset.prepare``.
+        recognized, label, validation, raw, max_rejects, log: as for ``dataset.prepare``.
         beam_args: options of the pipeline, such as ``--runner=FlinkRunner``. The default runner is Beam's local one:
             ``--direct_running_mode=multi_processing`` and ``--direct_num_workers=N`` set its processes.
 
@@ -188,6 +190,7 @@ def prepare(
         OSError: this process cannot read or write a file.
     """
     options = PrepareOptions(recognized, label, validation, raw)
+    checked_max_rejects(max_rejects)
     pipeline_options = PipelineOptions(list(beam_args))
     standard = pipeline_options.view_as(StandardOptions)
     standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would download another runner
@@ -202,7 +205,7 @@ def prepare(
         shards.clean()
         stack.callback(shards.clean)
         result = temporary_name()
-        _run(pipeline_options, _Job(options, shards, read_records(shards), result), found)
+        _run(pipeline_options, _Job(options, max_rejects, shards, read_records(shards, max_rejects), result), found)
         outcomes: list[Outcome] = sorted(orjson.loads(shards.read(result)))
         by_key = {record["key"]: record for record in read_records(shards)}
         records: dict[str, Record] = {}
@@ -210,7 +213,7 @@ def prepare(
             if not key:
                 raise DataError(said)
             add_record(records, found[number].name, by_key[key], said, log)
-        return write_manifest(target, shards, records.values(), options, "strokes")
+        return write_manifest(target, shards, records.values(), options, "strokes", log)
 
 
 def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSource]:
@@ -232,7 +235,7 @@ def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSourc
         files += found
     for name, _, _, form, *_ in files:
         if form in BITMAPS:
-            raise DataError(f"{name}: bitmaps are prepared by the local runner only")
+            raise DataError(f"{name}: only the local runner can prepare bitmaps")
     return [BeamSource(number, *file) for number, file in enumerate(files)]
 
 
@@ -255,6 +258,7 @@ class _Job:
     """What all steps need: options, the directory of shards, records of earlier runs, name of the file of outcomes."""
 
     options: PrepareOptions
+    max_rejects: float
     shards: Directory
     known: list[Record]
     result: str
@@ -276,8 +280,7 @@ class _Job:
         source, chunk = element
         with source.open() as file, ParserPool(1) as pool:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
-            batches = strokes_of(blocks, source.label, self.options, pool)
-            summary = write_shards(batches, self.options, self.shards, pool)
+            summary = write_shards(strokes_of(blocks, source.label, self.options, pool), self.shards, pool)
         return source.key, summary + SourceSummary(digests=blocks.digests)
 
     def look_up(self, whole: tuple[Key, SourceSummary]) -> Iterator[Any]:
@@ -294,7 +297,9 @@ class _Job:
         """Commit a source when all of its chunks are written."""
         source, summary = BeamSource(*whole[0]), whole[1]
         try:
-            record = commit_source(summary, source.name, source.size, source.label, self.options, self.shards)
+            record = commit_source(
+                summary, source.name, source.size, source.label, self.options, self.shards, self.max_rejects
+            )
         except DataError as e:
             return source.number, "", str(e)
         return source.number, record["key"], explain(summary.report)
@@ -361,4 +366,4 @@ def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> 
         lines = str(e).strip().splitlines() or [type(e).__name__]
         raise DataError(f"the pipeline failed: {lines[-1]}") from e
     if state != PipelineState.DONE:
-        raise DataError(f"the pipeline ended as {state}")
+        raise DataError(f"the pipeline ended in state {state}")

@@ -123,7 +123,7 @@ def _earlier(out: Directory, names: Iterable[str]) -> list[str]:
     found |= {name for name in (*ours, *names) if (out.path / name).is_file()}
     for name in sorted(found):
         if ours.get(name) != (out.path / name).stat().st_size:
-            raise DataError(f"{out.path / name}: not from an earlier conversion, or changed since: it is not replaced")
+            raise DataError(f"{out.path / name}: not written by convert, or changed since: will not replace it")
     return sorted(found)
 
 
@@ -132,12 +132,12 @@ def _listed(out: Directory) -> Mapping[str, int]:
     try:
         about = orjson.loads(out.read(names.CONVERTED))
         if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+            raise ValueError(f"it has format {about['format']}, but this version reads format {FORMAT}")
         return dict(about["files"])
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{out.path / names.CONVERTED}: not a file of qdfast, or damaged: {e}") from e
+        raise DataError(f"{out.path / names.CONVERTED}: not written by qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..bitmaps import Bitmaps
@@ -13,27 +15,33 @@ from ..storage.names import Label
 from ..storage.source_files import SourceFile
 
 
-def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:
-    """Label a batch of drawings.
+def with_labels(batch: Drawings, label: Label, file_label: str) -> Drawings:
+    """Label a batch of drawings. Their words are then their classes.
 
     Args:
-        label: "file": all drawings get ``file_label``. "word": each keeps its word; drawings without one are rejected
-            as ``field_missing``.
-
-    Returns:
-        The batch with its classes as words, and its report.
+        label: "file": all drawings get ``file_label``. "word": each keeps its word, and drawings without one are
+            dropped.
     """
-    report = batch.report or ParseReport(kept=len(batch))
     if label == "file":
-        return batch.with_word(file_label), report
-    named = np.array([word != "" for word in batch.words])[batch.word_codes]
-    if missing := len(batch) - int(named.sum()):
-        batch = batch[named]
-        rejected = add_counts(report.rejected, {"field_missing": missing})
-        report = ParseReport(
-            len(batch), rejected, report.examples, report.unread, report.empty_strokes, report.via_orjson
-        )
-    return batch.with_used_words(), report
+        return batch.with_word(file_label)
+    if "" in batch.words:
+        named = np.array([word != "" for word in batch.words])[batch.word_codes]
+        batch = batch if named.all() else batch[named]
+    return batch.with_used_words()
+
+
+def without_unnamed(report: ParseReport, kept: int) -> ParseReport:
+    """The report of a batch of which ``with_labels`` kept some: the others are rejected as ``field_missing``."""
+    if kept == report.kept:
+        return report
+    rejected = add_counts(report.rejected, {"field_missing": report.kept - kept})
+    return replace(report, kept=kept, rejected=rejected)
+
+
+def labelled(batch: Drawings, label: Label, file_label: str) -> tuple[Drawings, ParseReport]:
+    """A batch as by ``with_labels``, and its report."""
+    drawings = with_labels(batch, label, file_label)
+    return drawings, without_unnamed(batch.report or ParseReport(kept=len(batch)), len(drawings))
 
 
 def labelled_bitmaps(source: SourceFile, label: Label) -> Bitmaps:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import reduce
+from itertools import groupby
 from typing import Any
 
 import orjson
 
 from ..errors import DataError
-from ..parse_report import add_counts, explain
+from ..parse_report import ParseReport, add_counts, check_rejects, explain
 from ..stats import DeltaStats
+from ..storage.class_names import is_copy
 from ..storage.digests import CHUNK
 from ..storage.files import Directory
 from ..storage.names import MANIFEST, Kind
+from ..storage.progress import counted
 from .shard_writer import BITMAPS_PER_CHUNK, Classes, PrepareOptions, Record, SourceSummary, add_classes
 from .shards import FORMAT
 
@@ -40,15 +43,21 @@ def _stem(label: str, key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80] + "-" + key
 
 
-def read_records(shards: Directory) -> list[Record]:
-    """The records of sources that earlier runs finished. Records or shards cut by a power failure are ignored."""
+def read_records(shards: Directory, max_rejects: float = 1) -> list[Record]:
+    """The records of sources that earlier runs finished.
+
+    Records or shards cut by a power failure are left out, and sources with more than this share of unreadable lines:
+    they are read again, to say which lines.
+    """
     records = []
     sizes = shards.sizes()
     for name in sizes:
         if _OURS.fullmatch(name) and name.endswith(".json"):
             with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
                 record = orjson.loads(shards.read(name))
-                if all(sizes[s["file"]] == s["bytes"] for s in record["shards"]):
+                report = ParseReport(record["lines"]["kept"], record["lines"]["rejected"])
+                whole = all(sizes[s["file"]] == s["bytes"] for s in record["shards"])
+                if whole and not report.has_more_rejects(max_rejects):
                     records.append(record)
     return records
 
@@ -59,7 +68,13 @@ def candidates(records: Iterable[Record], size: int, options: PrepareOptions) ->
 
 
 def commit_source(
-    summary: SourceSummary, source: str, size: int, label: str, options: PrepareOptions, shards: Directory
+    summary: SourceSummary,
+    source: str,
+    size: int,
+    label: str,
+    options: PrepareOptions,
+    shards: Directory,
+    max_rejects: float,
 ) -> Record:
     """Rename the shards of a complete source to their final names, and write its record.
 
@@ -70,19 +85,25 @@ def commit_source(
         source: its name, for messages.
         size: its bytes.
         label: the class that its name stands for.
+        max_rejects: as for ``prepare``.
 
     Returns:
         The record.
 
     Raises:
-        DataError: the source has no drawings.
+        DataError: the source has no drawings, or too many unreadable lines. No shard is left.
     """
     report = summary.report
+    chunks = [chunk for chunk in summary.in_order() if chunk.shard]
     if not report.kept:
         raise DataError(f"{source}: no drawings: {explain(report)}")
+    try:
+        check_rejects(report, source, max_rejects)
+    except DataError:
+        shards.remove(chunk.shard for chunk in chunks)
+        raise
     key = source_key(summary.xxh3, label, options)
     stem = _stem(label, key)
-    chunks = [chunk for chunk in summary.in_order() if chunk.shard]
     names = [f"{stem}-{chunk.number:05d}.safetensors" for chunk in chunks]
     record = {
         "label": label,
@@ -119,9 +140,18 @@ def _classes_from_dict(classes: dict[str, Any]) -> Classes:
 
 
 def write_manifest(
-    out: Directory, shards: Directory, records: Iterable[Record], options: PrepareOptions, kind: Kind
+    out: Directory,
+    shards: Directory,
+    records: Iterable[Record],
+    options: PrepareOptions,
+    kind: Kind,
+    log: Callable[[str], None],
 ) -> Record:
-    """Write the manifest of ``records`` and remove the files of all other sources and options. Returns the manifest."""
+    """Write the manifest of ``records`` and remove the files of all other sources and options.
+
+    Returns:
+        The manifest. The log warns about classes that no classifier can tell apart.
+    """
     records = list(records)
     classes: Classes = reduce(add_classes, (_classes_from_dict(r["classes"]) for r in records))
     manifest = {
@@ -137,17 +167,45 @@ def write_manifest(
     mine = {s["file"] for r in records for s in r["shards"]}
     mine |= {f"{_stem(r['label'], r['key'])}.json" for r in records}
     shards.remove(name for name in shards.sizes() if name not in mine and _OURS.fullmatch(name))
+    for warning in _warnings(classes):
+        log(f"warning: {warning}")
     return manifest
 
 
+def _warnings(classes: Iterable[str]) -> Iterator[str]:
+    names = sorted(classes)
+    if len(names) == 1:
+        yield f"all drawings are of one class, {names[0]}: a classifier needs at least two"
+    for _, alike in groupby(sorted(names, key=str.casefold), str.casefold):
+        if len(same := list(alike)) > 1:
+            yield f"the classes {' and '.join(same)} differ only in case: are they one?"
+
+
 def add_record(records: dict[str, Record], source: str, record: Record, said: str, log: Callable[[str], None]) -> None:
-    """Add the record of a source to ``records``, by key, unless there is an equal one. Logs the source and ``said``."""
+    """Add the record of a source to ``records``, by key, unless there is an equal one.
+
+    Logs the source, its classes and ``said``, and warns about a source with the same bytes but another class.
+    """
     key = record["key"]
     if key in records:
-        log(f"{source}: left out: the same as {records[key]['source']}")
-    else:
-        records[key] = {"source": source, **record}
-        log(f"{source}: {said}")
+        log(f"{source}: left out: duplicate of {records[key]['source']}")
+        return
+    for other in records.values():
+        if other["xxh3"] == record["xxh3"]:
+            log(
+                f"{source}: warning: the same bytes as {other['source']}: the classes {record['label']} and "
+                f"{other['label']} have the same drawings"
+            )
+            break
+    records[key] = {"source": source, **record}
+    log(f"{source}: {_classes_of(source, record)}: {said}")
+
+
+def _classes_of(source: str, record: Record) -> str:
+    names = list(record["classes"])
+    if record["options"]["label"] == "file":
+        return f"class {record['label']}" + " (the file's name is that of a copy)" * is_copy(source)
+    return f"class {names[0]}" if len(names) == 1 else f"{counted(len(names), 'class')} ({', '.join(names[:3])}, …)"
 
 
 def describe_unchanged(record: Record) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
-from ..parse_report import explain
+from ..parse_report import MAX_REJECTS, checked_max_rejects, explain
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer
 from ..storage.names import SHARDS, Label, Recognized
@@ -39,6 +39,7 @@ def prepare(
     label: Label = "file",
     validation: float = 0.1,
     raw: bool = False,
+    max_rejects: float = MAX_REJECTS,
     threads: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
@@ -53,18 +54,22 @@ def prepare(
         validation: the fraction of drawings in the validation split. A hash of the strokes (or pixels) selects them,
             so equal drawings are always in the same split.
         raw: the ndjson sources are raw, and are simplified, as in ``read_ndjson``.
+        max_rejects: the share of a source's lines that may be unreadable. Drawings that were not recognized are not
+            unreadable.
         threads: number of parsing threads. Default: one per core.
-        log: called with one line per source.
+        log: called with one line per source, which tells the class and what became of the lines, and with warnings.
 
     Returns:
         The prepared data, opened.
 
     Raises:
-        DataError: no sources, a source without drawings or that is not a regular file, strokes and bitmaps together,
-            an invalid argument, ``out`` contains something else, or another process writes to it.
+        DataError: no sources, a source without drawings, with too many unreadable lines or that is not a regular file,
+            strokes and bitmaps together, an invalid argument, ``out`` contains something else, or another process
+            writes to it.
         OSError: a file cannot be read or written. Files with final names are always complete.
     """
     options = PrepareOptions(recognized, label, validation, raw)
+    checked_max_rejects(max_rejects)
     files = regular_files(sources, log)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
@@ -72,7 +77,7 @@ def prepare(
         shards.make()
         target.clean()
         shards.clean()
-        known = read_records(shards)
+        known = read_records(shards, max_rejects)
         records: dict[str, Record] = {}
         size = sum(file.size for file in files)
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
@@ -82,10 +87,10 @@ def prepare(
                     progress.update(record["size"])
                     said = describe_unchanged(record)
                 else:
-                    record, said = _prepare(file, options, shards, pool, progress)
+                    record, said = _prepare(file, options, max_rejects, shards, pool, progress)
                     known.append(record)
                 add_record(records, file.name, record, said, log)
-        write_manifest(target, shards, records.values(), options, files[0].kind)
+        write_manifest(target, shards, records.values(), options, files[0].kind, log)
     return Prepared(out)
 
 
@@ -110,16 +115,22 @@ def _known(file: SourceFile, options: PrepareOptions, records: list[Record]) -> 
 
 
 def _prepare(
-    file: SourceFile, options: PrepareOptions, shards: Directory, pool: ParserPool, progress: Progress
+    file: SourceFile,
+    options: PrepareOptions,
+    max_rejects: float,
+    shards: Directory,
+    pool: ParserPool,
+    progress: Progress,
 ) -> tuple[Record, str]:
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
-        summary = write_shards(bitmaps_of(file, options), options, shards, pool)
+        summary = write_shards(bitmaps_of(file, options), shards, pool)
         size, digests = file.size, file.digests()
         progress.update(size)
     else:
         blocks = FileBlocks(file, digest=True, on_read=progress.update)
-        summary = write_shards(strokes_of(blocks, file.label, options, pool), options, shards, pool)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)
-    return commit_source(summary, file.name, size, file.label, options, shards), explain(summary.report)
+    record = commit_source(summary, file.name, size, file.label, options, shards, max_rejects)
+    return record, explain(summary.report)

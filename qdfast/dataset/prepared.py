@@ -6,20 +6,27 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from .._arrays import listed
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
 from ..stats import DeltaStats
 from ..storage.files import allow_open_files
 from ..storage.names import KINDS, MANIFEST, SHARDS, SPLITS, Kind, Split
+from ..storage.progress import counted
 from .rows import Rows
 from .shards import FORMAT, read_shard
+
+_SHOWN = 50  # classes in a notebook
+
+_Half: TypeAlias = Literal["train", "validation"]
 
 
 class Prepared:
@@ -47,21 +54,39 @@ class Prepared:
             text = (self.path / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             what = "not a prepared directory: it has no manifest.json" if self.path.exists() else "no such directory"
+            what = "a file, not a prepared directory: use read_ndjson or prepare" if self.path.is_file() else what
             raise DataError(f"{self.path}: {what}") from None
         try:
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
-                raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+                raise DataError(f"it has format {self.manifest['format']}, but this version reads format {FORMAT}")
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
-                raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
+                raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
                 raise DataError("no classes")
             _ = self.counts(), self.stats("all"), self.shard_paths, self.manifest["options"], self.manifest["drawings"]
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
+            raise DataError(f"{self.path / MANIFEST}: not a qdfast manifest, or damaged: {e}") from e
+
+    def _totals(self) -> str:
+        train, validation = (sum(self.counts(split).values()) for split in _splits("all"))
+        drawings, classes = counted(self.manifest["drawings"], "drawing"), counted(len(self.classes), "class")
+        return f"{drawings} ({train:,} training, {validation:,} validation) in {classes}"
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.path}: {self._totals()}{listed(self.classes)})"
+
+    def _repr_html_(self) -> str:
+        splits = [self.counts(split) for split in _splits("all")]
+        rows = [(name, *(f"{of[name]:,}" for of in splits)) for name in self.classes[:_SHOWN]]
+        if more := len(self.classes) - _SHOWN:
+            rows += [(f"… {more:,} more", "", "")] * (more > 0)
+        table = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        head = "".join(f"<th>{name}</th>" for name in ("class", *SPLITS))
+        return f"<div><p>{escape(str(self.path))}: {self._totals()}</p><table><tr>{head}</tr>{table}</table></div>"
 
     def stats(self, split: Split = "train") -> DeltaStats:
         """Exact statistics of the uncut drawings of a split. Bitmaps have no steps."""
@@ -104,7 +129,7 @@ class Prepared:
             rows = np.flatnonzero(np.isin(of, wanted))
             unknown = set(drawings.words) - code_of.keys()
             if unknown:
-                raise DataError(f"{self.path}: a shard has drawings of {sorted(unknown)}, the manifest has not")
+                raise DataError(f"{self.path}: a shard contains classes that the manifest lacks: {sorted(unknown)}")
             codes = np.array([code_of[w] for w in drawings.words], np.int32)
             parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
         return Rows(parts, self.classes)
@@ -145,7 +170,7 @@ class Prepared:
         )
 
 
-def _splits(split: Split) -> tuple[str, ...]:
+def _splits(split: Split) -> tuple[_Half, ...]:
     if split != "all" and split not in SPLITS:
         raise ValueError(f"split is {split!r}: it must be 'train', 'validation' or 'all'")
     return SPLITS if split == "all" else (split,)

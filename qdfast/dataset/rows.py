@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _core
-from .._arrays import bitmap_array, delta_arguments, join
+from .._arrays import bitmap_array, checked_max_len, delta_arguments, join, listed, row_numbers
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import Drawings, concat
 from ..errors import DataError
+from ..pictures import page
 from ..stats import DeltaStats
 from ..storage.names import Kind
+from ..storage.progress import counted
+
+MAX_LEN = 196  # steps of ``rows[i]``
+_SHOWN = 20  # drawings in a notebook
 
 
 class Rows:
     """Labelled drawings from any number of batches, addressed by one index. Nothing is copied until it is requested.
+
+    ``rows[i]`` is one drawing as a network takes it, so that ``torch.utils.data.DataLoader(rows)`` works;
+    ``rows[10:20]``, ``rows[mask]`` and ``rows[index_array]`` are ``Rows``.
 
     Args:
         parts: for each batch the drawings, int64 (m,) which of them, and int32 (m,) the label of each of these.
@@ -33,8 +41,13 @@ class Rows:
     >>> import numpy as np, qdfast
     >>> d = qdfast.from_strokes([[[[0, 9], [4, 4]]], [[[1, 2, 3], [0, 0, 0]]]])
     >>> rows = qdfast.Rows.from_drawings([(d, np.array([1, 0]))], ["cat", "dog"])
-    >>> len(rows), rows.labels, rows.lengths
-    (2, array([1, 0], dtype=int32), array([2, 3], dtype=int32))
+    >>> rows
+    Rows(2 drawings; cat, dog)
+    >>> rows.labels, rows.lengths
+    (array([1, 0], dtype=int32), array([2, 3], dtype=int32))
+    >>> inputs, label = rows[1]
+    >>> inputs["deltas"].shape, inputs["lengths"], label
+    ((196, 3), 3, 0)
     >>> rows.deltas(np.array([1]), max_len=4)[0].shape
     (1, 4, 3)
     """
@@ -59,16 +72,63 @@ class Rows:
         """Concatenate. Classes are merged by name and sorted."""
         classes = sorted({name for p in parts for name in p.classes})
         code_of = {name: code for code, name in enumerate(classes)}
-        merged = []
-        for p in parts:
-            labels = np.array([code_of[name] for name in p.classes], np.int32)[p.labels]
-            merged += list(zip(p._batches, p._split(p._row), p._split(labels), strict=True))
-        return cls(merged, classes)
+        codes = [np.array([code_of[name] for name in p.classes], np.int32) for p in parts]
+        starts = np.cumsum([0, *(len(p._batches) for p in parts)])
+        merged = cls([], classes)
+        merged._batches = [drawings for p in parts for drawings in p._batches]
+        merged._batch = join([p._batch + start for p, start in zip(parts, starts, strict=False)], np.int32)
+        merged._row = join([p._row for p in parts], np.int64)
+        merged.labels = join([of[p.labels] for p, of in zip(parts, codes, strict=True)], np.int32)
+        merged.key_id = join([p.key_id for p in parts], np.uint64)
+        return merged
 
     def __len__(self) -> int:
         return len(self._row)
 
-    @property
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> tuple[dict[str, Any], int]: ...
+    @overload
+    def __getitem__(self, index: slice | ArrayLike) -> Rows: ...
+    def __getitem__(self, index: Any) -> Any:
+        """An integer gives one drawing and its label; a slice, mask or index array gives ``Rows``.
+
+        A drawing is a dict, as in the datasets of ``Prepared.as_tf_dataset``: ``deltas`` float32 (196, 3), raw and
+        padded with zeros, and ``lengths``, the number of steps; or ``bitmaps`` uint8 (28, 28).
+        """
+        if not isinstance(index, int | np.integer):
+            return self._take(row_numbers(index, len(self)))
+        row = np.array([range(len(self))[int(index)]])
+        label = int(self.labels[row[0]])
+        if self.kind == "bitmaps":
+            return {"bitmaps": self.bitmaps(row)[0]}, label
+        deltas, lengths = self.deltas(row, MAX_LEN)
+        return {"deltas": deltas[0], "lengths": int(lengths[0])}, label
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], int]]:
+        return (self[i] for i in range(len(self)))
+
+    def _take(self, rows: NDArray[np.int64]) -> Rows:
+        taken = Rows([], self.classes)
+        taken._batches = self._batches
+        taken._batch, taken._row = self._batch[rows], self._row[rows]
+        taken.labels, taken.key_id = self.labels[rows], self.key_id[rows]
+        if self.kind == "strokes":
+            taken._views = self._views
+        return taken
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    def __repr__(self) -> str:
+        return f"Rows({counted(len(self), 'drawing')}{listed(self.classes)})"
+
+    def _repr_html_(self) -> str:
+        shown = self[:_SHOWN]
+        every = np.arange(len(shown))
+        pictures = shown.bitmaps(every) if self.kind == "bitmaps" else shown.drawings(every)
+        return page(list(pictures), [self.classes[label] for label in shown.labels], repr(self))
+
+    @cached_property
     def kind(self) -> Kind:
         """ "strokes", or "bitmaps" if some of the drawings are only bitmaps."""
         return "bitmaps" if any(isinstance(d, Bitmaps) for d in self._batches) else "strokes"
@@ -89,13 +149,11 @@ class Rows:
         return self._column(lambda d: d.countrycode, np.dtype("S2"))
 
     def _column(self, of: Callable[[Drawings], NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
-        parts = zip(self._strokes, self._split(self._row), strict=True)
-        return join([of(d)[rows] for d, rows in parts], dtype)
-
-    def _split(self, column: NDArray[Any]) -> list[NDArray[Any]]:
-        """Split an array with a value per row into one array per batch: rows are ordered by batch."""
-        ends = np.cumsum(np.bincount(self._batch, minlength=len(self._batches)))
-        return np.split(column, ends[:-1]) if self._batches else []
+        strokes = self._strokes
+        out = np.empty(len(self), dtype)
+        for b, rows, places in self._by_batch(slice(None)):
+            out[places] = of(strokes[b])[rows]
+        return out
 
     @cached_property
     def _views(self) -> _core.Views:
@@ -130,6 +188,7 @@ class Rows:
             DataError: these are bitmaps.
             ValueError: as for ``Drawings.deltas``.
         """
+        max_len = checked_max_len(max_len)
         out, lengths, mean, std = delta_arguments(len(index), max_len, stats, dtype, out, lengths_out)
         self._views.deltas(self._batch[index], self._row[index], False, mean, std, out, lengths)
         return out, lengths

@@ -16,10 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bitmaps import AnyDrawings, concat_any
+from .._core import Columns
+from ..bitmaps import AnyDrawings
 from ..drawings import Drawings
 from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
+from ..ndjson.column_builder import to_drawings
 from ..ndjson.parser import ParserPool, ReadOptions
 from ..ndjson.reader import read_blocks
 from ..parse_report import ParseReport, merge
@@ -28,7 +30,7 @@ from ..storage.digests import join_digests
 from ..storage.files import Directory, temporary_name
 from ..storage.names import LABELS, SPLITS, Label, Recognized
 from ..storage.source_files import SourceFile
-from .labels import labelled, labelled_bitmaps
+from .labels import labelled_bitmaps, with_labels, without_unnamed
 from .shards import write_shard
 
 BITMAPS_PER_CHUNK = 1 << 16
@@ -122,44 +124,105 @@ def add_classes(some: Classes, others: Classes) -> Classes:
     return out
 
 
-ChunkBatch: TypeAlias = "tuple[int, int, int, AnyDrawings, ParseReport]"
-"""A batch of drawings: its chunk, the number of its first line, how many lines it has, the drawings, their report."""
+@dataclass(frozen=True)
+class Piece:
+    """Drawings of a chunk, ready to be written.
+
+    Attributes:
+        chunk: the number of the chunk.
+        line, lines: the number of the first line, and how many lines there are, including blank ones; 0 for bitmaps.
+        report: what became of the lines.
+        drawings, split: labelled drawings, and the split of each.
+        classes: their numbers and statistics.
+        memory: of the drawings, to be used again once they are written.
+    """
+
+    chunk: int
+    line: int
+    lines: int
+    report: ParseReport
+    drawings: AnyDrawings
+    split: NDArray[np.uint8]
+    classes: Classes
+    memory: NDArray[np.uint8] | None = None
 
 
-def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[ChunkBatch]:
-    """The drawings of an ndjson source, in batches. ``label`` is the class that its name stands for."""
+def _split_and_count(drawings: AnyDrawings, options: PrepareOptions) -> tuple[NDArray[np.uint8], Classes]:
+    split = options.split(drawings)
+    group = drawings.word_codes * len(SPLITS) + split.astype(np.int32)
+    groups = len(drawings.words) * len(SPLITS)
+    counts = np.bincount(group, minlength=groups).tolist()
+    stats = drawings._group_stats(group, groups) if isinstance(drawings, Drawings) else [DeltaStats()] * groups
+    classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
+    for g, sums in enumerate(zip(counts, stats, strict=True)):
+        classes.setdefault(drawings.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
+    return split, classes
+
+
+_spare: list[NDArray[np.uint8]] = []  # memory of pieces that were written: touching new memory costs more than copying
+_SPARE_BYTES = 4 << 20
+
+
+class _PieceCollector:
+    """Labels, splits and counts the drawings of a block in the thread that parsed it, while its cache has them."""
+
+    def __init__(self, label: str, options: PrepareOptions) -> None:
+        self.label, self.options = label, options
+        self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, NDArray[np.uint8]]] = {}
+        self._reserved = 0
+
+    def reserve(self) -> int:
+        self._reserved += 1
+        return self._reserved - 1
+
+    def add(self, place: int, columns: Columns, size: int = 0) -> None:
+        memory: list[NDArray[np.uint8]] = []
+
+        def allocate(size: int) -> NDArray[np.uint8]:
+            memory.append(_spare.pop() if _spare else np.empty(0, np.uint8))
+            if len(memory[0]) < size:
+                memory[0] = np.empty(size + size // 4, np.uint8)
+            return memory[0]
+
+        drawings = with_labels(to_drawings(columns, allocate), self.options.label, self.label)
+        split, classes = _split_and_count(drawings, self.options)
+        self.made[place] = drawings, split, classes, memory[0]
+
+
+def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[Piece]:
+    """The drawings of an ndjson source, in order. ``label`` is the class that its name stands for."""
+    collector = _PieceCollector(label, options)
     read = ReadOptions(options.recognized, raw=options.raw)
-    for chunk, line, lines, drawings, report in read_blocks(blocks, pool, read):
-        assert drawings is not None
-        drawings.report = report
-        yield chunk, line, lines, *labelled(drawings, options.label, label)
+    for place, batch in enumerate(read_blocks(blocks, pool, read, collector)):
+        drawings, split, classes, memory = collector.made.pop(place)
+        report = without_unnamed(batch.report, len(drawings))
+        yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, memory)
 
 
-def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[ChunkBatch]:
-    """The drawings of a file of bitmaps, in batches. DataError: not such a file, or labels from words."""
+def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[Piece]:
+    """The drawings of a file of bitmaps, in order. DataError: not such a file, or labels from words."""
     whole = labelled_bitmaps(source, options.label)
     for number, start in enumerate(range(0, len(whole), BITMAPS_PER_CHUNK)):
-        batch = whole[start : start + BITMAPS_PER_CHUNK]
-        yield number, 1, 0, batch, ParseReport(kept=len(batch))
+        drawings = whole[start : start + BITMAPS_PER_CHUNK]
+        yield Piece(number, 1, 0, ParseReport(kept=len(drawings)), drawings, *_split_and_count(drawings, options))
 
 
-def write_shards(
-    batches: Iterable[ChunkBatch], options: PrepareOptions, shards: Directory, pool: ParserPool
-) -> SourceSummary:
+def write_shards(pieces: Iterable[Piece], shards: Directory, pool: ParserPool) -> SourceSummary:
     """Write the drawings of each chunk as a shard with a temporary name. After an error, no shard is left."""
     writing: deque[Future[SourceSummary]] = deque()
     names: list[str] = []
     summary = SourceSummary()
     try:
-        for number, found in groupby(batches, key=lambda batch: batch[0]):
-            _, first, counts, drawings, reports = zip(*found, strict=True)
-            chunk = Chunk(number, sum(counts), merge(reports).after(1 - first[0]))
-            if not chunk.report.kept:
+        for number, group in groupby(pieces, key=lambda piece: piece.chunk):
+            found = list(group)
+            report = merge(piece.report for piece in found).after(1 - found[0].line)
+            chunk = Chunk(number, sum(piece.lines for piece in found), report)
+            if not report.kept:
                 summary += SourceSummary((chunk,))
                 continue
             names.append(temporary_name())
             chunk = replace(chunk, shard=names[-1])
-            writing.append(pool.submit(_write, chunk, drawings, options, shards))
+            writing.append(pool.submit(_write, chunk, found, shards))
             if len(writing) > pool.threads:
                 summary += writing.popleft().result()
         while writing:
@@ -171,21 +234,18 @@ def write_shards(
     return summary
 
 
-def _write(chunk: Chunk, batches: Sequence[AnyDrawings], options: PrepareOptions, shards: Directory) -> SourceSummary:
-    shard = concat_any(batches)
-    split = options.split(shard)
-    group = shard.word_codes * len(SPLITS) + split.astype(np.int32)
-    groups = len(shard.words) * len(SPLITS)
-    counts = np.bincount(group, minlength=groups).tolist()
-    info: Record = {"drawings": len(shard)}
-    if isinstance(shard, Drawings):
-        info["points"] = len(shard.x)
-        stats = shard._group_stats(group, groups)
-    else:
-        stats = [DeltaStats()] * groups
+def _write(chunk: Chunk, pieces: Sequence[Piece], shards: Directory) -> SourceSummary:
+    info: Record = {"drawings": chunk.report.kept}
+    strokes = [piece.drawings for piece in pieces if isinstance(piece.drawings, Drawings)]
+    if strokes:
+        info["points"] = sum(len(drawings.x) for drawings in strokes)
     with shards.create(chunk.shard) as file:
-        info["bytes"] = write_shard(file, shard, split)
-    classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
-    for g, sums in enumerate(zip(counts, stats, strict=True)):
-        classes.setdefault(shard.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
+        info["bytes"] = write_shard(file, [(piece.drawings, piece.split) for piece in pieces if len(piece.split)])
+    for piece in pieces:
+        if piece.memory is not None and len(piece.memory) <= _SPARE_BYTES:
+            _spare.append(piece.memory)
+    classes: Classes = {}
+    for piece in pieces:
+        if len(piece.split):
+            classes = add_classes(classes, piece.classes)
     return SourceSummary((replace(chunk, shard_info=info),), classes)

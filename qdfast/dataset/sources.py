@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..formats.bitmap_files import read_bitmap_file
 from ..ndjson import iter_ndjson, read_ndjson
 from ..ndjson.parser import ParserPool
-from ..parse_report import ParseReport, explain
+from ..parse_report import MAX_REJECTS, ParseReport, check_rejects, checked_max_rejects, explain
 from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
 from ..storage.source_files import Log, SourceFile, expand, warn
@@ -64,6 +64,7 @@ def load_rows(
     recognized: Recognized = "only",
     label: Label = "file",
     raw: bool = False,
+    max_rejects: float = MAX_REJECTS,
     split: Split | Literal["auto"] = "auto",
     trained_on: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
@@ -72,7 +73,7 @@ def load_rows(
 
     Args:
         sources: any number of them.
-        recognized, label, raw: as in ``prepare``. They do not apply to prepared directories.
+        recognized, label, raw, max_rejects: as in ``prepare``. They do not apply to prepared directories.
         split: which drawings of prepared directories. "auto": "validation" if a model was trained on the directory,
             also if more was prepared there later (drawings stay in their split), else "all".
         trained_on: ``path`` and ``digest`` of the prepared directory of each model to evaluate. The log warns about
@@ -83,14 +84,16 @@ def load_rows(
         All drawings, in order.
 
     Raises:
-        DataError: an invalid source, one without drawings, or one without such a split.
+        DataError: an invalid source, one without drawings or with too many unreadable lines, or one without such a
+            split.
         OSError: a source cannot be read.
     """
+    checked_max_rejects(max_rejects)
     parts = []
     resolved = resolve(sources, log)
     for source in resolved:
         if split not in ("auto", "all") and not isinstance(source, Prepared):
-            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+            raise DataError(f"{source_name(source)}: not a prepared directory, so it has no {split} split")
     for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
@@ -99,16 +102,18 @@ def load_rows(
             of = "all splits" if chosen == "all" else f"{chosen} split"
             log(f"{source.path}: {counted(len(rows), 'drawing')} ({of})")
             if known and chosen != "validation":
-                log(f"{source.path}: the network was trained on some of these")
+                log(f"{source.path}: the network was trained on some of these drawings")
             parts.append(rows)
             continue
         drawings, report = _read(source, recognized, label, raw)
         if not len(drawings):
             raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
+        check_rejects(report, source_name(source), max_rejects)
         log(f"{source_name(source)}: {explain(report)}")
         for data in dict.fromkeys(t["path"] for t in trained_on):
             if _was_trained_on(source, data):
-                log(f"{source_name(source)}: the network was trained on most of these; {data} knows on which")
+                name = source_name(source)
+                log(f"{name}: the network was trained on most of these; to leave those out, evaluate on {data}")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..dataset.rows import Rows
 from ..storage.progress import Progress
-from .training.batches import Feed, Group, row_order
+from .training.batches import Group, InputSpec, row_order
 
 if TYPE_CHECKING:
     import keras
@@ -22,26 +22,26 @@ _IN_FLIGHT = 4  # batches submitted before the first result is awaited: backends
 
 
 def predict_rows(
-    net: keras.Model | Baseline, rows: Rows, feed: Feed, *, batch: int = 512, progress: Progress | None = None
+    net: keras.Model | Baseline, rows: Rows, spec: InputSpec, *, batch: int = 512, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Predict the class probabilities of ``rows``: float32 (n, C), in the order of the rows.
 
     Args:
-        feed: makes the model's inputs; ``Run.feed``.
+        spec: makes the model's inputs; ``Run.spec``.
         batch: drawings per batch. It affects speed and rounding only.
         progress: updated by the number of drawings done.
     """
 
     def predict(group: Group) -> Any:
-        return net.predict_on_batch(feed.inputs(rows, group))
+        return net.predict_on_batch(spec.inputs(rows, group))
 
-    return predict_with(predict, rows, feed, classes=net.output_shape[-1], batch=batch, progress=progress)
+    return predict_with(predict, rows, spec, classes=net.output_shape[-1], batch=batch, progress=progress)
 
 
 def predict_with(
     predict: Callable[[Group], Any],
     rows: Rows,
-    feed: Feed,
+    spec: InputSpec,
     *,
     classes: int,
     batch: int = 512,
@@ -57,7 +57,7 @@ def predict_with(
         if progress is not None:
             progress.update(len(group.rows))
 
-    for group in row_order(feed.lengths(rows), batch=batch, max_len=feed.max_len, buckets=feed.buckets):
+    for group in row_order(spec.lengths(rows), batch=batch, max_len=spec.max_len, buckets=spec.buckets):
         pending.append((group, predict(group)))
         if len(pending) > _IN_FLIGHT:
             finish()

@@ -21,6 +21,7 @@ from ..storage.streams import Peeked, drain, unwrap
 
 BLOCK = 4 << 20  # bytes: large enough to make the cost of a task small, small enough for the cache of a thread
 MAX_LINE = 64 << 20  # bytes: longer lines are rejected, so that no file fills the memory
+_BEYOND = 4096  # bytes: most lines are shorter
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -183,7 +184,10 @@ class FileBlocks:
         buffer = self._buffer(min(self.block, expected + 1) if expected else self.block)
         filled = 0
         while offset < stop:
-            room = len(buffer) - PADDING - 1  # one more for the newline that the last line may lack
+            left = digests.CHUNK - offset % digests.CHUNK
+            # A block ends with the last line of its chunk: what is read beyond must be copied to the next block.
+            # One byte more for the newline that the last line may lack.
+            room = min(len(buffer) - PADDING - 1, max(left, 2 * filled) + _BEYOND)
             with memoryview(buffer) as view:
                 while filled < room and (n := readinto(view[filled:room])):
                     filled += n
@@ -208,10 +212,9 @@ class FileBlocks:
                 buffer[filled] = 10
                 filled = size = filled + 1
             if size:
-                left = digests.CHUNK - offset % digests.CHUNK
                 if size > left:
                     size = buffer.find(b"\n", left - 1) + 1
-                rest = bytes(buffer[size:filled])
+                rest = buffer[size:filled]
                 yield Block(buffer, size, offset)
                 offset += size
                 if end and not rest:
@@ -221,7 +224,7 @@ class FileBlocks:
                 filled = len(rest)
             elif end:
                 return
-            else:
+            elif filled == len(buffer) - PADDING - 1:
                 buffer += bytes(min(len(buffer), MAX_LINE + 2 + PADDING - len(buffer)))
 
     def _cut_records(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:

@@ -1,6 +1,6 @@
 """Parses blocks of lines to columns, in threads.
 
-The C scanner takes lines of the plain form that Google's files have. A line that it is not certain of goes to orjson.
+The C scanner takes the lines that people and programs usually write. A line that it is not certain of goes to orjson.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..parse_report import REASONS, Example, ParseReport, add_counts, first_exam
 from ..storage.names import ON_ERROR, RECOGNIZED, ROUTES, OnError, Recognized, Route
 from ..strokes import BadDrawing
 from .blocks import BLOCK, Block, FileBlocks, MemoryBlocks
-from .column_builder import ColumnBuilder, to_drawings
+from .column_builder import Collector, to_drawings
 from .fallback import Line, read_line
 from .records import read_records
 
@@ -54,8 +54,8 @@ class ReadOptions:
 
     @property
     def scan(self) -> bool:
-        """Whether lines go to the C scanner first; it does not read raw drawings."""
-        return self.route == "auto" and not self.raw
+        """Whether lines go to the C scanner first."""
+        return self.route == "auto"
 
 
 class Batch(NamedTuple):
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
         chunk: the chunk of the source in which the block starts.
         line: the number of its first line, from 1.
         lines: how many lines it has, including blank ones.
-        drawings: None if they went to a ``ColumnBuilder``.
+        drawings: None if they went to a ``Collector``.
         report: what became of the lines, numbered as in the whole source.
     """
 
@@ -82,9 +82,7 @@ class _Parser:
     def __init__(self, level: int) -> None:
         self.columns = Columns(0, level)
 
-    def parse(
-        self, block: Block, source: str, options: ReadOptions, builder: ColumnBuilder | None, place: int
-    ) -> Batch:
+    def parse(self, block: Block, source: str, options: ReadOptions, builder: Collector | None, place: int) -> Batch:
         """Parse one block of ``source``; lines are numbered from the first of the block.
 
         Drawings go to ``place`` of ``builder``; without one, they are returned.
@@ -105,18 +103,23 @@ class _Parser:
         rejected = dict.fromkeys(REASONS, 0)
         examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
         unread: dict[str, int] = {}
+        unread_examples: dict[str, Example] = {}
         empty_strokes = via_orjson = 0
-        lines = self._uncertain(data, size, options.keep_any) if options.scan else _lines(data, size, columns)
+        lines = self._uncertain(data, size, options) if options.scan else _lines(data, size, columns)
         for start, text in lines:
             via_orjson += 1
             try:
                 line = read_line(text, options.raw)
                 if not options.keep_any and line.recognized != 1:
-                    raise BadDrawing("not_recognized" if line.recognized == 0 else "field_missing")
+                    reason = "not_recognized" if line.recognized == 0 else "field_missing"
+                    raise BadDrawing(reason, line.unread.get("recognized", ""))
                 _append(columns, line)
                 empty_strokes += line.empty_strokes
-                for name in line.unread:
+                for name, why in line.unread.items():
                     unread[name] = unread.get(name, 0) + 1
+                    unread_examples.setdefault(
+                        name, Example(name, source, columns.lines + 1, block.offset + start, why)
+                    )
             except BadDrawing as e:
                 rejected[e.reason] += 1
                 if rejected[e.reason] <= EXAMPLES:
@@ -135,26 +138,27 @@ class _Parser:
             unread,
             empty_strokes,
             via_orjson,
+            tuple(unread_examples.values()),
         )
         return self._finish(block, report, builder, place)
 
-    def _finish(self, block: Block, report: ParseReport, builder: ColumnBuilder | None, place: int) -> Batch:
+    def _finish(self, block: Block, report: ParseReport, builder: Collector | None, place: int) -> Batch:
         """Deliver the drawings in the columns, and empty these."""
         columns = self.columns
         batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, block.size, builder, place), report)
         columns.clear()
         return batch
 
-    def _uncertain(self, data: Any, size: int, keep_any: bool) -> Iterator[tuple[int, bytes]]:
+    def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
-        start = self.columns.scan(data, size, 0, keep_any)
+        start = self.columns.scan(data, size, 0, options.keep_any, options.raw)
         while start < size:
             end = _line_end(data, start)
             yield start, bytes(data[start:end])
-            start = self.columns.scan(data, size, end + 1, keep_any)
+            start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
 
 
-def _deliver(columns: Columns, size: int, builder: ColumnBuilder | None, place: int) -> Drawings | None:
+def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:
     if builder is None:
         return to_drawings(columns)
     builder.add(place, columns, size)
@@ -231,7 +235,7 @@ class ParserPool:
         return done
 
     def map(
-        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: ColumnBuilder | None = None
+        self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: Collector | None = None
     ) -> Iterator[Batch]:
         """Parse blocks, at most ``2 * threads + SPARE`` at a time.
 

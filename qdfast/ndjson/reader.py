@@ -1,6 +1,6 @@
 """Reads ndjson into ``Drawings``.
 
-Two routes lead to the same result. The scanner (C) takes lines of the plain form that Google's files have; a line that
+Two routes lead to the same result. The scanner (C) takes the lines that people and programs usually write; a line that
 it is not certain of goes to orjson. ``route="orjson"`` sends all lines there. Threads parse blocks of lines.
 """
 
@@ -15,8 +15,9 @@ from ..errors import ParseError
 from ..parse_report import REASONS, merge
 from ..storage.names import OnError, Recognized, Route
 from ..storage.source_files import Source, expand
+from .arguments import Text, check_source, check_sources, ndjson_bytes
 from .blocks import FileBlocks, MemoryBlocks
-from .column_builder import ColumnBuilder
+from .column_builder import Collector, ColumnBuilder
 from .parser import Batch, ParserPool, ReadOptions
 
 
@@ -42,7 +43,7 @@ def read_ndjson(
             Drawings that were not recognized are not errors.
         route: "auto", or "orjson" to read all lines with orjson. This is slow; the result is the same.
         raw: the strokes are raw, with or without times, as in Google's raw files. Each drawing is simplified, as by
-            ``simplify``. Raw lines are read with orjson.
+            ``simplify``.
         threads: number of parsing threads. Default: one per core that this process may use.
 
     Returns:
@@ -58,14 +59,15 @@ def read_ndjson(
     ...     path = pathlib.Path(directory, "dash.ndjson")
     ...     _ = path.write_text('{"word":"dash","recognized":true,"drawing":[[[0,9],[4,4]]]}')
     ...     qdfast.read_ndjson(path)
-    Drawings(1 drawings, 1 strokes, 2 points; dash)
+    Drawings(1 drawing, 1 stroke, 2 points; dash)
     """
     options = ReadOptions(recognized, on_error, route, raw)
+    check_sources(source)
     return _read_all([FileBlocks(file, refuse=True) for file in expand(source)], options, threads)
 
 
 def parse_ndjson(
-    data: bytes | bytearray | memoryview,
+    data: Text | Sequence[Text],
     *,
     recognized: Recognized = "only",
     on_error: OnError = "count",
@@ -73,11 +75,11 @@ def parse_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings from bytes in memory.
+    """Read drawings from bytes in memory, or from text.
 
     Args:
-        data: the bytes of a file, of any format that ``read_ndjson`` reads. The other arguments are those of
-            ``read_ndjson``.
+        data: the bytes of a file, of any format that ``read_ndjson`` reads; the text of an ndjson file; a dict with the
+            fields of a line; or a list of such lines. The other arguments are those of ``read_ndjson``.
 
     Returns:
         The drawings, in order.
@@ -87,9 +89,11 @@ def parse_ndjson(
 
     >>> import qdfast
     >>> qdfast.parse_ndjson(b'{"drawing":[[[0,9],[4,4]]]}', recognized="any")
-    Drawings(1 drawings, 1 strokes, 2 points)
+    Drawings(1 drawing, 1 stroke, 2 points)
+    >>> qdfast.parse_ndjson({"word": "dash", "recognized": True, "drawing": [[[0, 9], [4, 4]]]})
+    Drawings(1 drawing, 1 stroke, 2 points; dash)
     """
-    return _read_all([MemoryBlocks(data)], ReadOptions(recognized, on_error, route, raw), threads)
+    return _read_all([MemoryBlocks(ndjson_bytes(data))], ReadOptions(recognized, on_error, route, raw), threads)
 
 
 def iter_ndjson(
@@ -119,6 +123,7 @@ def iter_ndjson(
     [1]
     """
     options = ReadOptions(recognized, on_error, route, raw)
+    check_source(source)
     with nullcontext(pool) if pool else ParserPool(threads) as used:
         for file in expand(source):
             for batch in read_blocks(FileBlocks(file, refuse=True), used, options):
@@ -128,7 +133,7 @@ def iter_ndjson(
 
 
 def read_blocks(
-    blocks: FileBlocks | MemoryBlocks, pool: ParserPool, options: ReadOptions, builder: ColumnBuilder | None = None
+    blocks: FileBlocks | MemoryBlocks, pool: ParserPool, options: ReadOptions, builder: Collector | None = None
 ) -> Iterator[Batch]:
     """The batch of each block, in order, with lines numbered as in the whole source. Errors as for ``read_ndjson``."""
     first = 1

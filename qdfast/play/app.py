@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,15 +19,14 @@ from ..client import Client, DeadlineExceeded, ModelNotFound, Unavailable
 from ..drawings import Drawings
 from ..errors import DataError, ServingError
 from ..ndjson import format_ndjson
+from ..serve.request_body import MAX_WORD_LENGTH, BodyError, parse_drawing, parse_drawings, parse_json, read_body
 from .examples import Examples
 from .middleware import API_PREFIX, GuardMiddleware, error_response
-from .request_body import MAX_WORD_LENGTH, parse_drawing, parse_drawings, parse_json
 
 PAGE = Path(__file__).parent / "page"
 GUESSES = 5
 EXAMPLES = 12
 MAX_BODY_BYTES = 1 << 20  # twice what 10,000 points take
-MAX_DISCARDED_BYTES = 1 << 26  # how much of a larger body is read and discarded, so that the client sees the response
 BODY_SECONDS = 10.0
 
 
@@ -97,6 +95,7 @@ def create_app(
         middleware=[Middleware(GuardMiddleware, hosts=hosts)],
         exception_handlers={
             HTTPException: lambda request, e: error_response(e.status_code, e.detail),
+            BodyError: lambda request, e: error_response(e.status, e.reason),
             ClientDisconnect: lambda request, e: error_response(400, "the client disconnected"),
             ServingError: lambda request, e: error_response(502, str(e)),
             **dict.fromkeys(
@@ -109,20 +108,7 @@ def create_app(
 async def _read_body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "the body must be application/json")  # which other sites' scripts cannot send
-    body, size = bytearray(), 0
-    try:
-        with anyio.fail_after(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size <= MAX_BODY_BYTES:
-                    body += part
-                elif size > MAX_DISCARDED_BYTES:
-                    break
-    except TimeoutError:
-        raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from None
-    if size > MAX_BODY_BYTES:
-        raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES:,} bytes")
-    return bytes(body)
+    return await read_body(request.stream(), MAX_BODY_BYTES, BODY_SECONDS)
 
 
 def _parse_body(body: bytes, parse: Callable[[dict[str, Any]], Drawings]) -> Drawings:

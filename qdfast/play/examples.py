@@ -19,10 +19,10 @@ from ..errors import DataError
 from ..ndjson import iter_ndjson
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
+from ..storage.names import MODEL_INFO
 from ..storage.source_files import SourceFile
 from ..strokes import from_strokes
 
-METADATA_FILE = "assets.extra/qdfast.json"  # written by `qdfast export` into a version's directory
 PROBE_K = 50  # more labels than exported models return
 
 _rng = np.random.default_rng()
@@ -35,7 +35,7 @@ class Examples:
         sources: ndjson files (the class is the file's name), directories of them, and prepared directories.
 
     Raises:
-        DataError, OSError: a source cannot be read, contains bitmaps, or begins with no drawings.
+        DataError, OSError: a source cannot be read, contains bitmaps, or has no drawings at its beginning.
     """
 
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -74,7 +74,7 @@ class Examples:
 
 
 def _sample_file(source: SourceFile, count: int) -> Drawings:
-    """Choose from the first batch, since Google's files have 60 MB; skip drawings that Google did not recognize."""
+    """Choose from the first batch, since Google's files are 60 MB each; skip drawings that Google did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
     if drawings is None:
         return from_strokes([])
@@ -95,7 +95,7 @@ def newest_export(directory: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    found = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{METADATA_FILE}")]
+    found = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{MODEL_INFO}")]
     if not found:
         raise DataError(f"no exported model in {directory.resolve()}: give --model-dir, or --target for a server")
     return max(found, key=lambda file: file.stat().st_mtime_ns).parents[2]
@@ -103,7 +103,7 @@ def newest_export(directory: Path) -> Path:
 
 def exported_classes(model_dir: Path) -> list[str]:
     """Return the class names of the newest version in ``model_dir``; none if `qdfast export` did not write it."""
-    metadata = model_dir / str(newest_version(model_dir)) / METADATA_FILE
+    metadata = model_dir / str(newest_version(model_dir)) / MODEL_INFO
     return list(orjson.loads(metadata.read_bytes())["classes"]) if metadata.exists() else []
 
 

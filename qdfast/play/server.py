@@ -1,10 +1,9 @@
-"""``play``: runs the web page, and the embedded server unless another is given, until a signal ends it."""
+"""``play``: runs the web page, and the embedded server unless ``target`` is given, until a signal ends it."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
@@ -16,7 +15,8 @@ import uvicorn
 from .._quiet import import_tensorflow
 from ..client import Client
 from ..errors import DataError, ServingError
-from ..serve.address import check_port, format_address
+from ..serve.address import format_address
+from ..serve.http_server import listen
 from ..serve.versions import newest_version
 from .app import create_app
 from .examples import Examples, exported_classes, newest_export, probe_classes
@@ -61,7 +61,7 @@ def play(
     if target is not None and model_dir is not None:
         raise DataError("give a running server (--target) or a model to start one with (--model-dir), not both")
     with ExitStack() as stack:
-        listening = stack.enter_context(_listen(host, port))
+        listening = stack.enter_context(listen(host, port))
         examples = Examples(data)
         words: Callable[[], Sequence[str]]
         if target is not None:
@@ -99,15 +99,3 @@ def _start_embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
 
     server = stack.enter_context(Server(model_dir, host=LOOPBACK, name=name))
     return Client(format_address(LOOPBACK, server.port), model=name, timeout=TIMEOUT)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    check_port(host, port)  # raises an error with the reason
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Accepted connections inherit this. asyncio sets it only on sockets that it created; without it, the body of a
-        # response waits 40 ms for its headers to be acknowledged.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except OSError as e:
-        raise ServingError(f"cannot listen on {format_address(host, port)}: {e.strerror}") from e

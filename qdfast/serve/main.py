@@ -95,6 +95,8 @@ def run_embedded(options: ServeOptions, stop: threading.Event) -> None:
         batching=batching,
         credentials=credentials,
         metrics_port=options.metrics_port,
+        rest_port=options.rest_port,
+        rest_tls=options.tls,
         on_available=lambda name, version: print_ready(name, version, format_address(options.host, server.port)),
     )
     server.start()

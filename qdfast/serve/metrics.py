@@ -1,6 +1,6 @@
 """The Prometheus metrics of the embedded server.
 
-    qdfast_requests_total{model, version, method, status}     finished calls, by gRPC status
+    qdfast_requests_total{model, version, method, status}     finished calls, over gRPC and REST, by gRPC status
     qdfast_request_seconds{model, method}                     duration of calls (histogram)
     qdfast_requests_in_flight                                 calls in progress
     qdfast_batch_rows                                         drawings per run of the model (histogram)
@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from starlette.responses import PlainTextResponse, Response
 
-from ..errors import ServingError
-from .address import check_port, format_address
+from .http_server import HttpServer
+
+PATH = "/monitoring/prometheus/metrics"
+"""The path in TensorFlow Serving."""
 
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -80,10 +83,8 @@ class Metrics(grpc.ServerInterceptor):  # type: ignore[misc]
                     version = _model_spec_field(response, "version")
                     return response
                 finally:
-                    model = _model_spec_field(request, "name")
-                    model = model if model in self._versions() else ""
-                    self._requests.labels(model, version, method, _status(context)).inc()
-                    self._seconds.labels(model, method).observe(time.perf_counter() - start)
+                    model, seconds = _model_spec_field(request, "name"), time.perf_counter() - start
+                    self.observe_request(model, version, method, _status(context), seconds)
 
         return grpc.unary_unary_rpc_method_handler(
             respond_and_count,
@@ -91,27 +92,29 @@ class Metrics(grpc.ServerInterceptor):  # type: ignore[misc]
             response_serializer=handler.response_serializer,
         )
 
-    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Serve the metrics at every path, such as /metrics and TensorFlow Serving's /monitoring/prometheus/metrics.
+    def observe_request(self, model: str, version: str, method: str, status: str, seconds: float) -> None:
+        """Count a finished call. Arguments as in the labels; ``model`` may be any name."""
+        model = model if model in self._versions() else ""
+        self._requests.labels(model, version, method, status).inc()
+        self._seconds.labels(model, method).observe(seconds)
 
-        Returns:
-            The port, and a function that stops the HTTP server.
+    def response(self) -> Response:
+        """Return the metrics as an HTTP response."""
+        return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def serve(self, host: str, port: int) -> HttpServer:
+        """Serve the metrics at /metrics and at TensorFlow Serving's /monitoring/prometheus/metrics.
 
         Raises:
             ServingError: the port cannot be listened on.
         """
-        port = check_port(host, port)
-        try:
-            httpd, thread = start_http_server(port, host, self.registry)
-        except OSError as e:
-            raise ServingError(f"cannot listen on {format_address(host, port)}: {e.strerror or e}") from e
 
-        def stop() -> None:
-            httpd.shutdown()
-            httpd.server_close()
-            thread.join()
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            known = scope["path"] in ("/metrics", PATH)
+            response = self.response() if known else PlainTextResponse(f"not found; the metrics are at {PATH}\n", 404)
+            await response(scope, receive, send)
 
-        return port, stop
+        return HttpServer(app, host, port)
 
 
 def _model_spec_field(message: Any, field: str) -> str:

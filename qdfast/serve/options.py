@@ -38,6 +38,7 @@ class ServeOptions:
         batching: a file with TensorFlow Serving's BatchingParameters as text; None for the defaults; False to run
             every request alone.
         metrics_port: port for Prometheus metrics over HTTP; 0 takes a free one; None: no metrics.
+        rest_port: port for the REST API; 0 takes a free one; None: no REST. It may be the same as ``metrics_port``.
         tls_cert: PEM file of the server's certificate; None: no TLS.
         tls_key: PEM file of the certificate's key.
         tls_client_ca: PEM file of the authority that must have signed the clients' certificates; None: clients need no
@@ -61,6 +62,7 @@ class ServeOptions:
     poll_seconds: float = 1.0
     batching: File | Literal[False] | None = None
     metrics_port: int | None = None
+    rest_port: int | None = None
     tls_cert: File | None = None
     tls_key: File | None = None
     tls_client_ca: File | None = None

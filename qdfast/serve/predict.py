@@ -10,11 +10,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from ..errors import DataError
 from ..protocol import messages
+from ..storage.names import WARM_UP
 from .batch_ops import Arrays
 from .batching import always_active, run_unbatched
 from .servable import RequestError, Servable, SignatureRunner
-
-WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 def predict(
@@ -103,7 +102,7 @@ def warm_up(servable: Servable) -> int:
     Raises:
         DataError: a record is not a request, or the model rejects it.
     """
-    path = servable.path / WARM_UP_FILE
+    path = servable.path / WARM_UP
     if not path.exists():
         return 0
     count = 0

@@ -18,10 +18,13 @@ from ..errors import ServingError
 from .address import check_port, format_address
 from .batching import Batcher, run_unbatched
 from .batching_config import DEFAULTS, BatchingParameters
+from .http_server import HttpServer
 from .manager import ModelManager
 from .metrics import Metrics
 from .model_config import ModelConfig, ModelConfigFile, single_model
+from .options import TlsFiles
 from .parse_interceptor import ParseInterceptor
+from .rest import RestApi
 from .service import Service
 from .watcher import Watcher
 
@@ -79,6 +82,9 @@ class Server:
         credentials: for TLS, from ``tls.server_credentials``; None: no TLS.
         metrics_port: port for Prometheus metrics over HTTP; 0 takes a free one, which is in ``metrics_port`` after
             ``start``; None: no metrics.
+        rest_port: port for the REST API; 0 takes a free one, which is in ``rest_port`` after ``start``; None: no REST.
+            If it is also ``metrics_port``, both are served there.
+        rest_tls: files for TLS of the REST API; None: no TLS.
         on_available: called with a model's name and a version's number when the version begins to answer.
 
     Raises:
@@ -101,6 +107,8 @@ class Server:
         batching: BatchingParameters | None = DEFAULTS,
         credentials: grpc.ServerCredentials | None = None,
         metrics_port: int | None = None,
+        rest_port: int | None = None,
+        rest_tls: TlsFiles | None = None,
         on_available: Callable[[str, int], None] = lambda name, version: None,
     ) -> None:
         config_file = models if isinstance(models, ModelConfigFile) else None
@@ -118,7 +126,10 @@ class Server:
         self._health = HealthServicer()
         self._credentials = credentials
         self.metrics_port = metrics_port
-        self._stop_metrics: Callable[[], None] = lambda: None
+        self.rest_port = rest_port
+        self._rest_tls = rest_tls
+        self._rest: HttpServer | None = None
+        self._metrics_server: HttpServer | None = None
         self._metrics = Metrics(self._loaded, lambda: batcher.queued_rows if batcher else 0)
         batcher = Batcher(batching, self._metrics.observe_batch) if batching else None
         self._grpc = grpc.server(
@@ -128,6 +139,7 @@ class Server:
             maximum_concurrent_rpcs=MAX_CALLS,
         )
         service = Service(self._manager, batcher.run if batcher else run_unbatched)
+        self._rest_api = RestApi(service, self._manager, threads, self._metrics if metrics_port is not None else None)
         self._grpc.add_generic_rpc_handlers(service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         services = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -147,8 +159,12 @@ class Server:
         """
         self._watcher.load()
         self._listen()
-        if self.metrics_port is not None:
-            self.metrics_port, self._stop_metrics = self._metrics.serve(self.host, self.metrics_port)
+        if self.metrics_port is not None and not self.metrics_port == self.rest_port != 0:
+            self._metrics_server = self._metrics.serve(self.host, self.metrics_port)
+            self.metrics_port = self._metrics_server.port
+        if self.rest_port is not None:
+            self._rest = HttpServer(self._rest_api, self.host, self.rest_port, self._rest_tls)
+            self.rest_port = self._rest.port
         for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
@@ -187,8 +203,12 @@ class Server:
         """Report NOT_SERVING, reject new calls, and let calls in progress finish for up to ``grace`` seconds."""
         self._watcher.stop()
         self._health.shut_down()
-        self._grpc.stop(grace).wait()
-        self._stop_metrics()
+        stopped = self._grpc.stop(grace)
+        if self._rest:
+            self._rest.stop(grace)
+        stopped.wait()
+        if self._metrics_server:
+            self._metrics_server.stop()
 
     def __enter__(self) -> Server:
         self.start()

@@ -64,6 +64,26 @@ class Service:
             grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
         ]
 
+    def call(self, method: str, request: Any, context: Any) -> Any:
+        """Answer a request that did not come by gRPC.
+
+        Args:
+            method: name of a method with a model_spec, such as "Predict".
+            request: its request.
+            context: has ``is_active()``.
+
+        Raises:
+            RequestError: the request is rejected.
+        """
+        methods = {
+            "Predict": self._predict,
+            "GetModelMetadata": self._metadata,
+            "Classify": self._classify,
+            "Regress": self._regress,
+            "GetModelStatus": self._status,
+        }
+        return methods[method](request, context)
+
     def _method(self, respond: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             if not context.is_active():

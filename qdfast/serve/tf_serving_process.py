@@ -34,7 +34,7 @@ def run_tf_serving(binary: str, options: ServeOptions, stop: threading.Event) ->
             f"--port={port}",
             *_model_flags(options),
             *_batching_flags(options.batching, scratch),
-            *_metrics_flags(options.metrics_port, scratch),
+            *_http_flags(options, scratch),
             *_tls_flags(tls, scratch),
         ]
         names = _names_in_file(options.path) if options.model_name is None else [options.model_name]
@@ -86,12 +86,20 @@ def _batching_flags(batching: File | Literal[False] | None, scratch: Path) -> li
     return ["--enable_batching=true", f"--batching_parameters_file={Path(batching).resolve()}"]
 
 
-def _metrics_flags(port: int | None, scratch: Path) -> list[str]:
-    if port is None:
+def _http_flags(options: ServeOptions, scratch: Path) -> list[str]:
+    ports = {port for port in (options.rest_port, options.metrics_port) if port is not None}
+    if not ports:
         return []
+    if len(ports) > 1:
+        raise ServingError(f"{BINARY} has one HTTP port: give REST and metrics the same port, or use --embedded")
+    if options.rest_port is not None and options.tls:
+        raise ServingError(f"{BINARY} serves REST without TLS: use --embedded, or leave out the REST port")
+    flags = [f"--rest_api_port={check_port(ALL_INTERFACES[0], ports.pop())}"]
+    if options.metrics_port is None:
+        return flags
     file = scratch / "monitoring.config"
     file.write_text(f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}')
-    return [f"--rest_api_port={check_port(ALL_INTERFACES[0], port)}", f"--monitoring_config_file={file}"]
+    return [*flags, f"--monitoring_config_file={file}"]
 
 
 def _tls_flags(tls: TlsFiles | None, scratch: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError
+from ..storage import names
 
 
 def find_versions(model_dir: Path) -> dict[int, Path]:
@@ -29,9 +30,9 @@ def newest_version(model_dir: Path) -> int:
     versions = find_versions(model_dir)
     if versions:
         return max(versions)
-    if (model_dir / "saved_model.pb").exists():
+    if (model_dir / names.SAVED_MODEL).exists():
         raise DataError(f"{model_dir}: is one version of a model; give its parent, {model_dir.resolve().parent}")
-    if (model_dir / "run.json").exists():
+    if (model_dir / names.RUN).exists():
         raise DataError(
             f"{model_dir}: is a training run: make a model directory from it with `qdfast export` "
             "(scikit-learn's models cannot be served)"

@@ -27,7 +27,7 @@ _MARKS = {
 }
 
 
-def kind_of(path: Path) -> str | None:
+def contents_of(path: Path) -> str | None:
     """What the directory ``path`` contains, one of the constants above; None for anything else, or no directory."""
     for name, kind in _MARKS.items():
         if (path / name).exists():
@@ -37,13 +37,8 @@ def kind_of(path: Path) -> str | None:
     versions = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
     if any(version.isascii() and version.isdigit() for version in versions):
         return MODEL
-    return DRAWINGS if has_drawings(path) else None
-
-
-def has_drawings(path: Path) -> bool:
-    """Whether the directory ``path`` has files of drawings, as far as their names tell for certain."""
     files = (file.name for file in path.iterdir() if not file.name.startswith((".", TEMPORARY)))
-    return any(is_certain(name) for name in files)
+    return DRAWINGS if any(map(is_certain, files)) else None
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:
@@ -56,7 +51,7 @@ def output(out: str | os.PathLike[str], kind: str) -> Path:
         DataError: a URL, not a directory, not writable, or a directory that contains something else.
     """
     path = local_path(out)
-    if (found := kind_of(path)) not in (None, kind):
+    if (found := contents_of(path)) not in (None, kind):
         raise DataError(f"{path}: contains {found}: {kind} needs a directory of its own")
     there = path
     while not there.exists():

@@ -1,4 +1,4 @@
-"""What is written to disk by name: files of each kind of directory, and the values of options kept in manifests."""
+"""The names that are written to disk: files in each kind of directory, and option values kept in manifests."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ LOG = "log.csv"
 
 # An evaluation report.
 METRICS = "metrics.json"
+REPORT_TEXT = "report.txt"
+REPORT_PAGE = "report.html"
 
 # Converted drawings.
 CONVERTED = "converted.json"
@@ -28,6 +30,8 @@ CLASSES = "classes.json"
 
 # A version of an exported model.
 SAVED_MODEL = "saved_model.pb"
+MODEL_INFO = "assets.extra/qdfast.json"
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
 Kind: TypeAlias = Literal["strokes", "bitmaps"]
 Split: TypeAlias = Literal["train", "validation", "all"]
@@ -37,7 +41,7 @@ Route: TypeAlias = Literal["auto", "orjson"]
 Label: TypeAlias = Literal["file", "word"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
-SPLITS = ("train", "validation")  # a shard stores indices into this
+SPLITS: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # a shard stores indices into this
 RECOGNIZED: tuple[str, ...] = get_args(Recognized)
 ON_ERROR: tuple[str, ...] = get_args(OnError)
 ROUTES: tuple[str, ...] = get_args(Route)
@@ -47,3 +51,4 @@ CLASS_FORMATS = {"bin": ".bin", "sketch-rnn": ".npz"}  # a file per class, witho
 ONE_WAY_FORMATS = (*CLASS_FORMATS, "tfrecord-rnn")  # not for `convert` to read
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
+RECIPE_NAMES = ("notebook", "strong")

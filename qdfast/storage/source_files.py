@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 from ..errors import DataError
+from .class_names import label_of
 from .digests import Digest, join_digests
 from .files import TEMPORARY, local_path
 from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form
 from .names import BITMAP_SUFFIX, Kind
-from .names import SUFFIXES as NDJSON_SUFFIXES
 from .streams import BUFFER, Chunks, Peeked, check, is_read, unwrap
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | SourceFile"
 """A path, an open binary file, or either as described before."""
 
 Log: TypeAlias = Callable[[str], None]
+
+warn: Log = logging.getLogger("qdfast").warning
+"""The log of callers without one."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,14 @@ class SourceFile:
     def of_pictures(cls, directory: Path, pictures: Sequence[Path]) -> SourceFile:
         """Describe the pictures in a directory, which is named as their class."""
         size = sum(path.stat().st_size for path in pictures)
-        name = directory.resolve().name
-        return cls(directory, str(directory), name, "bitmaps", size, "picture", pictures=tuple(pictures))
+        label = label_of(directory.resolve().name)
+        return cls(directory, str(directory), label, "bitmaps", size, "picture", pictures=tuple(pictures))
 
     @property
     def path(self) -> Path:
         """The path. DataError: an open file was given, or a file in an archive."""
         if not isinstance(self.file, Path):
-            raise DataError(f"{self.name}: an open file; give its path instead")
+            raise DataError(f"{self.name}: this is an open file, but a path is needed")
         return self.file
 
     @contextmanager
@@ -123,27 +126,9 @@ def form_of(path: Path) -> Form:
             raise
 
 
-def label_of(path: str | os.PathLike[str]) -> str:
-    """The class that a file name stands for.
-
-    >>> label_of("data/cat.ndjson.gz"), label_of("full_numpy_bitmap_cat.npy")
-    ('cat', 'full_numpy_bitmap_cat')
-    """
-    name = Path(path).name
-    for suffix in reversed(NDJSON_SUFFIXES):
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
-
-
 def is_bitmap_file(path: str | os.PathLike[str]) -> bool:
     """Whether the suffix is that of a file of bitmaps."""
     return os.fspath(path).endswith(BITMAP_SUFFIX)
-
-
-def warn(line: str) -> None:
-    """The log of callers without one."""
-    warnings.warn(line, stacklevel=4)
 
 
 def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Log = warn) -> list[SourceFile]:
@@ -257,13 +242,13 @@ def _of_one_kind(place: Path, found: list[SourceFile], skipped: list[str], bitma
         raise DataError(f"{place}: both .ndjson and .npy files in one {_what(place)}; list the files explicitly")
     kept = strokes or (found if bitmaps else [])
     skipped += [os.path.relpath(file.name, place) for file in found if file not in kept]
+    _check_twins(strokes or found)
     if skipped:
         more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
         log(f"{place}: passed over: {', '.join(sorted(skipped)[:10])}{more}")
     if not kept:
         names = ".ndjson, .ndjson.gz or .npy" if bitmaps else ".ndjson or .ndjson.gz"
         raise DataError(f"{place}: no {names} files in this {_what(place)}")
-    _check_twins(kept)
     return kept
 
 

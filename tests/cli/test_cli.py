@@ -274,4 +274,4 @@ def test_recipes_are_those_of_the_trainer():
     from qdfast.cli import arguments
     from qdfast.learn.training.recipes import RECIPES
 
-    assert tuple(RECIPES) == arguments.RECIPES
+    assert tuple(RECIPES) == arguments.RECIPE_NAMES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import timeit
 from itertools import chain
 from pathlib import Path
 
@@ -121,6 +122,16 @@ def test_index_and_out(doodles: Path):
     np.testing.assert_array_equal(d.bitmaps(index=[-1]), every[-1:])
     assert d[:0].bitmaps().shape == (0, 28, 28)
     assert d.bitmaps(index=[]).shape == (0, 28, 28)
+
+
+def test_one_row_takes_no_longer_from_a_large_batch() -> None:
+    few = qdfast.from_strokes([[[[0, 9], [4, 4]]] * 20] * 50)
+    many = few[np.arange(100_000) % 50]
+
+    def best(d: qdfast.Drawings) -> float:
+        return min(timeit.repeat(lambda: d.bitmaps(index=[7]), number=1, repeat=30))
+
+    assert best(many) < 20 * best(few)  # all strokes of the batch would take 200 times as long
 
 
 def test_an_out_that_does_not_fit(doodles: Path):

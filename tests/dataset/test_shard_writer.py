@@ -50,7 +50,7 @@ def small() -> Iterator[None]:
 
 def written(source: FileBlocks, out: Path, options: PrepareOptions) -> SourceSummary:
     with ParserPool(1) as pool:
-        part = write_shards(strokes_of(source, "none", options, pool), options, Directory(out), pool)
+        part = write_shards(strokes_of(source, "none", options, pool), Directory(out), pool)
     return part + SourceSummary(digests=source.digests)
 
 

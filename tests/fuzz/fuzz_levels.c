@@ -40,7 +40,7 @@ static result scan(int level, const uint8_t *data, size_t len, int keep_any, siz
 
 static void release(result *r) {
     free(r->c.x), free(r->c.y), free(r->c.stroke_offsets), free(r->c.drawing_offsets), free(r->c.key_id);
-    free(r->c.timestamp), free(r->c.word), free(r->c.recognized), free(r->c.countrycode);
+    free(r->c.timestamp), free(r->c.word), free(r->c.recognized), free(r->c.countrycode), free(r->c.text);
     free(r->w.bytes), free(r->w.offsets), free(r->w.slots);
 }
 
@@ -75,7 +75,7 @@ static void check_append(const result *r) {
     if (!n) return;
     qd_columns to = {room(2 * points), room(2 * points), room(8 * (2 * strokes + 1)), room(8 * (2 * n + 1)),
                      room(16 * n), room(16 * n), room(8 * n), room(2 * n), room(4 * n),
-                     0, 0, 0, 2 * (int64_t)points, 2 * (int64_t)strokes, 2 * (int64_t)n};
+                     0, 0, 0, 2 * (int64_t)points, 2 * (int64_t)strokes, 2 * (int64_t)n, NULL};
     int32_t *codes = room(4 * (size_t)r->w.n_words);
     for (int32_t i = 0; i < r->w.n_words; i++) codes[i] = i + 7;
     to.stroke_offsets[0] = to.drawing_offsets[0] = 0;

@@ -18,15 +18,17 @@ NAMES = LEVELS[: best_level() + 1]
 
 
 def one_input(data: bytes) -> None:
-    recognized = "any" if data[:1] < b"\x80" else "only"
+    if not data:
+        return
+    recognized, raw = ("any", "only")[data[0] >> 7], bool(data[0] & 0x40)
     data = data[1:]
     if data.startswith(b"\x1f\x8b"):
         return  # gzip: another library's business
-    judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson")
+    judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson", raw=raw)
     accepted = set()
     for name in NAMES:
         os.environ[_simd.VARIABLE] = name
-        d = qdfast.parse_ndjson(data, recognized=recognized, threads=1)
+        d = qdfast.parse_ndjson(data, recognized=recognized, threads=1, raw=raw)
         if not (d.equals(judged) and d.words == judged.words and d.report == judged.report):
             raise AssertionError(f"{name}: {d!r} {d.report} by the scanner, {judged!r} {judged.report} by orjson")
         accepted.add(d.report.via_orjson)

@@ -20,7 +20,7 @@ from qdfast import cli
 from qdfast.client import Client
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
-from qdfast.learn.training.batches import DeltaFeed
+from qdfast.learn.training.batches import DeltaInputSpec
 from qdfast.learn.training.runs import load_run
 
 pytest.importorskip("tensorflow")
@@ -67,8 +67,8 @@ def drawings(doodles: Path) -> qdfast.Drawings:
 def test_no_skew(job: Path, target: str, drawings: qdfast.Drawings):
     """Drawings.deltas and the Keras network, or client and server: equal probabilities."""
     run = load_run(job / "run")
-    assert isinstance(run.feed, DeltaFeed)
-    deltas, lengths = drawings.deltas(run.max_len, stats=run.feed.stats)
+    assert isinstance(run.input_spec, DeltaInputSpec)
+    deltas, lengths = drawings.deltas(run.max_len, stats=run.input_spec.stats)
     keras = np.asarray(run.load_model().predict_on_batch({"deltas": deltas, "lengths": lengths}))
     with Client(target, model="shapes") as client:
         served = client.probabilities(drawings)

@@ -30,7 +30,8 @@ import qdfast  # noqa: E402
 from qdfast import cli  # noqa: E402
 from qdfast.dataset.prepare import prepare  # noqa: E402
 from qdfast.errors import DataError  # noqa: E402
-from qdfast.play import app, examples, middleware, request_body  # noqa: E402
+from qdfast.play import app, examples, middleware  # noqa: E402
+from qdfast.serve import request_body  # noqa: E402
 
 RAW = [[[10.5, 300.25, 123.0, 40], [20, 33.3, 250.75, 90]], [[5, 5], [8, 250]]]
 
@@ -116,7 +117,7 @@ BAD = {
     "deep": (b"[" * 100_000, 400, "not JSON"),
     "NaN": (b'{"drawing":[[[NaN,1],[1,2]]]}', 400, "not JSON"),
     "infinite": (b'{"drawing":[[[1e999,1],[1,2]]]}', 400, "not JSON"),
-    "no object": (b"[]", 422, "not an object"),
+    "no object": (b"[]", 422, "must be a JSON object"),
     "no drawing": ({}, 422, "must be a list of strokes"),
     "no points": ({"drawing": []}, 422, "no points"),
     "no lists": ({"drawing": [5]}, 422, "wrong shape"),

@@ -12,7 +12,7 @@ from digests import tree
 from qdfast import cli
 from qdfast.dataset.prepare import prepare
 from qdfast.errors import DataError
-from qdfast.storage.directories import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, kind_of, output
+from qdfast.storage.directories import CONVERTED, DRAWINGS, MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, output
 
 MADE_OF = {
     PREPARED: "manifest.json",
@@ -42,10 +42,10 @@ def path(kind: str, tmp_path: Path) -> Path:
 
 
 def test_kinds(path: Path, kind: str):
-    assert kind_of(path) == kind
+    assert contents_of(path) == kind
     (path.parent / ".tmp-1-train-00000-of-00001.ndjson").touch()  # of a command that was killed
-    assert kind_of(path.parent) is None
-    assert kind_of(path / "absent") is None
+    assert contents_of(path.parent) is None
+    assert contents_of(path / "absent") is None
     assert output(path, kind) == path
 
 
@@ -106,7 +106,7 @@ def test_a_report_is_replaced_by_a_report(tiny_run, doodles, tmp_path):
 
 def test_urls_are_no_paths_of_this_machine(doodles, prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    url, why = "gs://bucket/z3", "gs://bucket/z3: a URL: only `qdfast prepare --runner beam` reads and writes there"
+    url, why = "gs://bucket/z3", "gs://bucket/z3: a URL, which works only with `qdfast prepare --runner beam`"
     for arguments in (["prepare", doodles, "--out", url], ["prepare", url, "--out", "data"]):
         assert refused(capsys, *arguments) == f"qdfast prepare: error: {why}"
     for command in ("train", "evaluate x", "convert --format ndjson", "export"):

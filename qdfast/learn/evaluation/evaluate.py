@@ -50,9 +50,9 @@ def evaluate(
     opened = [run if isinstance(run, Run) else load_run(run) for run in several]
     labels = [map_labels(rows, run.classes) for run in opened]
     if not len(rows):
-        raise DataError(f"{source or 'the source'}: no drawings to evaluate")
+        raise DataError(f"{source or 'the source'}: no drawings to evaluate on")
     for run in opened:
-        check_kind(run.feed.takes, rows, f"{run.arguments['model']} of {run.path}", source or "the source")
+        check_kind(run.input_spec.takes, rows, f"{run.arguments['model']} of {run.path}", source or "the source")
     first = predict(opened[0], rows, labels[0])
     # One after the other: the predictions of several runs need not fit into memory together.
     compared = [summarize_run(first)]
@@ -63,18 +63,18 @@ def evaluate(
 
 
 def predict(run: Run, rows: Rows, labels: NDArray[np.int32]) -> Predictions:
-    """Predict ``rows`` with the best model of a run; ``labels`` are their true classes in the order of the run's."""
-    net, feed = run.load_model(calibrated=False), run.feed
+    """Predict ``rows`` with the best model of a run; ``labels`` are their true classes, as indices into the run's."""
+    net, spec = run.load_model(calibrated=False), run.input_spec
     start = time.monotonic()
     with Progress(f"evaluate {run.name}", len(rows)) as progress:
-        uncalibrated = predict_rows(net, rows, feed, progress=progress)
+        uncalibrated = predict_rows(net, rows, spec, progress=progress)
     seconds = time.monotonic() - start
     if not np.isfinite(uncalibrated).all():
         raise DataError(f"{run.path}: the model's predictions are not finite numbers")
     temperature = run.temperature
     calibrated = uncalibrated if temperature is None else scale_by_temperature(uncalibrated, temperature)
     return Predictions(
-        run, rows, labels, uncalibrated, calibrated, seconds, lambda others: predict_rows(net, others, feed)
+        run, rows, labels, uncalibrated, calibrated, seconds, lambda others: predict_rows(net, others, spec)
     )
 
 

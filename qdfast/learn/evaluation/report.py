@@ -20,7 +20,7 @@ import orjson
 
 from ...pictures import Picture, Sheet
 from ...storage.files import write_bytes
-from ...storage.names import METRICS
+from ...storage.names import METRICS, REPORT_PAGE, REPORT_TEXT
 from . import charts
 from .charts import Chart
 from .confusion import cluster_classes
@@ -28,8 +28,6 @@ from .page import render
 from .predictions import Predictions
 from .table import format_table
 
-REPORT = "report.txt"
-PAGE = "report.html"
 CHARTS = "charts"
 MISTAKES = "mistakes"
 NAMES = (
@@ -59,8 +57,8 @@ def write_report(metrics: dict[str, Any], predictions: Predictions, out: Path) -
         for suffix in SUFFIXES:  # of an earlier report
             (directory / name).with_suffix(suffix).unlink(missing_ok=True)
     write_bytes(out / METRICS, orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    write_bytes(out / REPORT, format_table(metrics).encode())
-    write_bytes(out / PAGE, render(metrics, predictions, order, svgs).encode())
+    write_bytes(out / REPORT_TEXT, format_table(metrics).encode())
+    write_bytes(out / REPORT_PAGE, render(metrics, predictions, order, svgs).encode())
 
 
 def _charts(metrics: dict[str, Any], predictions: Predictions, order: list[int]) -> Iterator[tuple[str, Chart]]:

@@ -20,7 +20,8 @@ from ..._quiet import import_tensorflow
 from ...errors import DataError
 from ...storage.directories import MODEL, output
 from ...storage.files import TEMPORARY, only_writer
-from ..training.batches import DeltaFeed
+from ...storage.names import MODEL_INFO, WARM_UP
+from ..training.batches import DeltaInputSpec
 from ..training.runs import Run, first_line, load_run
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def export(
     run = run if isinstance(run, Run) else load_run(run)
     if run.baseline:
         raise DataError(
-            f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
-            "served; train a network, for bitmaps bitmap_cnn"
+            f"{run.path}: {run.arguments['model']} is a scikit-learn model, which cannot be exported or served; "
+            "train a network instead (for bitmaps: bitmap_cnn)"
         )
     model_dir = output(model_dir, MODEL)
     _use_tensorflow()
@@ -84,7 +85,7 @@ def export(
         versions = [int(name) for name in names if int(name) < MAX_VERSION]
         version = max(versions, default=0) + 1 if version is None else version
         if version in versions:
-            raise DataError(f"{model_dir / str(version)}: this version exists")
+            raise DataError(f"{model_dir / str(version)}: this version already exists")
         # The name is not a number, so a server that watches the directory ignores it.
         temporary = model_dir / f"{TEMPORARY}{os.getpid()}-{version}"
         try:
@@ -112,16 +113,15 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
 
     from .serving_graph import BitmapInput, DeltaInput
 
-    feed = run.feed
-    served = DeltaInput(feed.stats, run.max_len) if isinstance(feed, DeltaFeed) else BitmapInput()
+    spec = run.input_spec
+    served = DeltaInput(spec.stats, run.max_len) if isinstance(spec, DeltaInputSpec) else BitmapInput()
     module = _module(run, served, top_k)
     try:
         tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in OUTPUTS})
     except tf.errors.OpError as e:  # of a full disk: ResourceExhaustedError
         reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
-    extra = path / "assets.extra"
-    extra.mkdir()
+    (path / MODEL_INFO).parent.mkdir()
     metadata = {
         "run": run.name,
         "model": run.arguments["model"],
@@ -134,9 +134,9 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    (extra / "qdfast.json").write_bytes(orjson.dumps(metadata, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    (path / MODEL_INFO).write_bytes(orjson.dumps(metadata, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     try:
-        _write_warmup(extra / "tf_serving_warmup_requests", served)
+        _write_warmup(path / WARM_UP, served)
     except ImportError as e:
         log(f"no warm-up requests in the SavedModel: tensorflow-serving-api cannot be imported ({first_line(e)})")
 

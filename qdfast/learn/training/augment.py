@@ -1,8 +1,7 @@
-"""Drawings altered, but still drawings of the same thing: what a network is shown instead of the same ones again.
+"""Random augmentation of stroke drawings, with ``keras.ops``, so that it runs on the network's device.
 
-A drawing may be cut off early, lack a stroke and some points, be mirrored, stretched, sheared, turned, bent and shaken
-a little; then it is shifted and scaled to Google's simplified form again (see ``simplify``), which is what a network is
-asked about. Made of ``keras.ops``, it runs where the network does.
+A drawing may lose its end, strokes and points, and be mirrored, scaled, sheared, rotated, bent and jittered. Then it is
+shifted and scaled to Google's simplified form (see ``simplify``), the form of the drawings to be classified.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ SHAKE = 1.5  # of the amount, which is a drawing's own
 
 
 class RandomStrokeAugment(layers.Layer):  # type: ignore[misc]
-    """Raw steps float32 (B, T, 3) and lengths int32 (B,) of drawings to those of variants, which are not longer.
+    """Maps raw deltas float32 (B, T, 3) and lengths int32 (B,) to those of augmented drawings, which are not longer.
 
-    What is drawn by chance depends on the layer's one variable, the state of its generator.
+    The random numbers depend only on the layer's one variable, the state of its generator.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""What a network is fed: which drawings go together, and what it is given of them.
+"""Groups drawings into batches, and makes the network's inputs.
 
-Half of all drawings have fewer than 38 points: padding every one to 196 spends four fifths of the work on zeros. So a
-batch is made of drawings of similar length and padded to one of a few fixed lengths.
+Half of all drawings have fewer than 38 points: padding all to 196 would spend four fifths of the work on zeros. So a
+batch has drawings of similar length, padded to one of a few fixed lengths.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from ...storage.names import Kind
 from ..models.buckets import BUCKETS
 
 LARGEST = 2**31 - 1
-"""Of all whole numbers that training takes."""
+"""Upper limit of integer options."""
 
 MOST_STEPS = 10_000
-"""That drawings may be padded to: few real ones have a thousand points."""
-
+"""Upper limit of padded lengths. Few real drawings have a thousand points."""
 
 Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -37,12 +36,12 @@ class Group(NamedTuple):
     rows: NDArray[np.int64]
 
 
-class Feed(ABC):
-    """What is fed to one kind of network.
+class InputSpec(ABC):
+    """Makes the inputs of one kind of network.
 
     Attributes:
-        takes: whether it needs strokes.
-        max_len, buckets: as of ``training_order`` and ``row_order``.
+        takes: "strokes" or "bitmaps".
+        max_len, buckets: see ``training_order`` and ``row_order``.
     """
 
     takes: ClassVar[Kind]
@@ -51,14 +50,14 @@ class Feed(ABC):
 
     @abstractmethod
     def lengths(self, rows: Rows) -> NDArray[np.int32]:
-        """int32 (n,): what drawings are grouped by."""
+        """int32 (n,): the length of each drawing, for grouping."""
 
     @abstractmethod
     def inputs(self, rows: Rows, group: Group) -> Inputs:
         """The network's inputs for a group, by name."""
 
 
-class DeltaFeed(Feed):
+class DeltaInputSpec(InputSpec):
     """``deltas`` float32 (m, steps, 3), standardized with ``stats`` or raw without, and ``lengths`` int32 (m,)."""
 
     takes = "strokes"
@@ -67,61 +66,57 @@ class DeltaFeed(Feed):
         self.stats, self.max_len, self.buckets = stats, max_len, tuple(buckets)
 
     def lengths(self, rows: Rows) -> NDArray[np.int32]:
-        """Points, as drawings are padded."""
         return rows.lengths
 
     def inputs(self, rows: Rows, group: Group) -> Inputs:
-        """As of the class."""
         deltas, lengths = rows.deltas(group.rows, group.steps, stats=self.stats)
         return {"deltas": deltas, "lengths": lengths}
 
 
-class BitmapFeed(Feed):
-    """``bitmaps`` uint8 (m, 28, 28), for which strokes are drawn. For the grouping, all are of one length."""
+class BitmapInputSpec(InputSpec):
+    """``bitmaps`` uint8 (m, 28, 28); strokes are rendered. All drawings have the same length."""
 
     takes = "bitmaps"
     max_len, buckets = 1, ()
 
     def lengths(self, rows: Rows) -> NDArray[np.int32]:
-        """The one length."""
         return np.ones(len(rows), np.int32)
 
     def inputs(self, rows: Rows, group: Group) -> Inputs:
-        """As of the class."""
         return {"bitmaps": rows.bitmaps(group.rows)}
 
 
 def check_kind(takes: Kind, rows: Rows, model: str, source: str) -> None:
-    """Raises DataError if a model needs strokes and there are only bitmaps; it names both."""
+    """Raises DataError if a model needs strokes and ``rows`` are bitmaps."""
     if takes == "strokes" and rows.kind == "bitmaps":
-        raise DataError(f"{source}: there are bitmaps, and {model} needs strokes; a model for bitmaps is bitmap_cnn")
+        raise DataError(f"{source}: these are bitmaps, and {model} needs strokes: use --model bitmap_cnn")
 
 
 def check_rows(takes: Kind, prepared: Prepared, training: Rows, validation: Rows, model: str) -> None:
-    """Raises DataError unless there is something that a model can learn, and something to judge it by."""
+    """Raises DataError unless there are two classes with training drawings, and a validation split."""
     check_kind(takes, training, model, str(prepared.path))
     if len(prepared.classes) < 2:
-        raise DataError(f"{prepared.path}: a classifier needs at least two classes, there are {len(prepared.classes)}")
+        raise DataError(f"{prepared.path}: at least two classes are needed, but there is {len(prepared.classes)}")
     if missing := without_drawings(training):
-        raise DataError(f"{prepared.path}: no drawings to train on of {', '.join(missing)}")
+        raise DataError(f"{prepared.path}: these classes have no training drawings: {', '.join(missing)}")
     if not len(validation):
         raise DataError(f"{prepared.path}: no drawings in the validation split")
 
 
 def without_drawings(rows: Rows) -> list[str]:
-    """The classes that none of ``rows`` is of."""
+    """The classes without drawings in ``rows``."""
     counts = np.bincount(rows.labels, minlength=len(rows.classes))
     return [name for name, count in zip(rows.classes, counts, strict=True) if not count]
 
 
 def check_range(name: str, value: int, low: int, high: int = LARGEST) -> None:
-    """Raises DataError for a number that is out of range."""
+    """Raises DataError unless ``low <= value <= high``."""
     if not low <= value <= high:
         raise DataError(f"{name} is {value}: it must be {low} to {high}")
 
 
 def bucket_lengths(max_len: int, buckets: Sequence[int] = BUCKETS) -> tuple[int, ...]:
-    """The padded lengths in use, ascending: the buckets below ``max_len``, then ``max_len`` itself.
+    """The padded lengths, ascending: the buckets below ``max_len``, then ``max_len`` itself.
 
     Raises:
         DataError: ``max_len`` is not 1 to ``MOST_STEPS``, or a bucket is not a positive number of steps.
@@ -141,11 +136,11 @@ def training_order(
     seed: int,
     epoch: int,
 ) -> list[Group]:
-    """One epoch: every drawing exactly once, in an order that depends on ``seed`` and ``epoch`` alone.
+    """The batches of an epoch: every drawing once, in an order that depends only on ``seed`` and ``epoch``.
 
-    What does not fill a batch of its length moves up to the next, and the longest are dealt evenly: no batch is smaller
-    than half of ``batch``, if there are so many drawings, as batch normalization takes its statistics from each. Every
-    epoch has the same shapes, and begins with one batch of each: so all compiling is done when the first begins.
+    Drawings that do not fill a batch of their length go to the next longer one, and the longest are split evenly. So no
+    batch is smaller than half of ``batch`` (batch normalization needs enough drawings), if there are enough.
+    Every epoch has the same shapes and begins with one batch of each, so that all compiling happens first.
     """
     rng = np.random.default_rng([seed, epoch])
     groups = _groups(rng.permutation(len(lengths)), lengths, batch, bucket_lengths(max_len, buckets))
@@ -156,9 +151,9 @@ def training_order(
 
 
 def filled(groups: list[Group], batch: int) -> list[Group]:
-    """Groups of one length, all of ``batch`` drawings: the last is completed with drawings of the first.
+    """Complete the last group with drawings of the first, so that all have ``batch`` drawings: one shape to compile.
 
-    So there is one shape to compile. Returned as they are where there are fewer drawings in all than ``batch``.
+    The groups must have one length. They are returned unchanged if there are fewer than ``batch`` drawings in all.
     """
     rows = np.concatenate([group.rows for group in groups])
     if len(rows) < batch:
@@ -170,14 +165,14 @@ def filled(groups: list[Group], batch: int) -> list[Group]:
 def row_order(
     lengths: NDArray[np.integer[Any]], *, batch: int, max_len: int, buckets: Sequence[int] = BUCKETS
 ) -> list[Group]:
-    """The same grouping without chance, for prediction; results are put back by ``Group.rows``."""
+    """The batches for prediction: as ``training_order``, but not shuffled."""
     return _groups(np.arange(len(lengths)), lengths, batch, bucket_lengths(max_len, buckets))
 
 
 def _groups(
     order: NDArray[np.int64], lengths: NDArray[np.integer[Any]], batch: int, steps: tuple[int, ...]
 ) -> list[Group]:
-    bucket = np.searchsorted(steps[:-1], lengths[order])  # longer than all of them: the last, cut there
+    bucket = np.searchsorted(steps[:-1], lengths[order])  # the last bucket takes all longer ones
     groups: list[Group] = []
     left = order[:0]
     for i, padded in enumerate(steps):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..._core import SIDE
 from ...dataset.rows import Rows
 from ...stats import DeltaStats
-from .batches import DeltaFeed, Feed, Group
+from .batches import DeltaInputSpec, Group, InputSpec
 
 Arrays: TypeAlias = "dict[str, Any]"
 T = TypeVar("T")
@@ -55,11 +55,11 @@ class BatchSource(ABC):
 class HostBatches(BatchSource):
     """The C kernels make the inputs, which are sent with every batch."""
 
-    def __init__(self, rows: Rows, feed: Feed) -> None:
-        self.rows, self.feed, self.device_arrays = rows, feed, {}
+    def __init__(self, rows: Rows, spec: InputSpec) -> None:
+        self.rows, self.spec, self.device_arrays = rows, spec, {}
 
     def batch(self, group: Group) -> dict[str, NDArray[Any]]:
-        return {**self.feed.inputs(self.rows, group), "labels": self.rows.labels[group.rows]}
+        return {**self.spec.inputs(self.rows, group), "labels": self.rows.labels[group.rows]}
 
     def inputs(self, device_arrays: Arrays, batch: Arrays, steps: int) -> tuple[Arrays, Any]:
         return {name: array for name, array in batch.items() if name != "labels"}, batch["labels"]
@@ -100,12 +100,12 @@ class DeviceBitmaps(DeviceBatches):
 class DeviceDeltas(DeviceBatches):
     """Blocks of 8 points: their x, their y and one byte of pen bits; about 100 bytes per drawing.
 
-    So one index moves 17 bytes, and int32 row numbers reach all that a device holds. Standardized steps are looked up
+    So one index gathers 17 bytes, and int32 row numbers reach all that a device holds. Standardized steps are looked up
     in a table of 511 values per axis, which the host rounds once: the result equals the host's, bit for bit.
     """
 
-    def __init__(self, rows: Rows, feed: DeltaFeed) -> None:
-        lengths, blocks = _blocks(rows, feed)
+    def __init__(self, rows: Rows, spec: DeltaInputSpec) -> None:
+        lengths, blocks = _blocks(rows, spec)
         ends = np.cumsum(blocks, dtype=np.int64)
         packed = np.empty((int(ends[-1]), 2 * _BLOCK + 1), np.uint8)
         for a in range(0, len(rows), _PACKED_AT_ONCE):
@@ -115,7 +115,7 @@ class DeviceDeltas(DeviceBatches):
             packed[first : int(ends[part][-1])] = _packed(rows, np.arange(len(rows))[part], width, blocks[part])
         begins = (ends - blocks).astype(np.int32)
         super().__init__(
-            rows, {"blocks": packed, "begins": begins, "lengths": lengths, "values": _step_values(feed.stats)}
+            rows, {"blocks": packed, "begins": begins, "lengths": lengths, "values": _step_values(spec.stats)}
         )
 
     def _gather(self, arrays: Arrays, rows: Any, steps: int) -> Arrays:
@@ -141,21 +141,21 @@ class DeviceDeltas(DeviceBatches):
         return {"deltas": ops.where(there[..., None], deltas, 0.0), "lengths": lengths}
 
 
-def _blocks(rows: Rows, feed: DeltaFeed) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """int32 (N,): the points that are looked at, and the blocks that they take."""
-    lengths = np.minimum(rows.lengths, feed.max_len).astype(np.int32)
+def _blocks(rows: Rows, spec: DeltaInputSpec) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """int32 (N,) each: how many points of each drawing are used, and how many blocks they take."""
+    lengths = np.minimum(rows.lengths, spec.max_len).astype(np.int32)
     return lengths, -(-lengths // _BLOCK)
 
 
-def resident_size(rows: Rows, feed: Feed) -> int:
-    """Bytes that the drawings of ``rows`` take where they are resident."""
-    if not isinstance(feed, DeltaFeed):
+def resident_size(rows: Rows, spec: InputSpec) -> int:
+    """Bytes that the drawings of ``rows`` take when they are resident on the device."""
+    if not isinstance(spec, DeltaInputSpec):
         return len(rows) * (SIDE * SIDE + 4)
-    return int(_blocks(rows, feed)[1].sum(dtype=np.int64)) * (2 * _BLOCK + 1) + len(rows) * 12
+    return int(_blocks(rows, spec)[1].sum(dtype=np.int64)) * (2 * _BLOCK + 1) + len(rows) * 12
 
 
 def _packed(rows: Rows, index: NDArray[np.int64], width: int, blocks: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """The blocks of some drawings uint8 (blocks.sum(), 17), of which the longest is padded to ``width``."""
+    """The blocks of drawings ``index``, uint8 (blocks.sum(), 17); ``width`` is that of the longest, in whole blocks."""
     deltas, _ = rows.deltas(index, width, dtype=np.int16)
     shape = (len(index), width // _BLOCK, _BLOCK)
     x, y = (np.cumsum(deltas[..., axis], axis=1).astype(np.uint8).reshape(shape) for axis in (0, 1))
@@ -165,18 +165,18 @@ def _packed(rows: Rows, index: NDArray[np.int64], width: int, blocks: NDArray[np
 
 
 def _step_values(stats: DeltaStats | None) -> NDArray[np.float32]:
-    """float32 (2, 511): what a difference of -255 to 255 is given as, along x and along y."""
+    """float32 (2, 511): the network's input for each difference from -255 to 255, along x and along y."""
     moves = np.arange(-255, 256)
     if stats is None:
         return np.stack([moves, moves]).astype(np.float32)
     return ((moves - np.array(stats.mean)[:, None]) / np.array(stats.std)[:, None]).astype(np.float32)
 
 
-def batch_source(rows: Rows, feed: Feed, *, resident: bool) -> BatchSource:
-    """Batches of ``rows`` as ``feed`` describes them, from the device or from the host."""
+def batch_source(rows: Rows, spec: InputSpec, *, resident: bool) -> BatchSource:
+    """Batches of ``rows`` as ``spec`` describes them, from the device or from the host."""
     if not resident:
-        return HostBatches(rows, feed)
-    return DeviceDeltas(rows, feed) if isinstance(feed, DeltaFeed) else DeviceBitmaps(rows)
+        return HostBatches(rows, spec)
+    return DeviceDeltas(rows, spec) if isinstance(spec, DeltaInputSpec) else DeviceBitmaps(rows)
 
 
 @contextmanager

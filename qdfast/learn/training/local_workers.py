@@ -15,11 +15,11 @@ import orjson
 
 from .workers import WorkerError, cluster
 
-_GRACE = 30.0  # seconds that the others have to notice that one is gone, and to say so
+_GRACE = 30.0  # seconds for the others to notice a lost worker and to report it
 
 
 def processes_wanted(distribute: str) -> int:
-    """How many workers are to be started for ``--distribute``; 0 where this process is to train."""
+    """The number of workers to start for ``--distribute``; 0 if this process trains itself."""
     import keras
 
     here = distribute == "mirrored" or (distribute == "auto" and cluster() is None)
@@ -32,10 +32,10 @@ def processes_wanted(distribute: str) -> int:
 
 
 def on_workers(work: Callable[[], int], count: int) -> None:
-    """Call ``work`` in ``count`` new processes with a TF_CONFIG that names them all; 0 is success.
+    """Call ``work`` in ``count`` new processes, whose TF_CONFIG names them all. It returns the exit status.
 
     Raises:
-        WorkerError: one ended otherwise. No worker is left then.
+        WorkerError: a process ended with a status other than 0. The others are stopped.
     """
     addresses = _free_addresses(count)
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
@@ -54,8 +54,8 @@ def on_workers(work: Callable[[], int], count: int) -> None:
         for worker in workers:
             worker.kill()
             worker.join()
-    if failed := [f"{i} with status {w.exitcode}" for i, w in enumerate(workers) if w.exitcode]:
-        raise WorkerError(f"of {count} workers there ended {', '.join(failed)}")
+    if failed := [f"{i} (exit status {w.exitcode})" for i, w in enumerate(workers) if w.exitcode]:
+        raise WorkerError(f"{len(failed)} of {count} workers failed: {', '.join(failed)}")
 
 
 def _free_addresses(count: int) -> list[str]:

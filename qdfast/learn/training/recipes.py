@@ -1,8 +1,8 @@
-"""Recipes, by name: optimizer, learning rate, label smoothing, augmentation, averaging.
+"""Recipes, by name: optimizer, learning rate, label smoothing, augmentation.
 
 ``notebook`` is the Kaggle notebook's: Adam, and a learning rate that falls on plateaus. ``strong`` suits larger
-networks: augmented drawings (see ``augment``), AdamW, a learning rate that rises for an epoch and falls along a cosine,
-and the exponential moving average of the weights, which is validated and kept.
+networks: augmented drawings (see ``augment``), AdamW, and a learning rate that rises for an epoch and falls along a
+cosine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ class Recipe(NamedTuple):
         patience: epochs without a lower validation loss after which training stops; the learning rate then falls on
             plateaus. None: it rises for ``warm_up`` epochs, at most a quarter of all, and falls along a cosine.
         label_smoothing: share of the target that is spread over all classes.
-        averaging: horizon of the weights' moving average, as a share of all steps; 0: no average.
         augmented: whether drawings are augmented.
     """
 
@@ -37,7 +36,6 @@ class Recipe(NamedTuple):
     warm_up: int = 1
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    averaging: float = 0.0
     augmented: bool = False
 
     def optimizer(self, learning_rate: float) -> keras.Optimizer:
@@ -74,12 +72,12 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "notebook": Recipe(100, 128, 1e-3, patience=10),
-    "strong": Recipe(24, 256, 2e-3, weight_decay=0.05, label_smoothing=0.1, averaging=0.1, augmented=True),
+    "strong": Recipe(24, 256, 2e-3, weight_decay=0.05, label_smoothing=0.1, augmented=True),
 }
 
 
 def recipe(name: str) -> Recipe:
     """The recipe ``name``. DataError: there is none."""
     if name not in RECIPES:
-        raise DataError(f"no recipe named {name!r}; there is {', '.join(RECIPES)}")
+        raise DataError(f"no recipe named {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]

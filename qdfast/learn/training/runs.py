@@ -1,19 +1,17 @@
-"""The run directory: what training leaves, and what continuing, evaluating and exporting start from.
+"""The run directory: written by training; read to resume, evaluate and export.
 
 ======================  ==================================================================================
-``run.json``            what is trained on what: arguments, classes, statistics, digest of the data, versions
-``history.json``        the figures of every finished epoch, and the checkpoint of the last
+``run.json``            configuration, class names, statistics, digest of the data, versions
+``history.json``        the figures of every finished epoch, and the name of the last checkpoint
 ``checkpoint-N.keras``  network and optimizer after epoch N
-``checkpoint-N.npz``    its weights, where the network's are their moving average
-``best.keras``          the same after the epoch with the lowest validation loss
+``best.keras``          network and optimizer after the epoch with the lowest validation loss
 ``log.csv``             the figures of ``history.json`` as a table
-``tensorboard/``        the same for TensorBoard, where that is installed
-``model.npz``           of a classifier of scikit-learn's in place of checkpoint and best network, and its
-                        one epoch has fewer figures
+``tensorboard/``        the same figures for TensorBoard, if it is installed
+``model.npz``           a fitted scikit-learn baseline, which has no checkpoints
 ======================  ==================================================================================
 
-An epoch counts from the moment ``history.json`` names its checkpoint. The checkpoint is complete before that, and
-nothing of earlier epochs is touched until after it, so a run killed at any moment continues after its last epoch.
+An epoch is finished once ``history.json`` names its checkpoint. The checkpoint is complete by then, and files of
+earlier epochs are removed only afterwards, so a run that is killed at any moment resumes after its last finished epoch.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from ...stats import DeltaStats
 from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
 from ...storage.names import BEST, FITTED, HISTORY, LOG, RUN
 from ..models.baselines import BASELINES, Baseline
-from .batches import BitmapFeed, DeltaFeed, Feed
+from .batches import BitmapInputSpec, DeltaInputSpec, InputSpec
 from .tensorboard import write_events
 
 FORMAT = 1
@@ -58,17 +56,27 @@ FIGURES = (
     "seconds",
     "drawings_per_s",
 )
-"""The figures of an epoch: ``loss`` is mean cross-entropy in nats, without label smoothing, and ``top1`` a share, both
-of the training drawings, under dropout and altered as the recipe has it, while the weights changed; ``temperature`` is
-what calibrates its probabilities (see ``calibration``); ``seconds`` include validation, ``drawings_per_s`` is of
-training alone. Where their number is fitted to a time, there is ``epochs`` too: how many there were to be, as seen at
-the end of this one."""
-JUDGED = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
-"""Those of them that there are also where no network is trained."""
+"""The figures of an epoch.
+
+``loss`` (mean cross-entropy in nats, without label smoothing) and ``top1`` (0 to 1) are averages over the training
+drawings while the weights change, with dropout and augmentation. ``val_*`` are of the validation split after the epoch.
+``temperature`` calibrates the probabilities (see ``calibration``). ``seconds`` includes validation; ``drawings_per_s``
+does not. If ``max_minutes`` sets the number of epochs, ``epochs`` is the number planned after this one.
+"""
+BASELINE_FIGURES = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
+"""The figures of a scikit-learn baseline."""
 
 
 class Trained(NamedTuple):
-    """How a call of ``train`` ended: ``figures`` are those of the best epoch, ``stopped`` says why it ended."""
+    """The result of ``train``.
+
+    Attributes:
+        path: the run directory.
+        epochs: number of finished epochs.
+        best_epoch: the epoch with the lowest validation loss, from 1.
+        figures: the figures of the best epoch.
+        stopped: why training stopped.
+    """
 
     path: Path
     epochs: int
@@ -77,16 +85,16 @@ class Trained(NamedTuple):
     stopped: str
 
 
-UNREADABLE = (
+READ_ERRORS = (
     *(OSError, EOFError, MemoryError, ValueError, KeyError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What NumPy and scikit-learn let out for a damaged file."""
+"""What NumPy and scikit-learn raise for a damaged file."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory: ``path``, and its ``run.json`` parsed as ``info``."""
+    """A run directory at ``path``; ``info`` is its ``run.json``."""
 
     path: Path
     info: dict[str, Any]
@@ -98,12 +106,12 @@ class Run:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What ``train`` was called with, as far as the result depends on it."""
+        """The settings that the result depends on."""
         return dict(self.info["arguments"])
 
     @property
     def baseline(self) -> bool:
-        """Whether it is of a classifier of scikit-learn's, not of a network."""
+        """Whether the model is a scikit-learn classifier, not a network."""
         return self.info["arguments"]["model"] in BASELINES
 
     @property
@@ -113,26 +121,26 @@ class Run:
 
     @property
     def max_len(self) -> int:
-        """Points after which a drawing is cut."""
+        """Drawings are cut after this many points."""
         return int(self.info["arguments"]["max_len"])
 
     @property
     def stats(self) -> DeltaStats:
-        """Statistics of the training drawings, which every input is standardized with."""
+        """Statistics of the training drawings, used to standardize every input."""
         return DeltaStats.from_dict(self.info["stats"])
 
     @property
-    def feed(self) -> Feed:
-        """What its network is fed."""
+    def input_spec(self) -> InputSpec:
+        """The inputs of its model."""
         if self.baseline:
-            return BitmapFeed()
+            return BitmapInputSpec()
         from ..models.networks import network
 
         arguments = self.info["arguments"]
         known = network(arguments["model"])
         if known.takes == "bitmaps":
-            return BitmapFeed()
-        return DeltaFeed(self.stats if known.standardized else None, self.max_len, arguments["buckets"])
+            return BitmapInputSpec()
+        return DeltaInputSpec(self.stats if known.standardized else None, self.max_len, arguments["buckets"])
 
     @property
     def history(self) -> list[Epoch]:
@@ -141,23 +149,23 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """What the probabilities of the best epoch are calibrated with; None of a ``Baseline``, and before an epoch."""
+        """The temperature of the best epoch; None for a baseline, or if no epoch is finished."""
         history = self.history
         return history[best_epoch(history) - 1].get("temperature") if history else None
 
     def load_model(self, *, export: bool = False, calibrated: bool = True) -> Any:
-        """The network of the best epoch (``keras.Model``), on whichever backend Keras runs; or a ``Baseline``.
+        """Load the model of the best epoch: a ``keras.Model`` on the current backend, or a ``Baseline``.
 
         Args:
-            export: as in ``models.build``, and in float32. Default: as it was trained.
-            calibrated: a network's probabilities are calibrated with ``temperature``, where there is one.
+            export: build the network for export (see ``models.build``), in float32.
+            calibrated: apply ``temperature`` to a network's probabilities.
 
         Raises:
-            DataError: no epoch is finished, or the file is not this network's.
+            DataError: no epoch is finished, or the file is missing, damaged or of another network.
         """
         history = self.history
         if not history:
-            raise DataError(f"{self.path}: no epoch of this run is finished")
+            raise DataError(f"{self.path}: no epoch of this run has finished")
         if self.baseline:
             return self._load_baseline()
         from ..models.networks import build, with_temperature
@@ -166,7 +174,7 @@ class Run:
         if best_epoch(history) < len(history) or not path.exists():
             path = self.path / BEST
         if not path.exists():
-            raise DataError(f"{path}: missing")
+            raise DataError(f"{path}: no such file")
         arguments = self.info["arguments"]
         net = build(
             arguments["model"],
@@ -177,8 +185,8 @@ class Run:
         )
         try:
             net.load_weights(path)
-        except Exception as e:  # Keras lets out whatever zipfile, h5py and its own code raise
-            raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
+        except Exception as e:  # Keras does not wrap what zipfile, h5py and its own code raise
+            raise DataError(f"{path}: cannot be loaded as {arguments['model']}: {first_line(e)}") from e
         return with_temperature(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
@@ -188,11 +196,11 @@ class Run:
             found = BASELINES[model](len(self.classes), **options)
             found.load(path)
         except FileNotFoundError:
-            raise DataError(f"{path}: missing") from None
-        except UNREADABLE as e:
+            raise DataError(f"{path}: no such file") from None
+        except READ_ERRORS as e:
             then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
-            by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
-            raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
+            by = "" if then == now else f" (written by scikit-learn {then}; installed is {now})"
+            raise DataError(f"{path}: not a {model} model, or damaged{by}: {first_line(e)}") from e
         return found
 
 
@@ -200,7 +208,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """Open a run directory, finished or not.
 
     Raises:
-        DataError: there is none at ``path``, or its ``run.json`` is not readable by this version.
+        DataError: ``path`` is not a run directory, or this version cannot read its ``run.json``.
     """
     path = Path(path)
     info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
@@ -220,7 +228,7 @@ def run_info(
     backend: str,
     packages: Iterable[str],
 ) -> dict[str, Any]:
-    """The content of ``run.json``, less its format; ``packages``: whose versions it names, with the usual ones."""
+    """The content of ``run.json``, without its format. ``packages``: more packages whose versions are recorded."""
     versions = {name: installed(name) for name in ("qdfast", "numpy", *packages)}
     return {
         "arguments": arguments,
@@ -239,7 +247,7 @@ def run_info(
 
 
 def installed(package: str) -> str | None:
-    """The version of ``package``; None if it was run from its source tree, or has another name, as tensorflow-cpu."""
+    """The version of a package; None if it runs from a source tree or under another name, such as tensorflow-cpu."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -247,35 +255,35 @@ def installed(package: str) -> str | None:
 
 
 def start_run(path: Path, info: dict[str, Any]) -> Run:
-    """Write ``run.json`` in an empty directory, or check that the one there is of the same training.
+    """Write ``run.json`` in an empty directory, or check that the existing one has the same configuration and data.
 
-    Only for the holder of the directory's lock; removes what a killed run has left half-written.
+    Removes temporary files of a killed run, so the caller must hold the directory's lock.
 
     Raises:
-        DataError: the directory holds something else, or a run of other arguments or data: it says which.
+        DataError: the directory contains something else, or a run of another configuration or other data.
     """
     before = _read_json(path / RUN, ("arguments", "backend", "data"))
     if before is None and any(not _unfinished(file) for file in path.iterdir()):
-        raise DataError(f"{path}: neither empty nor a run directory")
+        raise DataError(f"{path}: not empty, and not a run directory")
     remove_temporaries(path)
     if before is None:
         write_bytes(path / RUN, _dump({"format": FORMAT, **info}))
         return load_run(path)
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
-    if changed := differences(then, now):
-        raise DataError(f"{path}: there is another run here, of {changed}: give another --out, or delete it")
+    if changed := describe_mismatch(then, now):
+        raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
     return Run(path, before)
 
 
-def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
-    """What is not the same, in words; "" if nothing."""
+def describe_mismatch(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which values of ``now`` differ from ``then``, for a message; "" if none."""
     changed = [f"{key} {_short(then.get(key))}, not {_short(now[key])}" for key in now if then.get(key) != now[key]]
     return "; ".join(changed)
 
 
 def _unfinished(file: Path) -> bool:
-    """Whether it is a ``run.json`` that was being written when the process was killed."""
+    """Whether it is the temporary file of a ``run.json``."""
     return file.name.startswith(TEMPORARY) and file.name.endswith(f"-{RUN}")
 
 
@@ -290,45 +298,42 @@ def read_history(path: Path) -> list[Epoch]:
     if found is None:
         return []
     epochs = found["epochs"]
-    if not isinstance(epochs, list) or not all(isinstance(e, dict) and e.keys() >= set(JUDGED) for e in epochs):
-        raise DataError(f"{path / HISTORY}: damaged: figures are missing")
+    if not isinstance(epochs, list) or not all(
+        isinstance(e, dict) and e.keys() >= set(BASELINE_FIGURES) for e in epochs
+    ):
+        raise DataError(f"{path / HISTORY}: damaged: metrics are missing")
     return epochs
 
 
 def planned_epochs(history: list[Epoch], epochs: int) -> int:
-    """How many epochs there are to be: as the last that says it, ``epochs`` where none does."""
+    """The number of planned epochs: the one recorded last, or ``epochs`` if none is recorded."""
     return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
 
 
 def best_epoch(history: list[Epoch]) -> int:
-    """The epoch (from 1) with the lowest validation loss, the first of equals; 0 if there is none yet."""
+    """The first epoch (from 1) with the lowest validation loss; 0 if no epoch is finished."""
     return 1 + min(range(len(history)), key=lambda i: history[i]["val_loss"]) if history else 0
 
 
 def checkpoint_path(path: Path, epoch: int) -> Path:
-    """Where network and optimizer of an epoch are."""
+    """The checkpoint of an epoch: network and optimizer."""
     return path / f"checkpoint-{epoch:04d}.keras"
 
 
-def weights_path(path: Path, epoch: int) -> Path:
-    """Where the weights of an epoch are whose checkpoint has their moving average."""
-    return checkpoint_path(path, epoch).with_suffix(".npz")
-
-
 def commit(path: Path, history: list[Epoch]) -> None:
-    """Make the last epoch of ``history`` count; its files are there already."""
+    """Record the last epoch of ``history`` as finished. Its checkpoint must be complete."""
     write_history(path, history, checkpoint_path(path, len(history)))
-    settle(path, history)
+    finalize_run(path, history)
 
 
 def write_history(path: Path, history: list[Epoch], checkpoint: Path) -> None:
-    """Write ``history.json``; ``checkpoint``: what the last epoch has left."""
+    """Write ``history.json``, with the last epoch's checkpoint."""
     about = {"format": FORMAT, "checkpoint": checkpoint.name, "best_epoch": best_epoch(history), "epochs": history}
     write_bytes(path / HISTORY, _dump(about))
 
 
-def settle(path: Path, history: list[Epoch]) -> None:
-    """Do what follows from ``history.json``: best network, table, no checkpoints of other epochs. Can be repeated."""
+def finalize_run(path: Path, history: list[Epoch]) -> None:
+    """Update the files derived from ``history.json``, and remove older checkpoints. Idempotent."""
     if not history:
         return
     last = checkpoint_path(path, len(history))
@@ -343,7 +348,7 @@ def settle(path: Path, history: list[Epoch]) -> None:
 
 
 def write_log(path: Path, history: list[Epoch]) -> None:
-    """Write ``log.csv``; what there is no figure of stays empty."""
+    """Write ``log.csv``; missing figures stay empty."""
     text = io.StringIO()
     table = csv.DictWriter(text, FIGURES, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
@@ -368,7 +373,7 @@ def _read_json(path: Path, keys: Iterable[str]) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError) as e:
-        raise DataError(f"{path}: not a file of qdfast, or damaged: {type(e).__name__}: {first_line(e)}") from e
+        raise DataError(f"{path}: not written by qdfast, or damaged: {type(e).__name__}: {first_line(e)}") from e
     if version != FORMAT:
-        raise DataError(f"{path}: of format {version}, this version reads {FORMAT}")
+        raise DataError(f"{path}: has format {version}, but this version of qdfast reads format {FORMAT}")
     return dict(value)

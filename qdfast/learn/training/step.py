@@ -1,4 +1,4 @@
-"""The training step: augment, loss, gradients, all-reduce, optimizer, moving average; and prediction.
+"""The training step: augment, loss, gradients, all-reduce, optimizer; and prediction.
 
 ``TrainStep`` says what a step computes, once, with ``keras.ops``. ``TensorFlowSteps`` and ``JaxSteps`` compile it: they
 differ in how gradients are taken, in how variables change (TensorFlow's change inside the graph, JAX's state goes in
@@ -18,7 +18,6 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ..device import compiler_options
-from .averaging import WeightAverage
 from .batches import Group
 from .inputs import BatchSource
 from .recipes import Recipe
@@ -30,8 +29,8 @@ SEED_STATE = "seed_generator_state"  # Keras' name for the state of a random gen
 class TrainStep:
     """What a step computes, and the variables that it changes."""
 
-    def __init__(self, net: keras.Model, recipe: Recipe, average: WeightAverage, classes: int) -> None:
-        self.net, self.recipe, self.average, self.classes = net, recipe, average, classes
+    def __init__(self, net: keras.Model, recipe: Recipe, classes: int) -> None:
+        self.net, self.recipe, self.classes = net, recipe, classes
         self.augment = None
         if recipe.augmented:
             from .augment import RandomStrokeAugment
@@ -43,7 +42,7 @@ class TrainStep:
     def other_variables(self) -> list[Any]:
         """The variables that a step changes, except weights and the optimizer's."""
         augment = self.augment.variables if self.augment else []
-        return [*self.net.non_trainable_variables, *augment, *self.average.variables, self.sums]
+        return [*self.net.non_trainable_variables, *augment, self.sums]
 
     def loss(self, inputs: dict[str, Any], labels: Any) -> Any:
         """The mean loss of a batch, scaled for the optimizer; adds loss and hits to ``sums``."""
@@ -58,7 +57,7 @@ class TrainStep:
 
 
 class CompiledSteps(ABC):
-    """Compiled steps of training and prediction; each shape of a batch is compiled when it first comes.
+    """Compiled steps of training and prediction; each shape of a batch is compiled when it first occurs.
 
     Between ``begin`` and ``end`` of training, Keras' variables may be out of date.
     """
@@ -69,18 +68,18 @@ class CompiledSteps(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Before steps of training; every worker then has the chief's state."""
+        """Call before training steps. Afterwards every worker has the chief's state."""
 
     def end(self) -> None:  # noqa: B027 - TensorFlow has nothing to do
-        """After steps of training."""
+        """Call after training steps."""
 
     def batch(self, source: BatchSource, group: Group) -> dict[str, NDArray[Any]]:
         """What this worker sends to its devices for a group."""
         return source.batch(self._shard(group))
 
     @abstractmethod
-    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
-        """One step on ``batch(training, group)``, with a learning rate and the moving average's horizon in steps."""
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float) -> None:
+        """One step on ``batch(training, group)`` with this learning rate."""
 
     @abstractmethod
     def predict(self, group: Group) -> Any:
@@ -98,7 +97,7 @@ class CompiledSteps(ABC):
 class TensorFlowSteps(CompiledSteps):
     """A graph for each shape: one graph for all shapes would be slower.
 
-    With several workers, gradients, moving statistics, sums and predictions are reduced; the rest each worker does for
+    With several workers, gradients, moving statistics, sums and predictions are reduced; each worker does the rest
     itself. Batch normalization uses the statistics of the worker's part of a batch, as is usual: those of the whole
     batch would cost two exchanges per layer. The moving statistics are the mean over the workers.
     """
@@ -126,10 +125,10 @@ class TensorFlowSteps(CompiledSteps):
         for variable, value, part in zip(variables, values, parts, strict=True):
             variable.assign(part.reshape(value.shape).astype(value.dtype))
 
-    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
-        self._graph(self._train, group)(_tensors(batch), np.float32(rate), np.float32(horizon))
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float) -> None:
+        self._graph(self._train, group)(_tensors(batch), np.float32(rate))
 
-    def _train(self, steps: int, batch: dict[str, Any], rate: Any, horizon: Any) -> None:
+    def _train(self, steps: int, batch: dict[str, Any], rate: Any) -> None:
         import tensorflow as tf
 
         net, optimizer = self.step.net, self.step.net.optimizer
@@ -139,7 +138,6 @@ class TensorFlowSteps(CompiledSteps):
         gradients = self._all_reduce(tape.gradient(loss, net.trainable_variables), labels.shape[0])
         optimizer.learning_rate = rate
         optimizer.apply(gradients, net.trainable_variables)
-        self.step.average.update(horizon)
 
     def _all_reduce(self, gradients: list[Any], drawings: int) -> list[Any]:
         """The gradients of the whole batch from those of this worker's ``drawings``."""
@@ -178,7 +176,7 @@ class TensorFlowSteps(CompiledSteps):
     def program(self, group: Group) -> str:
         graph = self._graph(self._train, group)
         batch = _tensors(self.batch(self.training, group))
-        return str(graph.get_concrete_function(batch, np.float32(0), np.float32(0)).graph.as_graph_def())
+        return str(graph.get_concrete_function(batch, np.float32(0)).graph.as_graph_def())
 
     def _graph(self, run: Callable[..., Any], group: Group) -> Any:
         """``run`` compiled for groups of this shape."""
@@ -238,17 +236,16 @@ class JaxSteps(CompiledSteps):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(np.asarray(value) if self.workers else value)
 
-    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> None:
-        self._state = self._compiled_train(self._state, *self._arguments(batch, group, rate, horizon))
+    def train(self, batch: dict[str, NDArray[Any]], group: Group, rate: float) -> None:
+        self._state = self._compiled_train(self._state, *self._arguments(batch, group, rate))
 
-    def _arguments(self, batch: dict[str, NDArray[Any]], group: Group, rate: float, horizon: float) -> tuple[Any, ...]:
-        placed = self._place(batch, group)
-        return self.training.device_arrays, placed, group.steps, np.float32(rate), np.float32(horizon)
+    def _arguments(self, batch: dict[str, NDArray[Any]], group: Group, rate: float) -> tuple[Any, ...]:
+        return self.training.device_arrays, self._place(batch, group), group.steps, np.float32(rate)
 
     def _place(self, batch: dict[str, NDArray[Any]], group: Group) -> dict[str, Any]:
         return self.workers.place_batch(batch, group) if self.workers else batch
 
-    def _train(self, state: Any, device_arrays: Any, batch: Any, steps: int, rate: Any, horizon: Any) -> Any:
+    def _train(self, state: Any, device_arrays: Any, batch: Any, steps: int, rate: Any) -> Any:
         import jax
 
         weights, others, optimizer = state
@@ -267,10 +264,7 @@ class JaxSteps(CompiledSteps):
             self.step.net.optimizer.learning_rate = rate
         optimizer = [scope.get_current_value(v) for v in optimizer_variables]
         weights, optimizer = self.step.net.optimizer.stateless_apply(optimizer, gradients, weights)
-        known = [*zip(weight_variables, weights, strict=True), *zip(other_variables, others, strict=True)]
-        with keras.StatelessScope(state_mapping=known) as scope:
-            self.step.average.update(horizon)
-        return weights, [scope.get_current_value(v) for v in other_variables], optimizer
+        return weights, others, optimizer
 
     def predict(self, group: Group) -> Any:
         net = self.step.net
@@ -295,8 +289,8 @@ class JaxSteps(CompiledSteps):
         return str(self.lower(batch, group).as_text())
 
     def lower(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
-        """JAX's lowered training step, to be compiled or looked at."""
-        return self._compiled_train.lower(self._state, *self._arguments(batch, group, 0.0, 0.0))
+        """JAX's lowered training step, to be compiled or inspected."""
+        return self._compiled_train.lower(self._state, *self._arguments(batch, group, 0.0))
 
 
 def compile_steps(

@@ -1,4 +1,4 @@
-"""The figures of a run for TensorBoard: ``tensorboard --logdir RUNS``."""
+"""Writes the metrics of a run for TensorBoard: ``tensorboard --logdir RUNS``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TAGS = {
 
 
 def write_events(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write the epochs that are not there yet, a file each; nothing where the package ``tensorboard`` is not installed.
+    """Write one file for each epoch that has none yet. Does nothing if ``tensorboard`` is not installed.
 
-    TensorBoard reads a directory's files in the order of their names, and looks for the next when it is through one: so
-    a file is never appended to, and a run that is continued has none twice.
+    TensorBoard reads the files of a directory in the order of their names. With one file per epoch, no file is
+    ever appended to, and a resumed run repeats no epoch.
     """
     try:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -1,4 +1,4 @@
-"""Prepared drawings as a ``tf.data.Dataset``, for who trains a network of his own."""
+"""Prepared drawings as a ``tf.data.Dataset``, for custom training loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from ..._core import SIDE
 from ...dataset.prepared import Prepared
 from ...storage.names import Split
-from .batches import BitmapFeed, DeltaFeed, Feed, bucket_lengths, check_range, row_order, training_order
+from .batches import BitmapInputSpec, DeltaInputSpec, InputSpec, bucket_lengths, check_range, row_order, training_order
 
 
 def as_tf_dataset(
@@ -24,32 +24,32 @@ def as_tf_dataset(
     standardized: bool,
     seed: int | None,
 ) -> Any:
-    """As ``Prepared.as_tf_dataset``."""
+    """See ``Prepared.as_tf_dataset``."""
     check_range("batch", batch, 1)
     bucket_lengths(max_len, buckets)
     if seed is not None:
         check_range("seed", seed, 0)
     rows = data.rows(split)
-    feed: Feed
+    spec: InputSpec
     if data.kind == "bitmaps":
-        feed = BitmapFeed()
+        spec = BitmapInputSpec()
         inputs = {"bitmaps": tf.TensorSpec((None, SIDE, SIDE), tf.uint8)}
     else:
-        feed = DeltaFeed(data.stats("train") if standardized else None, max_len, buckets)
-        deltas = tf.TensorSpec((None, None if feed.buckets else max_len, 3), tf.float32)
+        spec = DeltaInputSpec(data.stats("train") if standardized else None, max_len, buckets)
+        deltas = tf.TensorSpec((None, None if spec.buckets else max_len, 3), tf.float32)
         inputs = {"deltas": deltas, "lengths": tf.TensorSpec((None,), tf.int32)}
     epochs = count(1)
 
     def batches() -> Iterator[tuple[dict[str, Any], Any]]:
-        options: dict[str, Any] = {"batch": batch, "max_len": feed.max_len, "buckets": feed.buckets}
-        lengths = feed.lengths(rows)
+        options: dict[str, Any] = {"batch": batch, "max_len": spec.max_len, "buckets": spec.buckets}
+        lengths = spec.lengths(rows)
         order = (
             row_order(lengths, **options)
             if seed is None
             else training_order(lengths, **options, seed=seed, epoch=next(epochs))
         )
         for group in order:
-            yield feed.inputs(rows, group), rows.labels[group.rows]
+            yield spec.inputs(rows, group), rows.labels[group.rows]
 
     signature = inputs, tf.TensorSpec((None,), tf.int32)
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)

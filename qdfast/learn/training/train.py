@@ -1,8 +1,8 @@
 """Train a network on prepared drawings; the same call continues a run that was interrupted.
 
-A run's course depends on its configuration and on the figures of its finished epochs. Both are in the run directory
-(see ``runs``), so a run that was killed ends as an undisturbed one does. That is why the loop is here instead of in
-``Model.fit`` with callbacks, which keep such state in memory.
+How a run continues depends only on its configuration and on the metrics of its finished epochs. Both are in the run
+directory (see ``runs``), so a run that was killed and resumed gives the same result as an uninterrupted one. That is
+why the loop is here and not in ``Model.fit`` with callbacks, which keep such state in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...storage.progress import counted, duration
 from ..models.baselines import BASELINES
 from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
-from .fit import fit
+from .fit_baseline import fit
 from .recipes import recipe
 from .runs import (
     Epoch,
@@ -32,20 +32,18 @@ from .runs import (
     best_epoch,
     checkpoint_path,
     commit,
-    differences,
+    describe_mismatch,
+    finalize_run,
     first_line,
     read_history,
     run_info,
-    settle,
     start_run,
-    weights_path,
 )
 from .schedule import Schedule
 
 if TYPE_CHECKING:
     import keras
 
-    from .averaging import WeightAverage
     from .workers import Workers
 
 BACKENDS = ("tensorflow", "jax")
@@ -62,17 +60,18 @@ def train(
 ) -> Trained:
     """Train on the training split, and keep the weights with the lowest loss on the validation split.
 
-    Called again, it continues an unfinished run after its last finished epoch, with the result that it would have had
-    undisturbed, and leaves a finished run as it is. ``max_minutes`` may differ then, and ``epochs`` may be larger,
-    unless the recipe's learning rate depends on it. If it does and ``epochs`` is not given, ``max_minutes`` sets the
-    number of epochs, judged by the speed of the first two, so that the learning rate has fallen at the end.
+    Called again, it continues an unfinished run after its last finished epoch, with the same result as without the
+    interruption, and leaves a finished run as it is. The second call may give another ``max_minutes``, and larger
+    ``epochs`` if the recipe's learning rate does not depend on them. If it does, and ``epochs`` is not given,
+    ``max_minutes`` sets the number of epochs, estimated from the speed of the first two, so that the learning rate
+    has fallen by the end.
 
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes bitmaps.
         out: the run directory, created if missing.
         config: how to train. Default: ``TrainConfig(**options)``.
-        on_epoch: called after each epoch with its figures, a dict with the keys of ``runs.FIGURES``; the place to log
-            to MLflow or Weights & Biases. With several workers, the chief's is called.
+        on_epoch: called after each epoch with its metrics, a dict with the keys of ``runs.FIGURES``; use it to log to
+            MLflow or Weights & Biases. With several workers, only the chief calls it.
         log: called with a line at the beginning, after each epoch and at the end.
         options: the fields of ``TrainConfig``, where ``config`` is not given.
 
@@ -80,8 +79,8 @@ def train(
         The run's path, its number of epochs, the best epoch and its figures, and why training stopped.
 
     Raises:
-        DataError: the configuration, data or ``out`` cannot be trained with; ``out`` is a run of another configuration
-            or other data, or another process trains in it; a worker was called with other arguments than the chief.
+        DataError: the configuration, ``data`` or ``out`` is invalid; ``out`` is a run of another configuration or of
+            other data, or another process trains in it; a worker was called with other arguments than the chief.
         TrainingError: the loss is no longer a finite number, or memory ran out.
         WorkerError: another worker has ended. The same call, by all of them, continues after the last finished epoch.
 
@@ -105,7 +104,6 @@ def train(
     check_rows(settled.network.takes, prepared, training, validation, config.model)
 
     from ..device import cache_compiled, on_gpu
-    from .averaging import WeightAverage
     from .trainer import Trainer, memory_errors
     from .workers import join
 
@@ -129,14 +127,11 @@ def train(
                 history = read_history(out)
             if history:
                 _restore(net, checkpoint_path(run.path, len(history)))
-            average = WeightAverage(net, settled.recipe.averaging > 0)  # starts from the network's weights
-            if history:
-                average.load(weights_path(run.path, len(history)))
         history = workers.broadcast_object(history)
         if workers.is_chief:
-            settle(run.path, history)
+            finalize_run(run.path, history)
         else:
-            log(f"{run.path}: worker {workers.rank} of {workers.world_size}; the chief says how it goes")
+            log(f"{run.path}: worker {workers.rank} of {workers.world_size}; the chief logs the progress")
             log = _silent
         log(_headline(run, net, training, validation, history))
         if few := without_drawings(validation):
@@ -150,10 +145,9 @@ def train(
                 trainer = Trainer(
                     net,
                     settled.recipe,
-                    average,
                     training,
                     validation,
-                    run.feed,
+                    run.input_spec,
                     batch=arguments["batch"],
                     seed=config.seed,
                     resident=_resident(config, training, validation, run),
@@ -163,7 +157,7 @@ def train(
             figures = trainer.epoch(len(history) + 1, schedule.planned(history), schedule.learning_rate(history))
             history = [*history, workers.broadcast_object(schedule.fit_epochs(figures, history))]
             if workers.is_chief:
-                _commit(net, average, run.path, history)
+                _commit(net, run.path, history)
                 if on_epoch:
                     on_epoch(dict(history[-1]))
             log(_epoch_line(history, schedule.planned(history)))
@@ -185,14 +179,14 @@ def _check_backend() -> None:
     import keras
 
     if keras.backend.backend() not in BACKENDS:
-        raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
+        raise DataError(f"Keras runs on {keras.backend.backend()}: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
 
 
 def _check_same_call(workers: Workers, settled: SettledConfig, prepared: Prepared) -> None:
     call = {**settled.arguments, "epochs": settled.epochs, "max_minutes": settled.config.max_minutes}
     call["data"] = prepared.digest
-    if changed := differences(workers.broadcast_object(call), call):
-        raise DataError(f"worker {workers.rank}: the chief was called with {changed}")
+    if changed := describe_mismatch(workers.broadcast_object(call), call):
+        raise DataError(f"worker {workers.rank}: its arguments differ from the chief's: the chief has {changed}")
 
 
 def _resident(config: TrainConfig, training: Rows, validation: Rows, run: Run) -> bool:
@@ -201,7 +195,7 @@ def _resident(config: TrainConfig, training: Rows, validation: Rows, run: Run) -
 
     if config.resident is not None:
         return config.resident
-    return on_gpu() and resident_size(training, run.feed) + resident_size(validation, run.feed) <= RESIDENT
+    return on_gpu() and resident_size(training, run.input_spec) + resident_size(validation, run.input_spec) <= RESIDENT
 
 
 # ---- the network and its checkpoints ----
@@ -244,9 +238,8 @@ def _restore(net: keras.Model, path: Path) -> None:
         raise DataError(f"{path}: not a checkpoint, or damaged: {first_line(e)}") from e
 
 
-def _commit(net: keras.Model, average: WeightAverage, path: Path, history: list[Epoch]) -> None:
+def _commit(net: keras.Model, path: Path, history: list[Epoch]) -> None:
     """Write an epoch's files; it counts once ``history.json`` names it."""
-    average.save(weights_path(path, len(history)))
     with replacing(checkpoint_path(path, len(history))) as temporary:
         net.save(temporary)
     commit(path, history)

@@ -20,8 +20,7 @@ from ..device import on_gpu
 from ..metrics import score
 from ..models.calibration import fit_temperature
 from ..predict import predict_with
-from .averaging import WeightAverage
-from .batches import Feed, Group, filled, training_order
+from .batches import Group, InputSpec, filled, training_order
 from .inputs import batch_source, prefetch, resident_size
 from .recipes import Recipe
 from .runs import Epoch
@@ -35,7 +34,7 @@ _VALIDATION_BATCH = 512
 
 
 class TrainingError(Error):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 @contextmanager
@@ -48,9 +47,7 @@ def memory_errors() -> Iterator[None]:
         kind = type(e).__name__
         if not isinstance(e, MemoryError) and kind != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(e):
             raise
-        raise TrainingError(
-            f"out of memory ({kind}): a smaller --batch needs less, and on a GPU so does --no-resident"
-        ) from e
+        raise TrainingError(f"out of memory ({kind}): use a smaller --batch or, on a GPU, --no-resident") from e
 
 
 class Trainer:
@@ -68,27 +65,26 @@ class Trainer:
         self,
         net: keras.Model,
         recipe: Recipe,
-        average: WeightAverage,
         training: Rows,
         validation: Rows,
-        feed: Feed,
+        spec: InputSpec,
         *,
         batch: int,
         seed: int,
         resident: bool,
         workers: Workers,
     ) -> None:
-        self.net, self.recipe, self.average, self.feed = net, recipe, average, feed
+        self.net, self.recipe, self.spec = net, recipe, spec
         self.training, self.validation, self.batch, self.seed = training, validation, batch, seed
         self.resident, self.workers = resident, workers
-        self.one_shape = on_gpu() and not feed.buckets
+        self.one_shape = on_gpu() and not spec.buckets
         smallest = min(len(group.rows) for group in self.groups(1))
         if smallest < 2 * workers.world_size:
             raise DataError(
-                f"a step has {smallest} drawings, and each of {workers.world_size} workers needs 2: use a larger batch"
+                f"a step has {smallest} drawings for {workers.world_size} workers, but each needs 2: use a larger batch"
             )
-        step = TrainStep(net, recipe, average, len(training.classes))
-        sources = (batch_source(rows, feed, resident=resident) for rows in (training, validation))
+        step = TrainStep(net, recipe, len(training.classes))
+        sources = (batch_source(rows, spec, resident=resident) for rows in (training, validation))
         # On a CPU, XLA's convolutions and LSTMs are slower than TensorFlow's own; on a GPU it has no cuDNN LSTM.
         self.steps = compile_steps(workers, step, *sources, xla=on_gpu() and not _has_lstm(net))
 
@@ -104,14 +100,12 @@ class Trainer:
             TrainingError: the loss is no longer a finite number.
         """
         begun = time.monotonic()
-        self.average.swap_out()
         self._set_seeds(number)
         groups = self.groups(number)
         drawings = sum(len(group.rows) for group in groups)
         rates = self.recipe.rates(len(groups), number, epochs, learning_rate)
-        loss, hits = self._train(groups, rates.tolist(), f"epoch {number}/{epochs}", epochs)
+        loss, hits = self._train(groups, rates.tolist(), f"epoch {number}/{epochs}")
         trained = time.monotonic() - begun
-        self.average.swap_in()
         probabilities = self._validate(f"epoch {number}/{epochs}, validation")
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"epoch {number}: the network's probabilities are not finite; {_ADVICE}")
@@ -132,19 +126,18 @@ class Trainer:
     def groups(self, number: int) -> list[Group]:
         """The batches of an epoch."""
         groups = training_order(
-            self.feed.lengths(self.training),
+            self.spec.lengths(self.training),
             batch=self.batch,
-            max_len=self.feed.max_len,
-            buckets=self.feed.buckets,
+            max_len=self.spec.max_len,
+            buckets=self.spec.buckets,
             seed=self.seed,
             epoch=number,
         )
         return filled(groups, self.batch) if self.one_shape else groups
 
-    def _train(self, groups: list[Group], rates: list[float], title: str, epochs: int) -> tuple[float, float]:
+    def _train(self, groups: list[Group], rates: list[float], title: str) -> tuple[float, float]:
         """Loss and hits, summed over all drawings."""
         steps = self.steps
-        horizon = self.recipe.averaging * epochs * len(groups)
         every = _CHECK_EVERY if on_gpu() or self.workers.world_size > 1 else 1
         seen, loss, hits = 0, 0.0, 0.0
         total = sum(len(group.rows) for group in groups)
@@ -157,7 +150,7 @@ class Trainer:
             while seen < total:
                 new = 0
                 for group, batch, rate in islice(work, every):  # not a list: batches are made while the device works
-                    steps.train(batch, group, rate, horizon)
+                    steps.train(batch, group, rate)
                     new += len(group.rows)
                 more = steps.take_sums()
                 loss, hits, seen = loss + more[0], hits + more[1], seen + new
@@ -180,7 +173,7 @@ class Trainer:
             return predict_with(
                 predict,
                 self.validation,
-                self.feed,
+                self.spec,
                 classes=len(self.validation.classes),
                 batch=_VALIDATION_BATCH,
                 progress=progress,
@@ -201,17 +194,17 @@ class Trainer:
 
     def describe(self) -> str:
         """Backend, device, precision, where the drawings are, and which LSTM kernel runs."""
-        size = sum(resident_size(rows, self.feed) for rows in (self.training, self.validation))
+        size = sum(resident_size(rows, self.spec) for rows in (self.training, self.validation))
         parts = [
             f"{keras.backend.backend()} on a {'GPU' if on_gpu() else 'CPU'}, {self.net.dtype_policy.name}",
-            f"drawings resident there ({size / 1e6:,.1f} MB)" if self.resident else "drawings sent batch by batch",
+            f"drawings kept in its memory ({size / 1e6:,.1f} MB)" if self.resident else "drawings sent batch by batch",
         ]
         if self.workers.devices > 1:
             parts.append(f"{self.workers.devices} devices, {self.workers.world_size} processes")
         if _has_lstm(self.net):
             self.steps.begin()
             cudnn = _CUDNN_LSTM.search(self.steps.program(self.groups(1)[0]))
-            parts.append(f"LSTMs {'by' if cudnn else 'without'} cuDNN")
+            parts.append(f"LSTMs {'on' if cudnn else 'without'} cuDNN")
         return ", ".join(parts)
 
 

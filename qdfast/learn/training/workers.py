@@ -32,12 +32,12 @@ class WorkerError(Error):
 
 
 class Workers:
-    """One process with one device. The subclasses are several.
+    """A single process with one device. The subclasses stand for several processes or devices.
 
     Attributes:
         rank, world_size: the number of this process, and how many there are.
         devices: devices of all processes together.
-        random_stream: workers that compute apart draw different random numbers.
+        random_stream: part of the random seed; differs between workers that draw their own random numbers.
     """
 
     rank, world_size, devices, random_stream = 0, 1, 1, 0
@@ -52,11 +52,11 @@ class Workers:
         return group
 
     def broadcast(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The chief's array; the others pass one of its shape and dtype."""
+        """The chief's array. Other workers pass any array of the same shape and dtype."""
         return array
 
     def broadcast_object(self, value: T) -> T:
-        """The chief's ``value``, which JSON can hold. Every worker calls this, in the same order."""
+        """The chief's ``value``, which must be JSON. Every worker must make the same calls in the same order."""
         if self.world_size == 1:
             return value
         data = np.frombuffer(orjson.dumps(value), np.uint8)
@@ -67,14 +67,14 @@ class Workers:
 
     @contextmanager
     def chief_errors(self) -> Iterator[None]:
-        """Around what the chief does for all: every worker raises the chief's DataError."""
+        """If the chief raises DataError inside this context, every worker raises it."""
         try:
             yield
         except DataError as e:
             self.broadcast_object(str(e))
             raise
         if message := self.broadcast_object(""):
-            raise DataError(f"the chief says: {message}")
+            raise DataError(f"error on the chief: {message}")
 
     @contextmanager
     def lost_workers(self) -> Iterator[None]:
@@ -85,9 +85,9 @@ class Workers:
 class TensorFlowWorkers(Workers):
     """Processes with a device each, joined by the collective operations of MultiWorkerMirroredStrategy.
 
-    The variables are not the strategy's. Under a strategy, Keras 3's optimizers clip gradients and check that they are
-    finite before they sum them: that clips otherwise than one device does, and where the gradients of one worker alone
-    overflow, the others wait for it for ever. Here the optimizer gets the gradients of the whole batch.
+    The variables are not created under the strategy. Under one, Keras 3's optimizers clip gradients and check that they
+    are finite before they sum them. So they clip differently than on one device, and if the gradients of only one
+    worker overflow, the others wait for it forever. Here the optimizer gets the gradients of the whole batch.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -96,7 +96,7 @@ class TensorFlowWorkers(Workers):
         self._strategy = _strategy(cluster)
 
     def shard(self, group: Group) -> Group:
-        """Its part of the rows; all of them if there are fewer rows than workers."""
+        """This worker's rows; all rows if there are fewer rows than workers."""
         parts = self.row_parts(group)
         return Group(group.steps, parts[self.rank]) if all(map(len, parts)) else group
 
@@ -105,18 +105,18 @@ class TensorFlowWorkers(Workers):
         return np.array_split(group.rows, self.world_size)
 
     def all_reduce_sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """The sum of each tensor over the workers, inside a graph that all of them run."""
+        """The sum of each tensor over the workers. All workers must run the graph that calls this."""
         import tensorflow as tf
 
         def reduce(*values: Any) -> Any:
-            # A copy: values from outside of ``run`` have no device, which the strategy asks them for.
+            # Copies, since values from outside of ``run`` have no device, and the strategy needs one.
             copies = [tf.identity(value) for value in values]
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, copies)
 
         return list(self._strategy.run(reduce, tuple(tensors)))
 
     def all_reduce_mean(self, tensors: Sequence[Any], weight: float) -> list[Any]:
-        """The mean of each tensor over the workers by their weights, inside a graph."""
+        """The weighted mean of each tensor over the workers, inside a graph."""
         import tensorflow as tf
 
         weighted = [t * tf.cast(weight, t.dtype) for t in tensors]
@@ -124,7 +124,7 @@ class TensorFlowWorkers(Workers):
         return [s / tf.cast(weights, s.dtype) for s in sums]
 
     def all_reduce_array(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The sum over the workers of arrays of one shape and dtype."""
+        """The sum over the workers; all pass arrays of the same shape and dtype."""
         # In float64, which holds all of float32 and int32: collectives support few types.
         found = self._compiled_sum(array.ravel().astype(np.float64))
         return np.asarray(found).astype(array.dtype).reshape(array.shape)
@@ -153,7 +153,7 @@ class TensorFlowWorkers(Workers):
 class JaxWorkers(Workers):
     """One program over all devices of all processes; JAX's compiler inserts the communication.
 
-    So random numbers and batch normalization are those of one device.
+    Random numbers and batch normalization are the same as on one device.
     """
 
     def __init__(self, cluster: Cluster | None) -> None:
@@ -168,18 +168,18 @@ class JaxWorkers(Workers):
         self._sharded = jax.sharding.NamedSharding(mesh, spec("batch"))
 
     def shard(self, group: Group) -> Group:
-        """The rows of its devices; all rows if they cannot be split evenly: then every device computes everything."""
+        """This process's rows; all rows if the devices cannot share them evenly, so that each computes everything."""
         if len(group.rows) % self.devices:
             return group
         return Group(group.steps, np.split(group.rows, self.world_size)[self.rank])
 
     def place_batch(self, batch: dict[str, NDArray[Any]], group: Group) -> dict[str, Any]:
-        """Arrays of ``shard(group)``, a row for each drawing, on the devices."""
+        """Place the arrays of ``shard(group)``, one row per drawing, on the devices."""
         sharding = self.replicated if len(group.rows) % self.devices else self._sharded
         return {name: self._place(array, sharding) for name, array in batch.items()}
 
     def replicate(self, arrays: dict[str, Any]) -> dict[str, Any]:
-        """Arrays that all processes have, on every device."""
+        """Place equal arrays of all processes on every device."""
         return {name: self._place(np.asarray(array), self.replicated) for name, array in arrays.items()}
 
     def broadcast_state(self, arrays: Sequence[Any]) -> list[Any]:
@@ -214,8 +214,8 @@ class JaxWorkers(Workers):
 
 def _worker_lost() -> WorkerError:
     return WorkerError(
-        "another worker has ended or cannot be reached; the same command, given to every worker again, goes on after "
-        "the last finished epoch"
+        "another worker ended or cannot be reached; start all workers again with the same command to resume after the "
+        "last finished epoch"
     )
 
 
@@ -247,14 +247,14 @@ def cluster() -> Cluster | None:
         if not 0 <= index < len(jobs[kind]):
             raise ValueError(f"there is no {kind} {index}")
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise DataError(f"TF_CONFIG does not name the workers, and which of them this is: {e}") from e
+        raise DataError(f"TF_CONFIG: invalid cluster or task: {e}") from e
     if kind not in ("chief", "worker"):
-        raise DataError(f"TF_CONFIG makes this a {kind}: there are only workers here")
+        raise DataError(f"TF_CONFIG: the task type is {kind}; it must be worker or chief")
     return Cluster(addresses, index + len(chiefs) * (kind == "worker"))
 
 
 def join(distribute: str) -> Workers:
-    """Join the workers that train together; waits until all are there.
+    """Join the workers that train together. Waits until all have started.
 
     Args:
         distribute: "multiworker": the workers in TF_CONFIG; "mirrored": all devices of this process (JAX only); "none":
@@ -272,14 +272,14 @@ def join(distribute: str) -> Workers:
     if known and len(known.workers) > 1:
         return JaxWorkers(known) if jax else TensorFlowWorkers(known)
     if distribute == "multiworker":
-        raise DataError("distribute is multiworker, and TF_CONFIG names no other worker")
+        raise DataError("distribute is multiworker, but TF_CONFIG names no other worker")
     if jax and distribute in ("auto", "mirrored"):
         here = JaxWorkers(None)
         if here.devices > 1:
             return here
     if distribute == "mirrored":
-        what = "JAX has one device here" if jax else "`qdfast train` starts a process for each of several GPUs"
-        raise DataError(f"distribute is mirrored: {what}")
+        what = "JAX has only one device" if jax else "with TensorFlow it needs `qdfast train` and several GPUs"
+        raise DataError(f"distribute is mirrored, but {what}")
     return Workers()
 
 

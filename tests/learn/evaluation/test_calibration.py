@@ -92,7 +92,7 @@ def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):
     rows = prepared.rows("validation")
     best = tiny_run.history[best_epoch(tiny_run.history) - 1]
     assert tiny_run.temperature == best["temperature"] != 1
-    raw = predict_rows(tiny_run.load_model(calibrated=False), rows, tiny_run.feed)
+    raw = predict_rows(tiny_run.load_model(calibrated=False), rows, tiny_run.input_spec)
     assert tiny_run.temperature == pytest.approx(fit_temperature(raw, rows.labels), rel=1e-4)
     assert cross_entropy(raw, rows.labels) == pytest.approx(best["val_loss"], abs=1e-6)
     better = cross_entropy(scale_by_temperature(raw, tiny_run.temperature), rows.labels)
@@ -103,7 +103,7 @@ def test_network_and_report_apply_it_alike(tiny_run, prepared):
     add_tiny()
     rows = prepared.rows("validation")
     predictions = predict(tiny_run, rows, rows.labels)
-    got = predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
+    got = predict_rows(tiny_run.load_model(), rows, tiny_run.input_spec)
     np.testing.assert_allclose(got, predictions.probabilities, atol=1e-6)
     assert np.abs(got - predictions.uncalibrated).max() > 1e-3
     assert [w.path for w in tiny_run.load_model().weights] == [
@@ -122,4 +122,4 @@ def test_a_run_without_one_is_as_it_was_trained(tiny_run, prepared, tmp_path):
     assert run.temperature is None
     predictions = predict(run, rows, rows.labels)
     assert predictions.probabilities is predictions.uncalibrated
-    np.testing.assert_array_equal(predict_rows(run.load_model(), rows, run.feed), predictions.uncalibrated)
+    np.testing.assert_array_equal(predict_rows(run.load_model(), rows, run.input_spec), predictions.uncalibrated)

@@ -12,7 +12,7 @@ from qdfast.errors import DataError
 from qdfast.learn.evaluation.evaluate import evaluate, map_labels
 from qdfast.learn.evaluation.table import format_table
 from qdfast.learn.predict import predict_rows
-from qdfast.learn.training.batches import DeltaFeed
+from qdfast.learn.training.batches import DeltaInputSpec
 
 
 def rows_of(classes: list[str], labels: list[int], lengths: list[int] | None = None) -> Rows:
@@ -47,7 +47,7 @@ class Echo:
 def test_predictions_come_in_the_order_of_the_rows():
     lengths = np.random.default_rng(0).integers(2, 120, 50).tolist()
     rows, net = rows_of(["a"], [0] * 50, lengths), Echo()
-    got = predict_rows(net, rows, DeltaFeed(DeltaStats(4, (0, 0), (16, 16)), 100, (32, 64)), batch=8)
+    got = predict_rows(net, rows, DeltaInputSpec(DeltaStats(4, (0, 0), (16, 16)), 100, (32, 64)), batch=8)
     np.testing.assert_array_equal(got[:, 0], 0.5)
     np.testing.assert_array_equal(got[:, 1], np.minimum(lengths, 100))
     assert {shape[1] for shape in net.shapes} == {32, 64, 100}

@@ -53,7 +53,7 @@ def signatures(exported):
 @pytest.fixture(scope="module")
 def expected(tiny_run, rows) -> np.ndarray:
     add_tiny()
-    return predict_rows(tiny_run.load_model(), rows, tiny_run.feed)
+    return predict_rows(tiny_run.load_model(), rows, tiny_run.input_spec)
 
 
 def raw(rows: Rows, steps: int) -> dict[str, np.ndarray]:
@@ -188,7 +188,7 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
     assert export(tiny_run, tmp_path).name == "10"
-    with pytest.raises(DataError, match="9: this version exists"):
+    with pytest.raises(DataError, match="9: this version already exists"):
         export(tiny_run, tmp_path, version=9)
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
@@ -242,7 +242,7 @@ def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said)
 def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         export(tmp_path / "run", tmp_path / "models")
     assert names(tmp_path / "models") == []
 
@@ -275,6 +275,6 @@ else:
     assert run.info["backend"] == "jax"
     version = export(run, tmp_path / "models")
     got = ask(tf.saved_model.load(str(version)).signatures["serving_default"], raw(rows, LONG))["probabilities"]
-    want = predict_rows(run.load_model(), rows, run.feed)
+    want = predict_rows(run.load_model(), rows, run.input_spec)
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
     assert run.history[1]["loss"] < run.history[0]["loss"]

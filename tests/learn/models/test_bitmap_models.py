@@ -21,7 +21,7 @@ from qdfast import DataError, cli
 from qdfast.client import Client, InvalidRequest
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
-from qdfast.learn.training.batches import BitmapFeed
+from qdfast.learn.training.batches import BitmapInputSpec
 from qdfast.learn.training.runs import Run, load_run
 from qdfast.protocol.requests import ModelSpec, ProbabilitiesQuery
 
@@ -121,7 +121,7 @@ def test_probabilities_are_float32_under_mixed_precision(run: Run, data: qdfast.
 
 
 def test_it_learns_from_bitmaps(run: Run, data: qdfast.Prepared):
-    assert isinstance(run.feed, BitmapFeed)
+    assert isinstance(run.input_spec, BitmapInputSpec)
     assert run.history[-1]["val_top1"] > 0.5
     assert run.info["data"]["train"] == len(data.rows("train"))
 
@@ -131,7 +131,7 @@ def test_it_learns_from_strokes(prepared: qdfast.Prepared, run: Run, tmp_path: P
     learned = load_run(tmp_path / "run")
     assert learned.history[-1]["val_top1"] > 0.5
     rows = prepared.rows("validation")
-    assert predict_rows(learned.load_model(), rows, learned.feed).shape == (len(rows), 6)
+    assert predict_rows(learned.load_model(), rows, learned.input_spec).shape == (len(rows), 6)
 
 
 def test_strokes_and_bitmaps_of_the_same_drawings_are_judged_alike(
@@ -188,7 +188,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data: qdfast.Prepared, run: Run
 def test_the_saved_model_answers_as_the_network(exported: Path, run: Run, data: qdfast.Prepared):
     signatures = tf.saved_model.load(str(exported)).signatures
     rows = data.rows("validation")
-    want = predict_rows(run.load_model(), rows, run.feed)
+    want = predict_rows(run.load_model(), rows, run.input_spec)
     bitmaps = tf.constant(rows.bitmaps(np.arange(len(rows))))
     got = signatures["serving_default"](bitmaps=bitmaps)["probabilities"].numpy()
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused_in_the_graph(exported: Path):
 
 def test_a_client_sends_what_the_model_takes(pixels: str, run: Run, doodles: Path, bitmap_files: Path):
     drawings, bitmaps = qdfast.read_ndjson(doodles / "star.ndjson", recognized="any"), bitmap_files / "star.npy"
-    want = predict_rows(run.load_model(), load_rows([bitmaps]), run.feed)
+    want = predict_rows(run.load_model(), load_rows([bitmaps]), run.input_spec)
     with Client(pixels, model="pixels", max_batch=50) as client:
         for asked in (
             drawings,

@@ -84,6 +84,7 @@ def test_stroke_lstm_is_the_notebooks_network():
     assert [d.units for d in body if isinstance(d, L.Dense)] == [128, 30]
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_padding(net):
     steps, lengths = drawings(16, 64)
     want = predict(net, steps, lengths)
@@ -93,6 +94,7 @@ def test_predictions_do_not_depend_on_padding(net):
         np.testing.assert_allclose(predict(net, pad(steps, to, lengths, fill), lengths), want, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_the_batch(net):
     steps, lengths = drawings(16, 64)
     want = predict(net, steps, lengths)
@@ -101,6 +103,7 @@ def test_predictions_do_not_depend_on_the_batch(net):
         np.testing.assert_allclose(predict(net, alone, lengths[i : i + 1])[0], want[i], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_training_statistics_ignore_padding():
     """What batch normalization remembers of a batch, dropout aside, is the same at any padding."""
     steps, lengths = drawings(16, 40)
@@ -141,6 +144,7 @@ def test_no_mask_reaches_an_lstm(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
+@pytest.mark.slow
 def test_a_network_to_export_has_the_same_weights_and_answers(name):
     net, exported = trained(name), networks.build(name, classes=CLASSES, recurrent_dropout=0.3, export=True)
     assert [(w.path, w.shape) for w in exported.weights] == [(w.path, w.shape) for w in net.weights]
@@ -165,6 +169,7 @@ def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.slow
 def test_probabilities_are_float32_under_mixed_precision(net, precision):
     before = keras.config.dtype_policy()
     mixed = networks.build("stroke_lstm", classes=CLASSES, precision=precision)
@@ -177,6 +182,7 @@ def test_probabilities_are_float32_under_mixed_precision(net, precision):
     np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
     net.save(tmp_path / "net.keras")
     loaded = keras.saving.load_model(tmp_path / "net.keras")
@@ -185,7 +191,7 @@ def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(DataError, match="no model named 'resnet'; there is stroke_lstm"):
+    with pytest.raises(DataError, match="no model named 'resnet'; choose from stroke_lstm"):
         networks.build("resnet", classes=3)
 
 
@@ -211,6 +217,7 @@ def test_networks_of_raw_steps_are_blind_to_padding(name):
         np.testing.assert_allclose(alone[0], expected[i], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
     """Both ends of a long drawing matter, and all between, whatever stands behind it."""
     net = trained("stroke_bilstm")

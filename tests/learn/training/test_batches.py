@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qdfast import DeltaStats, Rows, from_strokes
 from qdfast.learn.training.batches import (
-    BitmapFeed,
-    DeltaFeed,
+    BitmapInputSpec,
+    DeltaInputSpec,
     Group,
     bucket_lengths,
     filled,
@@ -113,7 +113,7 @@ def test_batches_are_the_rows_standardized():
     stats = DeltaStats(10, (20, 10), (100, 50))
     seen: list[int] = []
     for group in row_order(rows.lengths, batch=2, max_len=20, buckets=(8,)):
-        inputs = DeltaFeed(stats, 20).inputs(rows, group)
+        inputs = DeltaInputSpec(stats, 20).inputs(rows, group)
         want, lengths = rows.deltas(group.rows, group.steps, stats=stats)
         np.testing.assert_array_equal(inputs["deltas"], want)
         np.testing.assert_array_equal(inputs["lengths"], lengths)
@@ -124,11 +124,11 @@ def test_batches_are_the_rows_standardized():
 
 def test_bitmaps_come_in_batches_as_large_as_each_other():
     drawings = from_strokes([[[list(range(n)), [3] * n]] for n in (2, 5, 90, 12, 7, 8, 3)])
-    rows, feed = Rows.from_drawings([(drawings, np.arange(7, dtype=np.int32))], list("abcdefg")), BitmapFeed()
-    groups = training_order(feed.lengths(rows), batch=3, max_len=feed.max_len, buckets=feed.buckets, seed=0, epoch=1)
+    rows, spec = Rows.from_drawings([(drawings, np.arange(7, dtype=np.int32))], list("abcdefg")), BitmapInputSpec()
+    groups = training_order(spec.lengths(rows), batch=3, max_len=spec.max_len, buckets=spec.buckets, seed=0, epoch=1)
     assert sorted(len(g.rows) for g in groups) == [2, 2, 3]
     assert sorted(order(groups)) == list(range(7))
     for group in groups:
-        inputs = feed.inputs(rows, group)
+        inputs = spec.inputs(rows, group)
         assert inputs.keys() == {"bitmaps"}
         np.testing.assert_array_equal(inputs["bitmaps"], drawings[group.rows].bitmaps())

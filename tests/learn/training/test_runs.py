@@ -11,7 +11,15 @@ import pytest
 
 from qdfast.errors import DataError
 from qdfast.learn.training import runs
-from qdfast.learn.training.runs import best_epoch, checkpoint_path, commit, load_run, read_history, settle, start_run
+from qdfast.learn.training.runs import (
+    best_epoch,
+    checkpoint_path,
+    commit,
+    finalize_run,
+    load_run,
+    read_history,
+    start_run,
+)
 
 INFO = {
     "arguments": {"model": "stroke_lstm", "batch": 128, "seed": 42, "buckets": [64, 96]},
@@ -80,12 +88,12 @@ def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(tmp_
         history = read_history(path)
         assert len(history) in (len(losses) - 1, len(losses))
         assert not history or checkpoint_path(path, len(history)).read_text() == f"epoch {len(history)}"
-        settle(path, history)
+        finalize_run(path, history)
         if len(history) < len(losses):  # the epoch is trained again
             finish_epoch(path, losses)
         assert (path / "best.keras").read_text() == f"epoch {best_epoch(read_history(path))}"
         assert json.loads((path / "history.json").read_text())["checkpoint"] == checkpoint_path(path, len(losses)).name
-        assert [float(row["val_loss"]) for row in csv.DictReader((path / "log.csv").open())] == losses
+        assert [float(row["val_loss"]) for row in csv.DictReader((path / "log.csv").read_text().splitlines())] == losses
         runs.remove_temporaries(path)
         names = {f.name for f in path.iterdir()}
         assert names - {"tensorboard"} == {
@@ -114,13 +122,13 @@ def test_start_run_explains_itself_and_is_found_again(tmp_path):
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (changed(arguments={"batch": 64}), "of batch 128, not 64: give another --out, or delete it$"),
-        (changed(data={"digest": "b" * 64}), "of data aaaaaaaaaaaa…, not bbbbbbbbbbbb…: give another"),
+        (changed(arguments={"batch": 64}), r"settings \(batch 128, not 64\): choose another --out, or delete it$"),
+        (changed(data={"digest": "b" * 64}), r"settings \(data aaaaaaaaaaaa…, not bbbbbbbbbbbb…\): choose another"),
         (
             changed(arguments={"seed": 1, "buckets": []}),
-            r"of seed 42, not 1; buckets \[64, 96\], not \[\]: give another",
+            r"settings \(seed 42, not 1; buckets \[64, 96\], not \[\]\): choose another",
         ),
-        ({**INFO, "backend": "jax"}, "of backend tensorflow, not jax: give another"),
+        ({**INFO, "backend": "jax"}, r"settings \(backend tensorflow, not jax\): choose another"),
     ],
 )
 def test_another_run_in_the_directory_is_named(tmp_path, info, said):
@@ -138,7 +146,7 @@ def test_data_may_move(tmp_path):
 @pytest.mark.parametrize("name", ["thesis.tex", ".tmp-1-thesis.tex"])
 def test_a_directory_of_something_else_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("years of work")
-    with pytest.raises(DataError, match="neither empty nor a run"):
+    with pytest.raises(DataError, match="not empty, and not a run"):
         start_run(tmp_path, INFO)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -162,7 +170,7 @@ def test_load_run_says_what_is_wrong(tmp_path):
         load_run(tmp_path / "absent")
     with pytest.raises(DataError, match=r"it has no run\.json"):
         load_run(tmp_path)
-    for text, said in (("{", "damaged"), ('{"classes": []}', "damaged"), ('{"format": 99}', "of format 99")):
+    for text, said in (("{", "damaged"), ('{"classes": []}', "damaged"), ('{"format": 99}', "has format 99")):
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(DataError, match=said):
             load_run(tmp_path)
@@ -170,7 +178,7 @@ def test_load_run_says_what_is_wrong(tmp_path):
 
 def test_a_run_without_an_epoch_has_no_model(tmp_path):
     pytest.importorskip("keras")
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         start_run(tmp_path, INFO).load_model()
 
 
@@ -180,8 +188,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
     run = start_run(tmp_path, info)
     finish_epoch(tmp_path, [0.5])  # whose checkpoint is a line of text
     finish_epoch(tmp_path, [0.5, 0.6])
-    with pytest.raises(DataError, match=r"best\.keras: not the weights of stroke_lstm: "):
+    with pytest.raises(DataError, match=r"best\.keras: cannot be loaded as stroke_lstm: "):
         run.load_model()
     (tmp_path / "best.keras").unlink()
-    with pytest.raises(DataError, match=r"best\.keras: missing"):
+    with pytest.raises(DataError, match=r"best\.keras: no such file"):
         run.load_model()

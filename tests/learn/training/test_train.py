@@ -116,7 +116,7 @@ def test_a_run_directory_explains_itself(tiny_run, prepared):
     assert info["parameters"] == tiny_run.load_model().count_params()
     assert info["backend"] == keras.backend.backend()
     assert info["versions"]["keras"] == keras.__version__
-    table = list(csv.DictReader((path / "log.csv").open()))
+    table = list(csv.DictReader((path / "log.csv").read_text().splitlines()))
     assert tuple(table[0]) == FIGURES
     assert [{k: float(v) for k, v in row.items()} for row in table] == tiny_run.history
 
@@ -220,7 +220,7 @@ def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
 
 
 def test_another_run_in_the_directory_is_refused(tiny_run, prepared):
-    with pytest.raises(DataError, match="of batch 32, not 16"):
+    with pytest.raises(DataError, match="with batch 32, not 16"):
         train(prepared, tiny_run.path, **{**ARGUMENTS, "batch": 16}, log=silent)
 
 
@@ -299,10 +299,10 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
     write_doodles(tmp_path / "src", classes=["star", "circle"], per_class=60)
     write_doodles(tmp_path / "src", classes=["house"], per_class=2)
     data = prepare(tmp_path / "src", tmp_path / "data", recognized="any", validation=0.9)
-    with pytest.raises(DataError, match="no drawings to train on of house"):
+    with pytest.raises(DataError, match="these classes have no training drawings: house"):
         train(data, tmp_path / "run", **ARGUMENTS)
     data = prepare(tmp_path / "src" / "star.ndjson", tmp_path / "one", recognized="any")
-    with pytest.raises(DataError, match="at least two classes, there are 1"):
+    with pytest.raises(DataError, match="at least two classes are needed, but there is 1"):
         train(data, tmp_path / "run", **ARGUMENTS)
     files = [tmp_path / "src" / f"{name}.ndjson" for name in ("star", "circle")]
     data = prepare(files, tmp_path / "unsplit", recognized="any", validation=0)
@@ -329,7 +329,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"buckets": (0, 64)}, "buckets are"),
         ({"model": "resnet"}, "no model named 'resnet'"),
         ({"model": "stroke_conv", "recurrent_dropout": 0.3}, "stroke_conv has no LSTM"),
-        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps: max_len and buckets are for strokes"),
+        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps, so max_len and buckets do not apply"),
     ],
 )
 def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):
@@ -359,5 +359,5 @@ def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch
     run = load_run(train(prepared, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append).path)
     assert shapes == [{(96, 32)}]
     assert run.arguments["buckets"] == []
-    assert " on a GPU, float32, drawings resident there (0.1 MB)" in lines[1]
+    assert " on a GPU, float32, drawings kept in its memory (0.1 MB)" in lines[1]
     assert run.history[0]["loss"] > 0

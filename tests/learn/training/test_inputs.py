@@ -17,7 +17,7 @@ from qdfast.dataset.rows import Rows
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn.training.batches import BitmapFeed, DeltaFeed, Feed, Group  # noqa: E402
+from qdfast.learn.training.batches import BitmapInputSpec, DeltaInputSpec, Group, InputSpec  # noqa: E402
 from qdfast.learn.training.inputs import batch_source, prefetch  # noqa: E402
 
 
@@ -25,14 +25,14 @@ def rows_of(drawings: Any) -> Rows:
     return Rows.from_drawings([(drawings, np.arange(len(drawings)) % 3)], ("a", "b", "c"))
 
 
-def given_by(rows: Rows, feed: Feed, group: Group, resident: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    source = batch_source(rows, feed, resident=resident)
+def given_by(rows: Rows, spec: InputSpec, group: Group, resident: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    source = batch_source(rows, spec, resident=resident)
     inputs, labels = source.inputs(source.device_arrays, source.batch(group), group.steps)
     return {name: np.asarray(array) for name, array in inputs.items()}, np.asarray(labels)
 
 
-def assert_equal(rows: Rows, feed: Feed, group: Group) -> None:
-    (sent, labels), (resident, labels_there) = (given_by(rows, feed, group, there) for there in (False, True))
+def assert_equal(rows: Rows, spec: InputSpec, group: Group) -> None:
+    (sent, labels), (resident, labels_there) = (given_by(rows, spec, group, there) for there in (False, True))
     assert sent.keys() == resident.keys()
     for name in sent:
         assert sent[name].dtype == resident[name].dtype
@@ -50,32 +50,32 @@ def test_any_drawings_at_any_length(data):
     found = data.draw(st.lists(drawing.filter(lambda d: sum(map(len, d)) > 1), min_size=1, max_size=9))
     d = qdfast.from_strokes([[[[x for x, _ in s], [y for _, y in s]] for s in strokes] for strokes in found])
     rows = rows_of(d)
-    feed = DeltaFeed(d.delta_stats() if data.draw(st.booleans()) else None, data.draw(st.integers(1, 90)))
+    spec = DeltaInputSpec(d.delta_stats() if data.draw(st.booleans()) else None, data.draw(st.integers(1, 90)))
     index = data.draw(st.lists(st.integers(0, len(d) - 1), min_size=1, max_size=12))
-    steps = data.draw(st.integers(1, feed.max_len))
-    assert_equal(rows, feed, Group(steps, np.array(index, np.int64)))
+    steps = data.draw(st.integers(1, spec.max_len))
+    assert_equal(rows, spec, Group(steps, np.array(index, np.int64)))
 
 
 @pytest.mark.parametrize("standardized", [False, True])
 def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):
     monkeypatch.setattr("qdfast.learn.training.inputs._PACKED_AT_ONCE", 100)
     rows = prepared.rows("train")
-    feed = DeltaFeed(prepared.stats("train") if standardized else None, 128)
+    spec = DeltaInputSpec(prepared.stats("train") if standardized else None, 128)
     order = np.random.default_rng(0).permutation(len(rows))
     for steps in (17, 40, 128):
-        assert_equal(rows, feed, Group(steps, order))
+        assert_equal(rows, spec, Group(steps, order))
 
 
 def test_bitmaps(prepared, bitmap_files: Path):
     group = Group(1, np.array([5, 3, 3, 40]))
-    assert_equal(prepared.rows("train"), BitmapFeed(), group)
+    assert_equal(prepared.rows("train"), BitmapInputSpec(), group)
     bitmaps = qdfast.read_bitmaps(bitmap_files / "star.npy")
-    assert_equal(rows_of(bitmaps), BitmapFeed(), group)
+    assert_equal(rows_of(bitmaps), BitmapInputSpec(), group)
 
 
 def test_what_is_resident_is_small(prepared):
     rows = prepared.rows("train")
-    arrays = batch_source(rows, DeltaFeed(None, 196), resident=True).device_arrays
+    arrays = batch_source(rows, DeltaInputSpec(None, 196), resident=True).device_arrays
     points = int(np.minimum(rows.lengths, 196).sum())
     assert arrays["blocks"].shape[1] == 17
     assert arrays["blocks"].shape[0] <= points / 8 + len(rows)

@@ -1,6 +1,6 @@
-"""Fit one of scikit-learn's classifiers to prepared drawings; the result is a run like that of a network.
+"""Fits a scikit-learn classifier to prepared drawings. The result is a run directory, like that of a network.
 
-The run has one epoch, with the figures of the validation split and the time. A run that was killed starts again.
+The run has one epoch, with the metrics of the validation split. A run that was killed starts from the beginning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .batches import check_rows, without_drawings
 from .config import TrainConfig
 from .runs import Epoch, Run, Trained, installed, read_history, run_info, start_run, write_history, write_log
 
-SEEDS = 2**31  # from 0, as of networks
+SEEDS = 2**31  # seeds are below this
 
 
 def fit(
@@ -35,19 +35,19 @@ def fit(
     *,
     log: Callable[[str], None] = print,
 ) -> Trained:
-    """Fit to the training split and score on the validation split, which influences nothing.
+    """Fit to the training split, and compute the metrics of the validation split.
 
-    Called again, it leaves a finished run as it is.
+    A finished run is left as it is.
 
     Args:
-        data: a prepared directory; strokes are drawn as bitmaps.
+        data: a prepared directory; strokes are rendered as bitmaps.
         out: the run directory, created if missing.
         config: a model in ``baselines.BASELINES`` and a seed; other options are for networks.
         log: called with one line at the beginning and at the end.
 
     Raises:
-        DataError: arguments, data or ``out`` unfit for it, too many drawings for the memory of this machine; ``out`` is
-            the run of other arguments or data, or another process is training in it.
+        DataError: invalid options, data or ``out``; too many drawings for the memory of this machine; ``out`` is a run
+            with other options or data, or another process is training in it.
     """
     model, seed = config.model, config.seed
     kind = BASELINES[model]
@@ -55,7 +55,7 @@ def fit(
     if config.distribute == "none":
         given.remove("distribute")
     if given:
-        raise DataError(f"{model} is not a network: it takes no {', '.join(given)}")
+        raise DataError(f"these options are for networks, and {model} is not one: {', '.join(given)}")
     if not 0 <= seed < SEEDS:
         raise DataError(f"seed is {seed}: it must be 0 to {SEEDS - 1}")
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
@@ -79,7 +79,7 @@ def fit(
         log(
             f"{run.path}: {model} of scikit-learn {installed('scikit-learn')}, {classes} classes, "
             f"{len(training):,} drawings to train on, {len(validation):,} to validate"
-            + ("; it is finished" if history else "")
+            + ("; already finished" if history else "")
         )
         if few := without_drawings(validation):
             log(f"{run.path}: these classes have no validation drawings, so no validation metrics: {', '.join(few)}")
@@ -97,12 +97,12 @@ def fit(
 
 
 def _epoch(baseline: Baseline, training: Rows, validation: Rows, run: Run, log: Callable[[str], None]) -> Epoch:
-    """Fit, validate and save; the figures are ``runs.JUDGED``."""
+    """Fit, validate and save. Returns ``runs.BASELINE_FIGURES``."""
     begun = time.monotonic()
     if said := baseline.fit(training.bitmaps(np.arange(len(training))), training.labels):
-        log(f"{run.path}: scikit-learn says: {said}")
+        log(f"{run.path}: warning from scikit-learn: {said}")
     with Progress("validation", len(validation)) as progress:
-        probabilities = predict_rows(baseline, validation, run.feed, progress=progress)
+        probabilities = predict_rows(baseline, validation, run.input_spec, progress=progress)
     judged = score(probabilities, validation.labels, training.classes)
     baseline.save(run.path / FITTED)
     return {

@@ -1,11 +1,13 @@
-"""Parses and validates what the page sends: raw strokes as JSON, of limited size."""
+"""Bodies of HTTP requests: reads them within limits, and validates raw strokes sent as JSON."""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import AsyncIterable
 from typing import Any
 
+import anyio
 import orjson
 
 from ..drawings import NOT_GIVEN, Drawings
@@ -18,7 +20,45 @@ MAX_DRAWINGS = 100  # per request
 MAX_WORD_LENGTH = 100
 MAX_COORDINATE = 1e6  # absolute value, in pixels
 
+MAX_DISCARDED_BYTES = 1 << 26  # how much of a larger body is read and discarded, so that the client sees the response
+
 _MIN_KEY_ID = 10**15  # key_ids have 16 digits, as in Google's files
+
+
+class BodyError(Exception):
+    """A body that is too large or too slow: ``status`` is the HTTP status, ``reason`` a sentence for the client."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+async def read_body(parts: AsyncIterable[bytes], max_bytes: int, seconds: float) -> bytes:
+    """Return the body of a request.
+
+    Args:
+        parts: the body as it arrives.
+        max_bytes: maximum size.
+        seconds: maximum time.
+
+    Raises:
+        BodyError: the body is too large or too slow.
+    """
+    body, size = bytearray(), 0
+    try:
+        with anyio.fail_after(seconds):
+            async for part in parts:
+                size += len(part)
+                if size <= max_bytes:
+                    body += part
+                elif size > max_bytes + MAX_DISCARDED_BYTES:
+                    break
+    except TimeoutError:
+        raise BodyError(408, f"the body did not arrive within {seconds:.0f} seconds") from None
+    if size > max_bytes:
+        raise BodyError(413, f"the body has more than {max_bytes:,} bytes")
+    return bytes(body)
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
