@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bitmaps import Bitmaps, read_bitmaps
+from ..bitmaps import Bitmaps, check_values, read_bitmaps
 from ..errors import DataError
 from ..storage.source_files import SourceFile
 from ..storage.streams import Peeked, in_memory, unwrap
@@ -33,6 +33,8 @@ def read_bitmap_file(source: SourceFile) -> Bitmaps:
     if not pixels.size:
         raise DataError(f"{source.name}: no drawings: an array of shape {pixels.shape}")
     try:
-        return Bitmaps(pixels, words=(source.label,))
+        bitmaps = Bitmaps(pixels, words=(source.label,))
+        check_values(bitmaps.pixels)
     except DataError as e:
         raise DataError(f"{source.name}: {e}") from e
+    return bitmaps

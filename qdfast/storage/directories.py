@@ -37,13 +37,8 @@ def contents_of(path: Path) -> str | None:
     versions = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
     if any(version.isascii() and version.isdigit() for version in versions):
         return MODEL
-    return DRAWINGS if has_drawings(path) else None
-
-
-def has_drawings(path: Path) -> bool:
-    """Whether the directory ``path`` has files of drawings, as far as their names tell for certain."""
     files = (file.name for file in path.iterdir() if not file.name.startswith((".", TEMPORARY)))
-    return any(is_certain(name) for name in files)
+    return DRAWINGS if any(map(is_certain, files)) else None
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -26,6 +26,9 @@ Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | SourceFile"
 """A path, an open binary file, or either as described before."""
 
 Log: TypeAlias = Callable[[str], None]
+
+warn: Log = logging.getLogger("qdfast").warning
+"""The log of callers without one."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class SourceFile:
     def of_pictures(cls, directory: Path, pictures: Sequence[Path]) -> SourceFile:
         """Describe the pictures in a directory, which is named as their class."""
         size = sum(path.stat().st_size for path in pictures)
-        name = directory.resolve().name
-        return cls(directory, str(directory), name, "bitmaps", size, "picture", pictures=tuple(pictures))
+        label = label_of(directory.resolve().name)
+        return cls(directory, str(directory), label, "bitmaps", size, "picture", pictures=tuple(pictures))
 
     @property
     def path(self) -> Path:
@@ -127,11 +130,6 @@ def form_of(path: Path) -> Form:
 def is_bitmap_file(path: str | os.PathLike[str]) -> bool:
     """Whether the suffix is that of a file of bitmaps."""
     return os.fspath(path).endswith(BITMAP_SUFFIX)
-
-
-def warn(line: str) -> None:
-    """The log of callers without one."""
-    warnings.warn(line, stacklevel=4)
 
 
 def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Log = warn) -> list[SourceFile]:
@@ -245,13 +243,13 @@ def _of_one_kind(place: Path, found: list[SourceFile], skipped: list[str], bitma
         raise DataError(f"{place}: both .ndjson and .npy files in one {_what(place)}; list the files explicitly")
     kept = strokes or (found if bitmaps else [])
     skipped += [os.path.relpath(file.name, place) for file in found if file not in kept]
+    _check_twins(strokes or found)
     if skipped:
         more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
         log(f"{place}: passed over: {', '.join(sorted(skipped)[:10])}{more}")
     if not kept:
         names = ".ndjson, .ndjson.gz or .npy" if bitmaps else ".ndjson or .ndjson.gz"
         raise DataError(f"{place}: no {names} files in this {_what(place)}")
-    _check_twins(kept)
     return kept
 
 

@@ -204,7 +204,7 @@ def test_members_are_sources(pack: Callable[..., bytes], doodles: Path, tmp_path
     assert said[0] == f"{path}: passed over: README.txt, in/other.zip (an archive in an archive: unpack it)"
     again: list[str] = []
     prepare(path, tmp_path / "data", recognized="any", log=again.append)
-    assert sum(line.endswith("as prepared before") for line in again) == 6
+    assert sum("as prepared before" in line for line in again) == 6
     assert differing(qdfast.read_ndjson(path, recognized="any"), qdfast.read_ndjson(doodles, recognized="any")) == []
 
 
@@ -240,7 +240,7 @@ def test_bombs_and_paths_out_of_the_archive(lines: bytes, tmp_path: Path, monkey
             qdfast.read_ndjson(write(tmp_path, name, data_))
 
 
-def test_encrypted_members_and_links(lines: bytes, tmp_path: Path) -> None:
+def test_encrypted_members_and_links(lines: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import tarfile
 
     out = io.BytesIO()
@@ -251,18 +251,15 @@ def test_encrypted_members_and_links(lines: bytes, tmp_path: Path) -> None:
         info = tarfile.TarInfo("sun.ndjson")
         info.size = len(lines)
         archive.addfile(info, io.BytesIO(lines))
-    with pytest.warns(UserWarning, match=r"passed over: cat\.ndjson \(a link, device or sparse file\)"):
-        assert len(qdfast.read_ndjson(write(tmp_path, "a.tar", out.getvalue()), recognized="any")) == len(
-            lines.splitlines()
-        )
+    found = qdfast.read_ndjson(write(tmp_path, "a.tar", out.getvalue()), recognized="any")
+    assert len(found) == len(lines.splitlines())
+    assert "passed over: cat.ndjson (a link, device or sparse file)" in caplog.text
     encrypted = bytearray(forms.zipped({"cat.ndjson": lines}))
     at = encrypted.rindex(b"PK\x01\x02")
     encrypted[at + 8] |= 1
-    with (
-        pytest.warns(UserWarning, match=r"cat\.ndjson \(encrypted: unpack it\)"),
-        pytest.raises(DataError, match=r"no \.ndjson or \.ndjson\.gz files in this archive"),
-    ):
+    with pytest.raises(DataError, match=r"no \.ndjson or \.ndjson\.gz files in this archive"):
         qdfast.read_ndjson(write(tmp_path, "e.zip", bytes(encrypted)))
+    assert "cat.ndjson (encrypted: unpack it)" in caplog.text
 
 
 # ---- refused ----

@@ -31,7 +31,7 @@ def drawings(doodles: Path) -> qdfast.Drawings:
 
 
 @pytest.mark.parametrize(
-    ("width", "scale", "suffix"), [(14, 1, "png"), (3, 1, "jpg"), (4, 2, "PNG"), (2, 0.5, "bmp"), (6, 3, "webp")]
+    ("width", "scale", "suffix"), [(14, 1, "png"), (3, 1, "jpg"), (4, 2, "PNG"), (2, 0.5, "bmp"), (6, 2, "webp")]
 )
 @pytest.mark.parametrize(("ink", "paper"), [(0, 255), (230, 30)])
 def test_pictures_look_like_googles_bitmaps(
@@ -59,7 +59,7 @@ def test_directories_of_classes(drawings: qdfast.Drawings, tmp_path: Path) -> No
     assert (data.kind, list(data.classes), data.manifest["drawings"]) == ("bitmaps", ["cat", "dog"], 24)
     said: list[str] = []
     prepare(src, tmp_path / "data", log=said.append)
-    assert all(line.endswith("as prepared before") for line in said)
+    assert sum("as prepared before" in line for line in said) == 2
     assert len(load_rows([src / "cat"])) == 12
     assert load_rows([src / "cat" / "3.png"]).kind == "bitmaps"
 
