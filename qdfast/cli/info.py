@@ -24,7 +24,7 @@ from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, has_drawings
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
@@ -93,11 +93,10 @@ def _describe(path: Path, raw: bool) -> list[str]:
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)
-    except DataError:
-        if path.is_dir() and not has_drawings(path):
-            raise DataError(
-                f"{path}: contains no drawings, and is not a prepared directory, run, report or model"
-            ) from None
+    except DataError as e:
+        if kind is None and path.is_dir():
+            what = "contains no drawings, and is not a prepared directory, run, report or model"
+            raise DataError(f"{path}: {what}") from e
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
