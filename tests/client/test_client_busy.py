@@ -92,7 +92,7 @@ def test_many_clients_at_a_server_with_few_threads(scripted: Scripted, seconds: 
     answered: Counter[int] = Counter()
 
     def ask(i: int) -> None:
-        with client.Client(scripted.target, model="tiny", max_batch=1, timeout=5) as c:
+        with client.Client(scripted.target, model="tiny", max_batch=1, timeout=30) as c:
             while time.monotonic() < until:
                 assert np.array_equal(c.probabilities(d), expected(d))
                 answered[i] += 1
