@@ -45,9 +45,9 @@ SUFFIXES = (
 
 _BY_SUFFIX: dict[str, Form] = {BITMAP_SUFFIX: "npy", ".csv": "csv", ".tsv": "csv", ".bin": "binary"}
 
+_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_SHORTEST = 22  # bytes of a file of one of these forms: an empty zip archive; less may be lines of any kind
 _MAGIC: tuple[tuple[bytes, Form], ...] = (
-    (b"\x1f\x8b", "gzip"),
-    (b"BZh", "bz2"),
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x93NUMPY", "npy"),
@@ -103,11 +103,16 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
         return _objects(head)
     if not head:
         return _BY_SUFFIX.get(_suffix(name), "empty")
-    for magic, form in _MAGIC:
-        if head.startswith(magic):
-            return form
-    if head.startswith(b"PK\x03\x04"):
-        return _zip(head)
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if _BZIP2.match(head):
+        return "bz2"
+    if len(head) >= _SHORTEST:
+        for magic, form in _MAGIC:
+            if head.startswith(magic):
+                return form
+        if head.startswith(b"PK\x03\x04"):
+            return _zip(head)
     if (head.startswith(b"RIFF") and head[8:12] == b"WEBP") or (head.startswith(b"BM") and head[6:10] == bytes(4)):
         return "picture"
     if os.fspath(name).lower().endswith(".lzma") and head.startswith(b"\x5d\0\0"):
@@ -223,14 +228,18 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _encoding(head: bytes) -> Encoding | None:
-    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and len(head) > 3:
-        return "utf-16"
-    for high, low, encoding in ((1, 0, "utf-16-le"), (0, 1, "utf-16-be")):
+    marked: tuple[tuple[tuple[bytes, bytes], Encoding], ...] = (
+        ((b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "utf-32"),
+        ((b"\xff\xfe", b"\xfe\xff"), "utf-16"),
+    )
+    for marks, encoding in marked:
+        if head.startswith(marks):
+            start = head[: 64 if len(head) >= 64 else len(head) // 4 * 4].decode(encoding, "replace")
+            return encoding if len(start) > 3 and is_text(start.encode(errors="replace")) else None
+    for high, low, name in ((1, 0, "utf-16-le"), (0, 1, "utf-16-be")):
         chars = head[low:32:2]
         if len(chars) > 7 and not any(head[high:32:2]) and is_text(chars) and chars.strip():
-            return cast(Encoding, encoding)
+            return cast(Encoding, name)
     return None
 
 
