@@ -79,6 +79,11 @@ class DeltaStats:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> DeltaStats:
-        """The inverse of ``to_dict``."""
-        (sx, sy), (qx, qy) = d["sum"], d["sum_sq"]
-        return cls(int(d["n"]), (int(sx), int(sy)), (int(qx), int(qy)))
+        """The inverse of ``to_dict``. ValueError: no steps have these statistics."""
+        n, (sx, sy), (qx, qy) = d["n"], d["sum"], d["sum_sq"]
+        if {type(n), type(sx), type(sy), type(qx), type(qy)} != {int}:
+            raise ValueError("statistics of steps that are not integers")
+        # A step is within -255 and 255, and no variance is negative.
+        if not (n * qx >= sx * sx and n * qy >= sy * sy and 0 <= n and max(qx, qy) <= n * 255**2):
+            raise ValueError(f"no {n} steps have the sums {sx}, {sy} and the sums of squares {qx}, {qy}")
+        return cls(n, (sx, sy), (qx, qy))

@@ -26,7 +26,6 @@ from ..storage.files import Directory, only_writer, replacing
 from ..storage.names import CLASSES, CONVERT_FORMATS, MANIFEST, SPLITS
 from ..storage.progress import Progress
 from .prepared import open_prepared
-from .shards import read_shard
 
 FORMAT = 1
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(CONVERT_FORMATS)})")
@@ -161,11 +160,10 @@ def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
     data = open_prepared(source)
 
     def parts() -> Iterator[SplitShard]:
-        paths = data.shard_paths
-        for number, path in enumerate(paths):
-            drawings, split = read_shard(path)
+        count = len(data.shard_paths)
+        for number, (drawings, split) in enumerate(data.read_shards()):
             for code, name in enumerate(SPLITS):
-                yield SplitShard(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+                yield SplitShard(name, number, count, drawings[np.flatnonzero(split == code)])
 
     return data.classes, data.manifest["drawings"], parts()
 
