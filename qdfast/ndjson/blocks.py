@@ -76,12 +76,21 @@ class _CountingReader(io.RawIOBase):
             return n
         while (n := cast(Any, self.file).readinto(buffer)) is None:
             select.select([self.file], [], [])  # non-blocking, with no data yet: not the end of the file
+        n = checked_count(n, len(buffer), self.file)
         self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
         if n and self.on_read is not None:
             self.on_read(n)
-        return int(n)
+        return n
+
+
+def checked_count(n: Any, room: int, file: object) -> int:
+    """What ``readinto`` of a caller's file returned for ``room`` bytes. OSError: it cannot have read so many."""
+    if not isinstance(n, int) or not 0 <= n <= room:
+        name = getattr(file, "name", "<stream>")
+        raise OSError(f"{name}: readinto returned {n!r:.40}: it must be the number of bytes read, at most {room}")
+    return n
 
 
 def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
@@ -248,6 +257,18 @@ class FileBlocks:
         return bytearray(size)
 
 
+class _MemoryFile:
+    """Bytes in memory as a file."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.left = data
+
+    def readinto(self, buffer: Any) -> int:
+        n = min(len(buffer), len(self.left))
+        buffer[:n], self.left = self.left[:n], self.left[n:]
+        return n
+
+
 class MemoryBlocks:
     """The blocks of bytes in memory. Only the last lines are copied."""
 
@@ -260,9 +281,10 @@ class MemoryBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
-        if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf":
-            # Neither gzip data nor a byte order mark can be scanned in place. Both are rare in memory.
-            copy = FileBlocks(io.BytesIO(data), block=self.block)
+        if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf" or not isinstance(data.obj, bytes):
+            # Neither gzip data nor a byte order mark can be scanned in place. Both are rare in memory. Nor can memory
+            # that another thread may write to: the scanner trusts that a block ends with a newline.
+            copy = FileBlocks(cast("IO[bytes]", _MemoryFile(data)), block=self.block)
             copy.name = self.name
             yield from copy
             return

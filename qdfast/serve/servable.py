@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
+from ..storage.model_info import check_model
 
 
 class RequestError(Exception):
@@ -138,7 +139,7 @@ class Servable:
         signatures: the ``SignatureRunner``s by name.
 
     Raises:
-        DataError: ``path`` holds no SavedModel for serving, or it cannot be restored.
+        DataError: ``path`` holds no SavedModel for serving, a damaged one, or it cannot be restored.
     """
 
     def __init__(self, path: Path, version: int) -> None:
@@ -153,6 +154,7 @@ class Servable:
         )
         session = tf.compat.v1.Session(graph=graph, config=options)
         try:
+            check_model(path)
             with graph.as_default(), _quiet():
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as e:
