@@ -237,8 +237,9 @@ def _problem_of(info: dict[str, Any]) -> str:
         return "arguments, data and versions are objects"
     if not isinstance(arguments.get("model"), str):
         return "arguments name no model"
-    numbers = [arguments[name] for name in ("max_len", "batch") if arguments.get(name) is not None]
-    if not all(type(number) is int and number >= 1 for number in (*numbers, *(arguments.get("buckets") or ()))):
+    buckets = arguments.get("buckets", [])
+    numbers = [arguments[name] for name in ("max_len", "batch") if name in arguments]
+    if not isinstance(buckets, list) or not all(type(number) is int and number >= 1 for number in numbers + buckets):
         return "max_len, batch and buckets are integers of at least 1"
     if not all(isinstance(info["data"].get(key), str) for key in ("path", "digest")):
         return "data have no path and digest"
