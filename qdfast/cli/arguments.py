@@ -462,6 +462,11 @@ def _info(p: argparse.ArgumentParser) -> None:
         "paths", nargs="*", type=_path, metavar="PATH", help="file or directory (default: describe this installation)"
     )
     _add_raw(p)
+    p.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all files of prepared data, runs and models, and compare them with the digests that were recorded",
+    )
     g = p.add_argument_group("gallery")
     g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(

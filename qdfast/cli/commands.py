@@ -236,7 +236,7 @@ def _info(a: argparse.Namespace) -> None:
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
-        print("\n" * bool(i) + describe(path, raw=a.raw), flush=True)
+        print("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify), flush=True)
 
 
 def _stdin() -> IO[bytes]:

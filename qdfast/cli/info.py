@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
@@ -23,11 +22,13 @@ from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage import names
+from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
+from ..storage.model_info import read_model_info
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
+from .verify import verified, versions_in
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -56,20 +57,23 @@ def installation() -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in out.items())
 
 
-def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
+def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = False) -> str:
     """Describe the file or directory ``path`` in a few lines.
 
     Args:
         path: drawings, prepared data, a run, a report or a model.
         raw: simplify the strokes of ndjson files first, as in ``read_ndjson``.
+        verify: compare the files of prepared data, a run or a model with the digests that were recorded when they were
+            written, and tell the result.
 
     Raises:
-        DataError: qdfast neither reads nor writes such a path, or it is damaged.
+        DataError: qdfast neither reads nor writes such a path, it is damaged, or there is nothing to verify.
         OSError: ``path`` cannot be read.
     """
     path = Path(path)
     try:
-        return "\n".join(map(printable, _describe(path, raw)))
+        described = "\n".join(map(printable, _describe(path, raw)))
+        return f"{described}\nverified: {verified(path)}" if verify else described
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -168,7 +172,7 @@ def _prepared(data: Prepared) -> list[str]:
 
 
 def _run(path: Path) -> list[str]:
-    info = orjson.loads((path / names.RUN).read_bytes())
+    info = sealed_json.load((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -180,22 +184,14 @@ def _run(path: Path) -> list[str]:
     return lines
 
 
-def _versions(path: Path) -> list[int]:
-    names = [e.parent.name for e in path.glob("*/saved_model.pb")]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-
 def _model(path: Path) -> list[str]:
-    versions = _versions(path)
+    versions = versions_in(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
     return [*lines, *_about(path / str(versions[-1]))]
 
 
 def _about(version: Path) -> list[str]:
-    about = version / names.MODEL_INFO
-    if not about.exists():
-        return []
-    return [f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items()]
+    return [f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files"]
 
 
 def _short(value: Any) -> str:

@@ -24,6 +24,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
 from ..protocol.messages import STATUS_NAMES
+from ..storage.model_info import check_model
 from ..storage.names import MODEL_INFO, SAVED_MODEL
 
 
@@ -154,6 +155,7 @@ class Servable:
 
     Raises:
         LoadError: ``path`` holds no SavedModel for serving, or it cannot be restored.
+        DataError: the SavedModel is damaged.
     """
 
     def __init__(self, path: Path, version: int) -> None:
@@ -168,6 +170,7 @@ class Servable:
         )
         session = tf.compat.v1.Session(graph=graph, config=options)
         try:
+            check_model(path)
             with graph.as_default(), _quiet():
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as e:

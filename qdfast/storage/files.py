@@ -13,6 +13,7 @@ from typing import IO
 from uuid import uuid4
 
 from ..errors import DataError
+from .digests import file_xxh3
 
 TEMPORARY = ".tmp-"  # the names of all unfinished files start with this
 _USUAL_OPEN_FILES = 256  # the default limit on macOS; 1,024 on Linux
@@ -83,6 +84,10 @@ class Directory:
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
+
+    def xxh3(self, name: str) -> str:
+        """The digest of a file, as of ``file_xxh3``."""
+        return file_xxh3(self.path / name)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
