@@ -177,8 +177,8 @@ class Prepared:
             if expected[name] != n:
                 which = "" if split == "all" else f"{split} "
                 raise DataError(
-                    f"{self.path}: damaged: {n:,} {which}drawings of {name}, not {expected[name]:,} as the manifest says: "
-                    "run qdfast prepare again"
+                    f"{self.path}: damaged: {n:,} {which}drawings of {name}, not {expected[name]:,} as the "
+                    "manifest says: run qdfast prepare again"
                 )
         return found
 

@@ -1,8 +1,8 @@
 """Shards: drawings and their splits in safetensors files, memory-mapped.
 
 The record of a source and the manifest have an entry for each shard: ``bytes``, the number of ``drawings`` and of
-``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes. Shards of earlier versions have no
-``xxh3``.
+``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes. Shards of earlier versions have
+no ``xxh3``.
 """
 
 from __future__ import annotations
