@@ -15,7 +15,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,36 @@ _NUMBERS = ("key_id", "recognized", "timestamp")
 
 
 def write_tfrecord(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
-    """Write a file with one Example per drawing."""
+    """Write a file with one Example per drawing. OSError: the file cannot be written."""
     codes = {name: code for code, name in enumerate(classes)}
     labels = [codes.get(word, -1) for word in drawings.words]
     words = [word.encode() for word in drawings.words]
-    with tf.io.TFRecordWriter(str(path)) as writer:
+
+    def records() -> Iterator[bytes]:
         for code, features in zip(drawings.word_codes.tolist(), _features(drawings), strict=True):
             features |= {"word": words[code], "label": labels[code]}
             example = tf.train.Example(
                 features=tf.train.Features(feature={name: _feature(value) for name, value in features.items()})
             )
-            writer.write(example.SerializeToString(deterministic=True))
+            yield example.SerializeToString(deterministic=True)
+
+    write_records(path, records())
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Write a TFRecord file.
+
+    Raises:
+        OSError: the file cannot be written. TensorFlow has an error of its own for each reason.
+    """
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records:
+                writer.write(record)
+    except tf.errors.OpError as e:
+        reason = e.message.rpartition("; ")[2]
+        number = next((n for n in errno.errorcode if os.strerror(n) == reason), errno.EIO)
+        raise OSError(number, reason, str(path)) from e
 
 
 def _features(drawings: AnyDrawings) -> Iterator[dict[str, bytes | int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,9 @@ def _write_warmup(path: Path, served: ServedInput) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    from ...formats.tfrecord import write_records
+
+    def records() -> Iterator[bytes]:
         for signature in OUTPUTS:
             for inputs in served.warmup_inputs():
                 request = predict_pb2.PredictRequest()
@@ -181,4 +183,6 @@ def _write_warmup(path: Path, served: ServedInput) -> None:
                 for name, array in inputs.items():
                     request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
                 log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                writer.write(log.SerializeToString())
+                yield log.SerializeToString()
+
+    write_records(path, records())
