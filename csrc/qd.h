@@ -112,12 +112,12 @@ enum {
 
 /* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
 
-   data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
-   byte: one object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or
-   with values as Google writes them (key_id as a number, too); unknown keys with any value that is nested less than 64
-   deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as many y as x, integers
-   0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank lines are
-   skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
+   data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last byte: one
+   object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or with values
+   as Google writes them (key_id and timestamp also as numbers, timestamp also as ISO 8601); unknown keys with any value
+   that is nested less than 64 deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as
+   many y as x, integers 0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank
+   lines are skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
    *pos is left after the last line that was processed; the columns contain nothing of a later line.
    Columns and words with the capacities qd_max_...(len) have room for all lines. With less, a line that does not fit
    is QD_UNCERTAIN. */

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
+from ._printable import printable
 from .errors import DataError
 from .stats import DeltaStats
+
+MAX_INT64 = 2**63 - 1
 
 
 def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
@@ -32,7 +36,7 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
 
 def listed(names: Iterable[str]) -> str:
     """The first names for a ``__repr__``, after a semicolon; "" if there are none."""
-    shown = [name for name in names if name]
+    shown = [printable(name) for name in names if name]
     more = f", … {len(shown):,} classes" if len(shown) > 3 else ""
     return f"; {', '.join(shown[:3])}{more}" if shown else ""
 
@@ -62,11 +66,15 @@ def join_words(
 
 def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A read-only one-dimensional view of ``values``. DataError: another shape, or values that do not fit ``dtype``."""
-    array = np.asarray(values)
-    if array.dtype != dtype:
-        if array.size and not np.array_equal(array, array.astype(dtype)):
-            raise DataError(f"{name} has values that {dtype} cannot represent")
-        array = array.astype(dtype)
+    try:
+        array = np.asarray(values)
+        with np.errstate(invalid="ignore"):  # of floats that no integer equals
+            fits = array.dtype == dtype or not array.size or np.array_equal(array, array.astype(dtype))
+        array = array.astype(dtype, copy=False) if fits else array
+    except (TypeError, ValueError, OverflowError) as e:
+        raise DataError(f"{name} does not fit {dtype}: {e}") from e
+    if not fits:
+        raise DataError(f"{name} does not fit {dtype}")
     if array.ndim != 1:
         raise DataError(f"{name} has {array.ndim} dimensions, not one")
     array = np.ascontiguousarray(array).view()
@@ -74,23 +82,31 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     return array
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """``array`` itself if its memory is read-only everywhere, else a copy."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        if owner.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-            return array
-        owner = owner.base
-    return array
+def sealed(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` as an array that cannot be made writable again. It must be contiguous."""
+    return np.frombuffer(memoryview(cast(Any, array)).toreadonly(), array.dtype)
+
+
+def checked_words(words: Iterable[str]) -> tuple[str, ...]:
+    """The class names ``words``. DataError: no list of texts."""
+    if not isinstance(words, Iterable):
+        raise DataError(f"words are a list of text, not {type(words).__name__}")
+    checked = tuple(words)
+    for word in checked:
+        if not isinstance(word, str):
+            raise DataError(f"words are text, not {type(word).__name__}: {word!r:.40}")
+    return checked
 
 
 def checked_max_len(max_len: int) -> int:
-    """``max_len``, checked. ValueError: it is less than 1."""
-    if max_len < 1:
+    """``max_len``, at most the largest int64. ValueError: not an integer, or less than 1."""
+    try:
+        checked = operator.index(max_len)
+    except TypeError:
+        raise ValueError(f"max_len is {max_len!r:.40}: it must be an integer, at least 1") from None
+    if checked < 1:
         raise ValueError(f"max_len is {max_len}: it must be at least 1")
-    return max_len
+    return min(checked, MAX_INT64)
 
 
 def standardization(

@@ -58,9 +58,10 @@ class Columns:
 
 class Views:
     n: int
+    offsets: tuple[NDArray[np.int64], NDArray[np.int64]]
     def __init__(
         self,
-        batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]],
+        batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]] | Views],
         trusted: bool = False,
     ) -> None: ...
     def deltas(

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ._core import EXAMPLES
+from ._printable import printable
 from .errors import DataError
 from .storage.progress import counted
 
@@ -48,7 +49,8 @@ class Example:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}: line {self.line} (byte {self.offset})" + (f": {self.detail}" if self.detail else "")
+        detail = f": {self.detail}" if self.detail else ""
+        return printable(f"{self.source}: line {self.line} (byte {self.offset}){detail}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,7 +190,7 @@ _EXPECTED = ("not_recognized", "field_missing")  # where the first line says not
 
 def _first(example: Example) -> str:
     of_orjson = example.reason == "not_json" and example.detail not in (PYTHON_NOTATION, NOT_FINITE)
-    detail = f": {example.detail}" if example.detail and not of_orjson else ""
+    detail = f": {printable(example.detail)}" if example.detail and not of_orjson else ""
     return f" (first in line {example.line}{detail})"
 
 

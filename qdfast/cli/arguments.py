@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from .. import __version__
+from .._printable import printable
 from ..errors import DataError
 from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
@@ -100,9 +101,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if no_default else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors quote arguments, which may be names of files from outside."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         "qdfast",
         description="Train and serve classifiers of stroke drawings, such as Google's Quick, Draw! files.",
         epilog="Run `qdfast COMMAND --help` for the options of a command. Results go to standard output, log lines and "
@@ -363,7 +371,7 @@ def _serve(p: argparse.ArgumentParser) -> None:
         help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
-    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
+    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(
         "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
     )
@@ -454,6 +462,11 @@ def _info(p: argparse.ArgumentParser) -> None:
         "paths", nargs="*", type=_path, metavar="PATH", help="file or directory (default: describe this installation)"
     )
     _add_raw(p)
+    p.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all files of prepared data, runs and models, and compare them with the digests that were recorded",
+    )
     g = p.add_argument_group("gallery")
     g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import IO, Any
 
+from .._printable import printable
 from .._quiet import import_quietly, import_tensorflow
 from ..errors import DataError, Error
 from ..storage.progress import counted
@@ -45,7 +48,12 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
 
 def log(line: str) -> None:
     """Print a line to stderr and flush it."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def show(line: object) -> None:
+    """Print a line of the result to stdout and flush it."""
+    print(printable(str(line)), flush=True)
 
 
 # ---- commands ----
@@ -60,14 +68,14 @@ def _download(a: argparse.Namespace) -> None:
         raise DataError("name classes or use --all, not both")
     base_url = a.base_url or DEFAULT_URL
     for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
-        print(path)
+        show(path)
 
 
 def _doodles(a: argparse.Namespace) -> None:
     from ..quickdraw.doodles import write_doodles
 
     for path in write_doodles(a.out, classes=a.classes or None, per_class=a.per_class, seed=a.seed):
-        print(path)
+        show(path)
 
 
 def _prepare(a: argparse.Namespace) -> None:
@@ -92,7 +100,7 @@ def _prepare(a: argparse.Namespace) -> None:
         manifest = prepare(a.sources, a.out, threads=a.threads, **options).manifest
     classes = manifest["classes"].values()
     train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
-    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
+    show(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
 
 
 def _convert(a: argparse.Namespace) -> None:
@@ -100,7 +108,7 @@ def _convert(a: argparse.Namespace) -> None:
 
     if a.format.startswith("tfrecord"):
         import_tensorflow()
-    convert(a.data, a.out, format=a.format, log=print)
+    convert(a.data, a.out, format=a.format, log=show)
 
 
 def _import_keras() -> None:
@@ -132,7 +140,7 @@ def _train(a: argparse.Namespace) -> None:
             return on_workers(partial(_run, a), count)
 
     config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
-    train(a.data, a.out, config, log=lambda line: print(line, flush=True))
+    train(a.data, a.out, config, log=show)
 
 
 def _evaluate(a: argparse.Namespace) -> None:
@@ -169,7 +177,7 @@ def _export(a: argparse.Namespace) -> None:
     import_tensorflow()
     from ..learn.export.export import export
 
-    print(export(a.run_dir, a.out, top_k=a.top_k))
+    show(export(a.run_dir, a.out, top_k=a.top_k))
 
 
 def _serve(a: argparse.Namespace) -> None:
@@ -228,7 +236,7 @@ def _info(a: argparse.Namespace) -> None:
     if not a.paths:
         print(installation())
     for i, path in enumerate(a.paths):
-        print("\n" * bool(i) + describe(path, raw=a.raw), flush=True)
+        print("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify), flush=True)
 
 
 def _stdin() -> IO[bytes]:
@@ -277,7 +285,8 @@ def _run(a: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8 must not stop the output
     try:
-        COMMANDS[a.command](a)
+        with _printable_logs():
+            COMMANDS[a.command](a)
         sys.stdout.flush()
     except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -301,4 +310,27 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
+    return str(error)
+
+
+class _LogFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+@contextmanager
+def _printable_logs() -> Iterator[None]:
+    """Write what the server logs to stderr, one line an entry."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LogFormatter())
+    loggers = [logging.getLogger(name) for name in ("qdfast", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
+from .._printable import printable
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
@@ -22,11 +22,13 @@ from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage import names
+from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
+from ..storage.model_info import read_model_info
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
+from .verify import verified, versions_in
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -55,38 +57,41 @@ def installation() -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in out.items())
 
 
-def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
+def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = False) -> str:
     """Describe the file or directory ``path`` in a few lines.
 
     Args:
         path: drawings, prepared data, a run, a report or a model.
         raw: simplify the strokes of ndjson files first, as in ``read_ndjson``.
+        verify: compare the files of prepared data, a run or a model with the digests that were recorded when they were
+            written, and tell the result.
 
     Raises:
-        DataError: qdfast neither reads nor writes such a path, or it is damaged.
+        DataError: qdfast neither reads nor writes such a path, it is damaged, or there is nothing to verify.
         OSError: ``path`` cannot be read.
     """
     path = Path(path)
     try:
-        return _describe(path, raw)
+        described = "\n".join(map(printable, _describe(path, raw)))
+        return f"{described}\nverified: {verified(path)}" if verify else described
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise DataError(f"{path}: damaged, or written by another version of qdfast: {type(e).__name__}: {e}") from e
 
 
-def _describe(path: Path, raw: bool) -> str:
+def _describe(path: Path, raw: bool) -> list[str]:
     kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / names.REPORT_TEXT).read_text()
+        return (path / names.REPORT_TEXT).read_text().split("\n")
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
-        return f"{path}: {VERSION}\n{_about(path)}".rstrip()
+        return [f"{path}: {VERSION}", *_about(path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     passed_over: list[str] = []
@@ -99,7 +104,7 @@ def _describe(path: Path, raw: bool) -> str:
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
-    return "\n".join([described, *own_split, *passed_over])
+    return [*described, *own_split, *passed_over]
 
 
 def _split_of(file: SourceFile) -> str:
@@ -108,12 +113,12 @@ def _split_of(file: SourceFile) -> str:
     return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
 
 
-def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
     drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
     classes = dict.fromkeys(file.label for file in files)
-    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", *str(drawings.report).split("\n")]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(
@@ -125,12 +130,12 @@ def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
     counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in names.items()]
     out.append(f"recognized: {', '.join(counts)}")
     out.append(_stats(drawings.delta_stats()))
-    return "\n".join(out)
+    return out
 
 
-def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
     found = [read_bitmap_file(file) for file in files]
-    counts = add_counts(*({bitmaps.words[0]: len(bitmaps)} for bitmaps in found))
+    counts = add_counts(*({printable(bitmaps.words[0]): len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))
@@ -139,7 +144,7 @@ def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> str:
         f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
         f"{'class':{width}}  {'drawings':>10}",
     ]
-    return "\n".join([*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())])
+    return [*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())]
 
 
 def _stats(stats: DeltaStats) -> str:
@@ -149,9 +154,9 @@ def _stats(stats: DeltaStats) -> str:
     )
 
 
-def _prepared(data: Prepared) -> str:
+def _prepared(data: Prepared) -> list[str]:
     counts = {split: data.counts(split) for split in ("train", "validation")}
-    width = max(map(len, data.classes))
+    width = max(len(printable(name)) for name in data.classes)
     lines = [
         f"{data.path}: prepared data, {counted(data.manifest['drawings'], 'drawing')} in "
         f"{counted(len(data.classes), 'class')}, from {counted(len(data.manifest['sources']), 'source')}",
@@ -161,12 +166,13 @@ def _prepared(data: Prepared) -> str:
         *([f"training {_stats(data.stats('train'))}"] if data.kind == "strokes" else []),
         f"{'class':{width}}  {'train':>10}  {'validation':>10}",
     ]
-    lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]
-    return "\n".join(lines)
+    for c in data.classes:
+        lines.append(f"{printable(c):{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}")
+    return lines
 
 
-def _run(path: Path) -> str:
-    info = orjson.loads((path / names.RUN).read_bytes())
+def _run(path: Path) -> list[str]:
+    info = sealed_json.load((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -175,25 +181,17 @@ def _run(path: Path) -> str:
     else:
         rows = log.read_text().splitlines()
         lines += ["", *rows[:1], *rows[1:][-10:]]
-    return "\n".join(lines)
+    return lines
 
 
-def _versions(path: Path) -> list[int]:
-    names = [e.parent.name for e in path.glob("*/saved_model.pb")]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-
-def _model(path: Path) -> str:
-    versions = _versions(path)
+def _model(path: Path) -> list[str]:
+    versions = versions_in(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
-    return "\n".join([*lines, _about(path / str(versions[-1]))]).rstrip()
+    return [*lines, *_about(path / str(versions[-1]))]
 
 
-def _about(version: Path) -> str:
-    about = version / names.MODEL_INFO
-    if not about.exists():
-        return ""
-    return "\n".join(f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items())
+def _about(version: Path) -> list[str]:
+    return [f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files"]
 
 
 def _short(value: Any) -> str:

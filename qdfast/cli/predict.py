@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,5 +109,11 @@ def predict(
 def _lines(drawings: AnyDrawings, answers: Predictions) -> Iterator[bytes]:
     rows = zip(drawings.key_id.tolist(), answers.labels.tolist(), answers.scores.tolist(), strict=True)
     for key_id, labels, scores in rows:
-        line = {"key_id": str(key_id)} if key_id else {}
-        yield orjson.dumps({**line, "labels": labels, "scores": scores}, option=orjson.OPT_APPEND_NEWLINE)
+        fields = {"key_id": str(key_id)} if key_id else {}
+        line = orjson.dumps({**fields, "labels": labels, "scores": scores}, option=orjson.OPT_APPEND_NEWLINE)
+        yield line if all(map(str.isprintable, labels)) else _escaped(line)
+
+
+def _escaped(line: bytes) -> bytes:
+    """The same JSON with escapes for what a terminal would obey."""
+    return json.dumps(orjson.loads(line), separators=(",", ":")).replace("\x7f", r"\u007f").encode() + b"\n"

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import orjson
+import xxhash
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -41,6 +42,7 @@ from .manifest import (
     candidates,
     commit_source,
     describe_unchanged,
+    is_intact,
     read_records,
     source_key,
     write_manifest,
@@ -118,6 +120,9 @@ class BeamDirectory(Directory):
     def read(self, name: str) -> bytes:
         with _open(self._at(name)) as file:
             return bytes(file.read())
+
+    def xxh3(self, name: str) -> str:
+        return xxhash.xxh3_128_hexdigest(self.read(name))
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -288,7 +293,7 @@ class _Job:
         source, summary = BeamSource(*whole[0]), whole[1]
         key = source_key(summary.xxh3, source.label, self.options)
         for record in self.known:
-            if record["key"] == key:
+            if record["key"] == key and is_intact(record, self.shards):
                 yield beam.pvalue.TaggedOutput("known", (source.number, key, describe_unchanged(record)))
                 return
         yield source

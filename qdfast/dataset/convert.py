@@ -28,7 +28,6 @@ from ..storage.files import Directory, only_writer, replacing
 from ..storage.names import CLASS_FORMATS, CLASSES, CONVERT_FORMATS, MANIFEST, ONE_WAY_FORMATS, SPLITS, Split
 from ..storage.progress import Progress
 from .prepared import open_prepared
-from .shards import read_shard
 
 FORMAT = 1
 _PLACES = tuple(f"{split}/" for split in SPLITS)  # directories of files per class
@@ -243,11 +242,10 @@ def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
     data = open_prepared(source)
 
     def parts() -> Iterator[SplitShard]:
-        paths = data.shard_paths
-        for number, path in enumerate(paths):
-            drawings, split = read_shard(path)
+        count = len(data.shard_paths)
+        for number, (drawings, split) in enumerate(data.read_shards()):
             for code, name in enumerate(SPLITS):
-                yield SplitShard(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+                yield SplitShard(name, number, count, drawings[np.flatnonzero(split == code)])
 
     return data.classes, data.manifest["drawings"], parts()
 

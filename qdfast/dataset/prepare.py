@@ -22,7 +22,9 @@ from .manifest import (
     add_record,
     candidates,
     commit_source,
+    describe_damaged,
     describe_unchanged,
+    is_intact,
     read_records,
     source_key,
     write_manifest,
@@ -83,6 +85,9 @@ def prepare(
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
             for file in files:
                 record = _known(file, options, known)
+                if record and not is_intact(record, shards):
+                    log(describe_damaged(file.name))
+                    record = None
                 if record:
                     progress.update(record["size"])
                     said = describe_unchanged(record)

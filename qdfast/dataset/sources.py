@@ -19,7 +19,6 @@ from ..storage.source_files import Log, SourceFile, expand, warn
 from .labels import labelled, labelled_bitmaps
 from .prepared import Prepared, open_prepared
 from .rows import Rows
-from .shards import read_shard
 
 Path_ = str | os.PathLike[str]
 
@@ -143,7 +142,7 @@ def batches_of(
     Batches of ndjson carry their reports. Prepared directories give all splits.
     """
     if isinstance(source, Prepared):
-        wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)
+        wholes: Iterable[AnyDrawings] = (drawings for drawings, _ in source.read_shards())
     elif source.kind == "bitmaps":
         wholes = [read_bitmap_file(source)]
     else:

@@ -9,7 +9,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 from .._core import PADDING, binary_plausible, binary_whole
 from ..errors import DataError
@@ -262,6 +262,18 @@ class FileBlocks:
         return bytearray(size)
 
 
+class _MemoryFile:
+    """Bytes in memory as a file."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.left = data
+
+    def readinto(self, buffer: Any) -> int:
+        n = min(len(buffer), len(self.left))
+        buffer[:n], self.left = self.left[:n], self.left[n:]
+        return n
+
+
 class MemoryBlocks:
     """The blocks of bytes in memory. Only the last lines are copied."""
 
@@ -277,9 +289,10 @@ class MemoryBlocks:
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
         form = identify(bytes(data[:HEAD]))
-        if form in REREAD or bytes(data[:3]) == b"\xef\xbb\xbf":
-            # Neither other formats nor a byte order mark can be scanned in place. Both are rare in memory.
-            copy = FileBlocks(io.BytesIO(data), block=self.block)
+        if form in REREAD or bytes(data[:3]) == b"\xef\xbb\xbf" or not isinstance(data.obj, bytes):
+            # Neither other formats nor a byte order mark can be scanned in place, and both are rare in memory. Nor can
+            # memory that another thread may write to: the scanner trusts that a block ends with a newline.
+            copy = FileBlocks(cast("IO[bytes]", _MemoryFile(data)), block=self.block)
             copy.name = self.name
             yield from copy
             return

@@ -13,6 +13,7 @@ from typing import IO
 from uuid import uuid4
 
 from ..errors import DataError
+from .digests import file_xxh3
 
 TEMPORARY = ".tmp-"  # the names of all unfinished files start with this
 _USUAL_OPEN_FILES = 256  # the default limit on macOS; 1,024 on Linux
@@ -84,6 +85,10 @@ class Directory:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
+    def xxh3(self, name: str) -> str:
+        """The digest of a file, as of ``file_xxh3``."""
+        return file_xxh3(self.path / name)
+
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
         """Open a new file for writing."""
@@ -119,14 +124,16 @@ def remove_temporaries(directory: Path) -> None:
     Directory(directory).clean()
 
 
-def allow_open_files(more: int) -> None:
-    """Raise the limit of open files by ``more``, as far as the system allows."""
+def allow_open_files(more: int) -> int:
+    """Raise the limit of open files by ``more``, as far as the system allows. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _USUAL_OPEN_FILES + more
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft if soft != resource.RLIM_INFINITY else wanted
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
+from .._printable import printable
 from ..errors import DataError
 from .class_names import label_of
 from .digests import Digest, join_digests
@@ -163,7 +164,7 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Lo
         elif path.exists():
             out += _unpacked(SourceFile.of(path), bitmaps, log)
         else:
-            raise FileNotFoundError(f"{path}: no such file or directory")
+            raise FileNotFoundError(printable(f"{path}: no such file or directory"))
     if not out:
         raise DataError("no sources given")
     return out

@@ -67,7 +67,15 @@ class Peeked(io.RawIOBase):
     def _read(self, buffer: Any) -> int:
         while (n := self.file.readinto(buffer)) is None:
             select.select([self.file], [], [])  # non-blocking, with no data yet: not the end of the file
-        return int(n)
+        return checked_count(n, len(buffer), self.file)
+
+
+def checked_count(n: Any, room: int, file: object) -> int:
+    """What ``readinto`` of a caller's file returned for ``room`` bytes. OSError: it cannot have read so many."""
+    if not isinstance(n, int) or not 0 <= n <= room:
+        name = getattr(file, "name", "<stream>")
+        raise OSError(f"{name}: readinto returned {n!r:.40}: it must be the number of bytes read, at most {room}")
+    return n
 
 
 class Chunks(io.RawIOBase):

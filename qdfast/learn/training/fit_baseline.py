@@ -58,7 +58,7 @@ def fit(
         raise DataError(f"these options are for networks, and {model} is not one: {', '.join(given)}")
     if not 0 <= seed < SEEDS:
         raise DataError(f"seed is {seed}: it must be 0 to {SEEDS - 1}")
-    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation, classes = prepared.rows("train"), prepared.rows("validation"), len(prepared.classes)
     check_rows("bitmaps", prepared, training, validation, model)
     if reason := kind.fit_problem(len(training), classes):

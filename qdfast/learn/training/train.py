@@ -30,6 +30,7 @@ from .runs import (
     Run,
     Trained,
     best_epoch,
+    check_weights,
     checkpoint_path,
     commit,
     describe_mismatch,
@@ -99,7 +100,7 @@ def train(
 
     # ---- the configuration and the data ----
     settled = config.settle()
-    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation = prepared.rows("train"), prepared.rows("validation")
     check_rows(settled.network.takes, prepared, training, validation, config.model)
 
@@ -227,6 +228,7 @@ def _restore(net: keras.Model, path: Path) -> None:
     """Load a checkpoint's weights and optimizer state into a new network."""
     import keras
 
+    check_weights(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras warns if it leaves out an optimizer's state

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_it_explains_itself(exported, tiny_run):
     assert about["stats"] == tiny_run.stats.to_dict()
     assert (about["max_len"], about["top_k"], about["run"]) == (96, 4, tiny_run.name)
     assert set(about["signatures"]) == {"serving_default", "top_k"}
+
+
+def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Any) -> None:
+    """To the embedded server, which otherwise neither batches nor splits."""
+    pytest.importorskip("tensorflow_serving")
+    from qdfast.serve.servable import Servable
+
+    signatures = Servable(exported, 1).signatures
+    assert {name for name, signature in signatures.items() if signature.row_wise} == {"serving_default", "top_k"}
 
 
 def test_warm_up_requests_are_answered(exported, signatures):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from earlier_versions import run_without_digests
 from paths import ROOT
 
 import qdfast
@@ -84,8 +85,11 @@ def runs(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.fixture
 def copies(runs: dict[str, Run], tmp_path: Path) -> dict[str, Path]:
-    """Copies of these runs, to be damaged."""
-    return {name: Path(shutil.copytree(run.path, tmp_path / name)) for name, run in runs.items()}
+    """Copies of these runs, to be damaged. Without digests, which would tell of every damage before a reader does."""
+    copied = {name: Path(shutil.copytree(run.path, tmp_path / name)) for name, run in runs.items()}
+    for path in copied.values():
+        run_without_digests(path)
+    return copied
 
 
 # ---- what they learn ----

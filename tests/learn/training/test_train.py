@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from earlier_versions import run_without_digests
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import python_path
@@ -209,6 +210,9 @@ def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):
     train(prepared, tmp_path, **ARGUMENTS, epochs=1, log=silent)
     best = (tmp_path / "best.keras").read_bytes()
     checkpoint_path(tmp_path, 1).write_bytes(b"")
+    with pytest.raises(DataError, match=r"checkpoint-0001\.keras: damaged: its digest is"):
+        train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
+    run_without_digests(tmp_path)
     with pytest.raises(DataError, match=r"checkpoint-0001\.keras: not a checkpoint, or damaged"):
         train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
     assert (tmp_path / "best.keras").read_bytes() == best
