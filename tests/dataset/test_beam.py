@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forms
 import numpy as np
 import pytest
 from digests import tree
@@ -55,6 +56,23 @@ def test_the_same_files_as_here(small: None, doodles: Path, tmp_path: Path, opti
     assert len(here.shard_paths) > 6
     manifest = beam.prepare([str(src)], str(tmp_path / "beam"), **options, log=said["beam"].append)
     assert manifest == here.manifest
+    assert tree(tmp_path / "beam") == tree(tmp_path / "here")
+    assert said["beam"] == said["here"]
+
+
+def test_other_formats(small: None, doodles: Path, tmp_path: Path) -> None:
+    lines = {path.stem: path.read_bytes() for path in sorted(doodles.glob("*.ndjson"))}
+    src = tmp_path / "src"
+    forms.write(src, "circle.csv", forms.kaggle(lines["circle"]))
+    forms.write(src, "house.bin", forms.google_binary(lines["house"]))
+    forms.write(src, "ladder.npz", forms.sketch_rnn(lines["ladder"]))
+    forms.write(src, "a.tar.gz", forms.tarred({"star.ndjson": lines["star"], "tree.ndjson": lines["tree"]}, "w:gz"))
+    forms.write(src, "zigzag.zip", forms.zipped({"zigzag.json": forms.json_array(lines["zigzag"])}))
+    forms.write(src, "README.md", b"# about\n")
+    said: dict[str, list[str]] = {"here": [], "beam": []}
+    here = prepare(src, tmp_path / "here", log=said["here"].append)
+    assert list(here.classes) == list(lines)
+    beam.prepare([str(src)], str(tmp_path / "beam"), log=said["beam"].append)
     assert tree(tmp_path / "beam") == tree(tmp_path / "here")
     assert said["beam"] == said["here"]
 
