@@ -83,7 +83,7 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def sealed(array: NDArray[Any]) -> NDArray[Any]:
     """``array`` as an array that cannot be made writable again. It must be contiguous."""
-    return np.frombuffer(memoryview(array).toreadonly(), array.dtype)
+    return np.frombuffer(memoryview(array.data).toreadonly(), array.dtype)
 
 
 def checked_words(words: Iterable[str]) -> tuple[str, ...]:

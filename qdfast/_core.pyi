@@ -61,9 +61,7 @@ class Views:
     offsets: tuple[NDArray[np.int64], NDArray[np.int64]]
     def __init__(
         self,
-        batches: Sequence[
-            tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]] | Views
-        ],
+        batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]] | Views],
         trusted: bool = False,
     ) -> None: ...
     def deltas(

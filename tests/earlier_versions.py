@@ -12,7 +12,9 @@ from qdfast.storage.names import MANIFEST, SHARDS
 def _rewrite(path: Path, *keys: str) -> None:
     """Write an object of JSON again without its digest, and without these keys."""
     value = orjson.loads(path.read_bytes())
-    path.write_bytes(orjson.dumps({k: v for k, v in value.items() if k not in ("digest", *keys)}, option=orjson.OPT_INDENT_2))
+    path.write_bytes(
+        orjson.dumps({k: v for k, v in value.items() if k not in ("digest", *keys)}, option=orjson.OPT_INDENT_2)
+    )
 
 
 def run_without_digests(path: Path) -> None:

@@ -47,8 +47,8 @@ def _stem(label: str, key: str) -> str:
 def read_records(shards: Directory, max_rejects: float = 1) -> list[Record]:
     """The records of sources that earlier runs finished.
 
-    Damaged records, and those of shards cut by a power failure, are left out, and sources with more than this share of unreadable lines:
-    they are read again, to say which lines.
+    Damaged records, and those of shards cut by a power failure, are left out, and sources with more than this share of
+    unreadable lines: they are read again, to say which lines.
     """
     records = []
     sizes = shards.sizes()

@@ -175,10 +175,9 @@ class Prepared:
         expected = self.counts(split)
         for name, n in zip(self.classes, np.bincount(found.labels, minlength=len(self.classes)), strict=True):
             if expected[name] != n:
-                of = "" if split == "all" else f"{split} "
                 raise DataError(
-                    f"{self.path}: damaged: {n:,} {of}drawings of {name}, not {expected[name]:,} as the manifest says: "
-                    "run qdfast prepare again"
+                    f"{self.path}: damaged: {n:,} drawings of {name}, not {expected[name]:,} as the manifest says "
+                    f"(split: {split}): run qdfast prepare again"
                 )
         return found
 

@@ -1,8 +1,8 @@
 """Shards: drawings and their splits in safetensors files, memory-mapped.
 
 What else is known of a shard is in its entry, which the record of its source and the manifest contain: ``bytes``, the
-number of ``drawings`` and of ``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes. Shards of
-earlier versions have no ``xxh3``.
+number of ``drawings`` and of ``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes.
+Shards of earlier versions have no ``xxh3``.
 """
 
 from __future__ import annotations

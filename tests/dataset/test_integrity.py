@@ -90,7 +90,9 @@ def test_verify_finds_every_flipped_bit_of_the_body(data: qdfast.Prepared) -> No
                 os.pwrite(file.fileno(), whole[place : place + 1], place)
     assert data.verify() == 0
     path.write_bytes(whole[:-1])
-    with pytest.raises(DataError, match=rf"{path.name}: damaged: its digest is \w+, not \w+ .*: run qdfast prepare again$"):
+    with pytest.raises(
+        DataError, match=rf"{path.name}: damaged: its digest is \w+, not \w+ .*: run qdfast prepare again$"
+    ):
         data.verify()
     path.unlink()
     with pytest.raises(FileNotFoundError, match=path.name):

@@ -208,7 +208,8 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [('"dog"', '"cat"'), ('"seed": 42', '"seed": 43'), ('"n": 2', '"n": 3'), ('"format": 1', '"format":  1')]
+    ("old", "new"),
+    [('"dog"', '"cat"'), ('"seed": 42', '"seed": 43'), ('"n": 2', '"n": 3'), ('"format": 1', '"format":  1')],
 )
 def test_a_run_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -> None:
     start_run(tmp_path, INFO)
@@ -279,7 +280,8 @@ def test_a_run_of_an_earlier_version_has_no_digest_but_valid_values(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "change", [{"val_loss": "x"}, {"val_loss": None}, {"seconds": True}, {"epoch": 2}, {"temperature": [1]}, {"loss": {}}]
+    "change",
+    [{"val_loss": "x"}, {"val_loss": None}, {"seconds": True}, {"epoch": 2}, {"temperature": [1]}, {"loss": {}}],
 )
 def test_figures_are_numbers(tmp_path: Path, change: dict[str, object]) -> None:
     (tmp_path / "history.json").write_text(json.dumps({"format": 1, "epochs": [{**figures(1, 0.5), **change}]}))
