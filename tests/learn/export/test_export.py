@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,16 @@ import pytest
 from paths import python_path
 from tiny_network import add_tiny
 
-from qdfast import from_strokes
+from qdfast import cli, from_strokes
 from qdfast.dataset.rows import Rows
 from qdfast.errors import DataError
 from qdfast.learn.export.export import export
 from qdfast.learn.export.serving_graph import DeltaInput
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import Run, load_run
+from qdfast.serve.servable import Servable
 from qdfast.storage.files import only_writer
+from qdfast.storage.model_info import check_model
 
 pytestmark = pytest.mark.slow
 
@@ -241,6 +244,37 @@ def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypa
     version = export(tiny_run, tmp_path, log=lines.append)
     assert names(version / "assets.extra") == ["qdfast.json"]
     assert "no warm-up requests" in lines[0]
+
+
+def test_its_files_have_digests(exported: Path, tmp_path: Path) -> None:
+    files = json.loads((exported / "assets.extra" / "qdfast.json").read_text())["files"]
+    assert {"saved_model.pb", "variables/variables.index"} <= files.keys()
+    assert not [name for name in files if name.startswith("assets.extra")]
+    for name in ("saved_model.pb", "variables/variables.data-00000-of-00001", "assets.extra/qdfast.json"):
+        version = Path(shutil.copytree(exported, tmp_path / name.replace("/", " ") / "1"))
+        assert check_model(version)
+        data = bytearray((version / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (version / name).write_bytes(data)
+        with pytest.raises(DataError, match=f"{name}: damaged: "):
+            check_model(version)
+        with pytest.raises(DataError, match=f"cannot be served: .*{name}: damaged"):
+            Servable(version, 1)
+        assert cli.main(["info", "--verify", str(version.parent)]) == 1
+
+
+def test_a_model_without_digests_is_served(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    version = Path(shutil.copytree(exported, tmp_path / "1"))
+    about = version / "assets.extra" / "qdfast.json"
+    known = json.loads(about.read_text())
+    about.write_text(json.dumps({name: value for name, value in known.items() if name not in ("digest", "files")}))
+    assert not check_model(version)
+    assert Servable(version, 1).signatures
+    shutil.copytree(exported, tmp_path / "2")
+    assert cli.main(["info", "--verify", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(
+        "verified: version 2; 1: no digests were recorded, by an earlier version of qdfast\n"
+    )
 
 
 @pytest.mark.parametrize(("arguments", "said"), [({"top_k": 0}, "top_k is 0"), ({"version": 0}, "version is 0")])

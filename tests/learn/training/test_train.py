@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from paths import python_path
 from tiny_network import add_tiny
 
 from qdfast.dataset.prepare import prepare
+from qdfast.dataset.prepared import Prepared, open_prepared
 from qdfast.errors import DataError
 from qdfast.learn.training.runs import FIGURES, Run, checkpoint_path, load_run
 from qdfast.quickdraw.doodles import write_doodles
@@ -216,6 +218,41 @@ def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):
     with pytest.raises(DataError, match=r"checkpoint-0001\.keras: not a checkpoint, or damaged"):
         train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
     assert (tmp_path / "best.keras").read_bytes() == best
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_damaged_data_are_not_trained_on(prepared: Prepared, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(prepared.path, tmp_path / "data"))
+    flip(open_prepared(data).shard_paths[0])
+    for model in ({**ARGUMENTS}, {"model": "knn"}):
+        with pytest.raises(DataError, match=r"damaged: its digest is .*: run qdfast prepare again"):
+            train(data, tmp_path / "run", **model, log=silent)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["overwritten", "replaced"])
+def test_training_survives_shards_that_change(prepared: Prepared, tmp_path: Path, how: str) -> None:
+    data, out = Path(shutil.copytree(prepared.path, tmp_path / "data")), tmp_path / "run"
+    paths = open_prepared(data).shard_paths
+    noise = {path: np.random.default_rng(0).bytes(path.stat().st_size) for path in paths}
+    with start(data, out) as process:
+        while process.poll() is None:
+            if (out / "run.json").exists():  # the data are open
+                for path in paths:
+                    if how == "overwritten":
+                        with path.open("r+b") as file:
+                            file.write(noise[path])
+                    else:
+                        (tmp_path / "noise").write_bytes(noise[path])
+                        (tmp_path / "noise").replace(path)
+            time.sleep(0.02)
+        assert process.returncode == 0
+    assert len(load_run(out).history) == 4
 
 
 def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
