@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
+from ._printable import printable
 from .errors import DataError
 from .stats import DeltaStats
 
@@ -25,17 +26,17 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
     rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
     if rows.dtype == bool:
         if rows.shape != (n,):
-            raise IndexError(f"mask of shape {rows.shape} for {n} drawings")
+            raise IndexError(f"the mask has shape {rows.shape}, but there are {n} drawings")
         rows = np.flatnonzero(rows)
     elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+        raise IndexError("an index must be an integer, a slice, a boolean mask or an array of integers")
     rows = rows.astype(np.int64)
     return np.where(rows < 0, rows + n, rows)
 
 
 def listed(names: Iterable[str]) -> str:
     """The first names for a ``__repr__``, after a semicolon; "" if there are none."""
-    shown = [name for name in names if name]
+    shown = [printable(name) for name in names if name]
     more = f", … {len(shown):,} classes" if len(shown) > 3 else ""
     return f"; {', '.join(shown[:3])}{more}" if shown else ""
 
@@ -83,7 +84,7 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def sealed(array: NDArray[Any]) -> NDArray[Any]:
     """``array`` as an array that cannot be made writable again. It must be contiguous."""
-    return np.frombuffer(memoryview(array.data).toreadonly(), array.dtype)
+    return np.frombuffer(memoryview(cast(Any, array)).toreadonly(), array.dtype)
 
 
 def checked_words(words: Iterable[str]) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def standardization(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
     """Mean and standard deviation for the kernels. ValueError: ``stats`` or ``dtype`` does not apply to deltas."""
     if dtype not in (np.float32, np.int16):
-        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+        raise ValueError(f"the dtype of deltas must be float32 or int16, not {dtype}")
     if stats is None:
         return None, None
     if dtype == np.int16:

@@ -459,3 +459,5 @@ cdef _table(qd.qd_table *table, mean, std):
 
 
 include "_simplify.pxi"
+
+include "_formats.pxi"

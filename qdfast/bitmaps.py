@@ -184,16 +184,16 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     except (ValueError, EOFError, OverflowError) as e:
         raise DataError(f"{path}: not a {BITMAP_SUFFIX} file, or cut short: {' '.join(str(e).split())}") from e
     if not pixels.size:
-        raise DataError(f"{path}: no drawings: an array of shape {pixels.shape}")
+        raise DataError(f"{path}: no drawings: the array has shape {pixels.shape}")
     try:
         bitmaps = Bitmaps(pixels.view(np.ndarray), words=(label_of(path),))
-        _check_values(bitmaps.pixels)
+        check_values(bitmaps.pixels)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
     return bitmaps
 
 
-def _check_values(pixels: NDArray[np.uint8]) -> None:
+def check_values(pixels: NDArray[np.uint8]) -> None:
     """Refuse pixels on another scale than 0 (paper) to 255 (ink). A sample is read, and all only if it is suspicious.
 
     Raises:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from ._printable import printable
+
 
 class Error(Exception):
     """Base class. The message is one line that names the file or value, and the cause."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(Error, ValueError):

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ._core import EXAMPLES
+from ._printable import printable
 from .errors import DataError
 from .storage.progress import counted
 
@@ -16,6 +17,8 @@ MAX_REJECTS = 0.1
 
 REASONS = {
     "not_json": "not JSON",
+    "damaged": "not a record of a binary file: it and what follows cannot be read",
+    "cut_short": "a record that is cut short, or damaged",
     "too_long": "a line of more than 64 MiB",
     "no_drawing": "no drawing",
     "wrong_shape": "drawing of the wrong shape (a list of strokes, each a list of x and a list of y)",
@@ -25,7 +28,7 @@ REASONS = {
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
     "not_recognized": "not recognized (--recognized any keeps these)",
-    "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
+    "field_missing": "a required field is missing ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Reasons to reject a line: key in the report -> description. ``on_error="raise"`` ignores only 'not_recognized'."""
 
@@ -46,7 +49,8 @@ class Example:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}: line {self.line} (byte {self.offset})" + (f": {self.detail}" if self.detail else "")
+        detail = f": {self.detail}" if self.detail else ""
+        return printable(f"{self.source}: line {self.line} (byte {self.offset}){detail}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,7 +190,7 @@ _EXPECTED = ("not_recognized", "field_missing")  # where the first line says not
 
 def _first(example: Example) -> str:
     of_orjson = example.reason == "not_json" and example.detail not in (PYTHON_NOTATION, NOT_FINITE)
-    detail = f": {example.detail}" if example.detail and not of_orjson else ""
+    detail = f": {printable(example.detail)}" if example.detail and not of_orjson else ""
     return f" (first in line {example.line}{detail})"
 
 

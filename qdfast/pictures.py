@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._printable import printable
 from .errors import DataError
 from .storage.files import replacing
 
@@ -138,7 +139,7 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
     """``path`` as a ``Path``. DataError: its suffix is not that of a gallery."""
     path = Path(path)
     if path.suffix.lower() not in (".svg", ".png"):
-        raise DataError(f"{path}: a gallery is a .svg or a .png file")
+        raise DataError(f"{path}: a gallery must be a .svg or .png file")
     return path
 
 
@@ -250,11 +251,12 @@ class Sheet:
 
 
 def _shortened(caption: str) -> str:
+    caption = printable(in_xml(caption))
     return caption if len(caption) <= _LETTERS else caption[: _LETTERS - 1] + "…"
 
 
 def _text(text: str) -> str:
-    return escape(in_xml(text))
+    return escape(printable(in_xml(text)))
 
 
 def in_xml(text: str) -> str:

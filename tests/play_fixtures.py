@@ -14,13 +14,14 @@ from qdfast.client import Client
 from qdfast.play.app import create_app
 from qdfast.play.examples import Examples
 from qdfast.play.middleware import allowed_hosts
+from qdfast.serve.http_limits import HttpConfig
 
 
 @contextmanager
 def site(client: Client, words: Sequence[str] = tiny_model.CLASSES, examples: Examples | None = None) -> Iterator[str]:
     """The page's address."""
     app = create_app(client, lambda: words, examples or Examples(), allowed_hosts("127.0.0.1"))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
+    server = uvicorn.Server(HttpConfig(app, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,20 +1,23 @@
 """The commands of `qdfast COMMAND …`. Each imports what it needs when it runs.
 
 Results go to stdout, log lines and errors to stderr. Exit status: 0 success, 1 error (reported in one line), 2 wrong
-usage, 130 interrupted, 141 the reader of stdout has closed it.
+usage, 130 interrupted, 141 stdout was closed by its reader.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import IO, Any
 
+from .._printable import printable
 from .._quiet import import_quietly, import_tensorflow
 from ..errors import DataError, Error
 from ..storage.progress import counted
@@ -26,6 +29,7 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
     "jax": "jax",
     "matplotlib": "train",
     "pyarrow": "convert",
+    "PIL": "pictures",
     "sklearn": "train",
     "scipy": "train",
     "jinja2": "train",
@@ -44,7 +48,12 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
 
 def log(line: str) -> None:
     """Print a line to stderr and flush it."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def show(line: object) -> None:
+    """Print a line of the result to stdout and flush it."""
+    print(printable(str(line)), flush=True)
 
 
 # ---- commands ----
@@ -59,14 +68,14 @@ def _download(a: argparse.Namespace) -> None:
         raise DataError("name classes or use --all, not both")
     base_url = a.base_url or DEFAULT_URL
     for path in download(a.classes, a.out, all_classes=a.all, base_url=base_url, jobs=a.jobs, retries=a.retries):
-        print(path)
+        show(path)
 
 
 def _doodles(a: argparse.Namespace) -> None:
     from ..quickdraw.doodles import write_doodles
 
     for path in write_doodles(a.out, classes=a.classes or None, per_class=a.per_class, seed=a.seed):
-        print(path)
+        show(path)
 
 
 def _prepare(a: argparse.Namespace) -> None:
@@ -91,15 +100,15 @@ def _prepare(a: argparse.Namespace) -> None:
         manifest = prepare(a.sources, a.out, threads=a.threads, **options).manifest
     classes = manifest["classes"].values()
     train, validation = (sum(of[split]["drawings"] for of in classes) for split in SPLITS)
-    print(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
+    show(f"{a.out}: {train:,} + {validation:,} drawings (training + validation) in {counted(len(classes), 'class')}")
 
 
 def _convert(a: argparse.Namespace) -> None:
     from ..dataset.convert import convert
 
-    if a.format == "tfrecord":
+    if a.format.startswith("tfrecord"):
         import_tensorflow()
-    convert(a.data, a.out, format=a.format, log=print)
+    convert(a.data, a.out, format=a.format, log=show)
 
 
 def _import_keras() -> None:
@@ -112,9 +121,9 @@ def _import_keras() -> None:
 
 def _models(a: argparse.Namespace) -> None:
     _import_keras()
-    from ..learn.models.catalogue import catalogue
+    from ..learn.models.model_table import model_table
 
-    print(catalogue(a.classes))
+    print(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -131,7 +140,7 @@ def _train(a: argparse.Namespace) -> None:
             return on_workers(partial(_run, a), count)
 
     config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
-    train(a.data, a.out, config, log=lambda line: print(line, flush=True))
+    train(a.data, a.out, config, log=show)
 
 
 def _evaluate(a: argparse.Namespace) -> None:
@@ -168,7 +177,7 @@ def _export(a: argparse.Namespace) -> None:
     import_tensorflow()
     from ..learn.export.export import export
 
-    print(export(a.run_dir, a.out, top_k=a.top_k))
+    show(export(a.run_dir, a.out, top_k=a.top_k))
 
 
 def _serve(a: argparse.Namespace) -> None:
@@ -200,7 +209,7 @@ def _predict(a: argparse.Namespace) -> None:
     from .predict import open_model, predict
 
     sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-    resolve(sources)  # reports a missing file before loading a model or waiting for a server
+    sources = list(resolve(sources, log))  # reports a missing file before loading a model or waiting for a server
     with open_model(a) as model:
         report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
     log(explain(report))
@@ -276,7 +285,8 @@ def _run(a: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8 must not stop the output
     try:
-        COMMANDS[a.command](a)
+        with _printable_logs():
+            COMMANDS[a.command](a)
         sys.stdout.flush()
     except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -300,4 +310,27 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
+    return str(error)
+
+
+class _LogFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+@contextmanager
+def _printable_logs() -> Iterator[None]:
+    """Write what the server logs to stderr, one line an entry."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LogFormatter())
+    loggers = [logging.getLogger(name) for name in ("qdfast", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ import numpy as np
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
-from ..bitmaps import read_bitmaps
+from .._printable import printable
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
+from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
-from ..parse_report import explain
+from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
-from ..storage.source_files import expand
+from ..storage.source_files import SourceFile, expand
+from ..storage.streams import Peeked, in_memory, unwrap
 from .verify import verified, versions_in
 
 PACKAGES = (
@@ -68,7 +72,7 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = 
     """
     path = Path(path)
     try:
-        described = _describe(path, raw)
+        described = "\n".join(map(printable, _describe(path, raw)))
         return f"{described}\nverified: {verified(path)}" if verify else described
     except DataError:
         raise
@@ -76,36 +80,45 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = 
         raise DataError(f"{path}: damaged, or written by another version of qdfast: {type(e).__name__}: {e}") from e
 
 
-def _describe(path: Path, raw: bool) -> str:
+def _describe(path: Path, raw: bool) -> list[str]:
     kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / names.REPORT_TEXT).read_text()
+        return (path / names.REPORT_TEXT).read_text().split("\n")
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
-        return f"{path}: {VERSION}\n{_about(path)}".rstrip()
+        return [f"{path}: {VERSION}", *_about(path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
+    passed_over: list[str] = []
     try:
-        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+        files = expand(path, bitmaps=True, log=passed_over.append)
     except DataError as e:
         if kind is None and path.is_dir():
             what = "contains no drawings, and is not a prepared directory, run, report or model"
             raise DataError(f"{path}: {what}") from e
         raise
-    return _bitmaps(path, files) if files else _drawings(path, raw)
+    own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
+    described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
+    return [*described, *own_split, *passed_over]
 
 
-def _drawings(path: Path, raw: bool) -> str:
-    drawings = read_ndjson(path, recognized="any", raw=raw)
+def _split_of(file: SourceFile) -> str:
+    with file.open() as opened:
+        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
+    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
+
+
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+    drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    classes = dict.fromkeys(file.label for file in expand(path))
-    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", str(drawings.report)]
+    classes = dict.fromkeys(file.label for file in files)
+    out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", *str(drawings.report).split("\n")]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
     out.append(
@@ -117,12 +130,12 @@ def _drawings(path: Path, raw: bool) -> str:
     counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in names.items()]
     out.append(f"recognized: {', '.join(counts)}")
     out.append(_stats(drawings.delta_stats()))
-    return "\n".join(out)
+    return out
 
 
-def _bitmaps(path: Path, files: list[Path]) -> str:
-    found = [read_bitmaps(file) for file in files]
-    counts = {bitmaps.words[0]: len(bitmaps) for bitmaps in found}
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+    found = [read_bitmap_file(file) for file in files]
+    counts = add_counts(*({printable(bitmaps.words[0]): len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))
@@ -131,7 +144,7 @@ def _bitmaps(path: Path, files: list[Path]) -> str:
         f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
         f"{'class':{width}}  {'drawings':>10}",
     ]
-    return "\n".join([*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())])
+    return [*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())]
 
 
 def _stats(stats: DeltaStats) -> str:
@@ -141,9 +154,9 @@ def _stats(stats: DeltaStats) -> str:
     )
 
 
-def _prepared(data: Prepared) -> str:
+def _prepared(data: Prepared) -> list[str]:
     counts = {split: data.counts(split) for split in ("train", "validation")}
-    width = max(map(len, data.classes))
+    width = max(len(printable(name)) for name in data.classes)
     lines = [
         f"{data.path}: prepared data, {counted(data.manifest['drawings'], 'drawing')} in "
         f"{counted(len(data.classes), 'class')}, from {counted(len(data.manifest['sources']), 'source')}",
@@ -153,11 +166,12 @@ def _prepared(data: Prepared) -> str:
         *([f"training {_stats(data.stats('train'))}"] if data.kind == "strokes" else []),
         f"{'class':{width}}  {'train':>10}  {'validation':>10}",
     ]
-    lines += [f"{c:{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}" for c in data.classes]
-    return "\n".join(lines)
+    for c in data.classes:
+        lines.append(f"{printable(c):{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}")
+    return lines
 
 
-def _run(path: Path) -> str:
+def _run(path: Path) -> list[str]:
     info = sealed_json.load((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
@@ -167,17 +181,17 @@ def _run(path: Path) -> str:
     else:
         rows = log.read_text().splitlines()
         lines += ["", *rows[:1], *rows[1:][-10:]]
-    return "\n".join(lines)
+    return lines
 
 
-def _model(path: Path) -> str:
+def _model(path: Path) -> list[str]:
     versions = versions_in(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
-    return "\n".join([*lines, _about(path / str(versions[-1]))]).rstrip()
+    return [*lines, *_about(path / str(versions[-1]))]
 
 
-def _about(version: Path) -> str:
-    return "\n".join(f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files")
+def _about(version: Path) -> list[str]:
+    return [f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files"]
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import orjson
 
 from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
+from ..dataset.prepared import Prepared
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
 from ..ndjson.parser import ParserPool
@@ -20,6 +22,7 @@ from ..protocol.base_client import BaseSyncClient
 from ..protocol.requests import Predictions
 from ..storage.names import Recognized
 from ..storage.progress import Progress
+from ..storage.source_files import SourceFile
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """
     if a.model_dir is not None:
         if a.model not in (None, name := a.model_dir.resolve().name):
-            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} has its directory's name: {name}")
+            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is called {name}")
         import_tensorflow()
         from ..serve.local_model import LocalModel
 
@@ -59,7 +62,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
 
 
 def predict(
-    sources: Sequence[str | os.PathLike[str] | IO[bytes]],
+    sources: Sequence[str | os.PathLike[str] | IO[bytes] | Prepared | SourceFile],
     out: IO[bytes],
     model: BaseSyncClient,
     *,
@@ -106,5 +109,11 @@ def predict(
 def _lines(drawings: AnyDrawings, answers: Predictions) -> Iterator[bytes]:
     rows = zip(drawings.key_id.tolist(), answers.labels.tolist(), answers.scores.tolist(), strict=True)
     for key_id, labels, scores in rows:
-        line = {"key_id": str(key_id)} if key_id else {}
-        yield orjson.dumps({**line, "labels": labels, "scores": scores}, option=orjson.OPT_APPEND_NEWLINE)
+        fields = {"key_id": str(key_id)} if key_id else {}
+        line = orjson.dumps({**fields, "labels": labels, "scores": scores}, option=orjson.OPT_APPEND_NEWLINE)
+        yield line if all(map(str.isprintable, labels)) else _escaped(line)
+
+
+def _escaped(line: bytes) -> bytes:
+    """The same JSON with escapes for what a terminal would obey."""
+    return json.dumps(orjson.loads(line), separators=(",", ":")).replace("\x7f", r"\u007f").encode() + b"\n"

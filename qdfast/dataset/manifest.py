@@ -47,8 +47,8 @@ def _stem(label: str, key: str) -> str:
 def read_records(shards: Directory, max_rejects: float = 1) -> list[Record]:
     """The records of sources that earlier runs finished.
 
-    Damaged records, and those of shards cut by a power failure, are left out, and sources with more than this share of
-    unreadable lines: they are read again, to say which lines.
+    Damaged records, and those of shards cut by a power failure, are left out. So are sources with more than this share
+    of unreadable lines: they are read again, to say which lines.
     """
     records = []
     sizes = shards.sizes()
@@ -203,7 +203,7 @@ def add_record(records: dict[str, Record], source: str, record: Record, said: st
     """
     key = record["key"]
     if key in records:
-        log(f"{source}: left out: the same as {records[key]['source']}")
+        log(f"{source}: left out: duplicate of {records[key]['source']}")
         return
     for other in records.values():
         if other["xxh3"] == record["xxh3"]:

@@ -62,10 +62,10 @@ class Prepared:
             text = sealed_json.without_digest(text)
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
-                raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+                raise DataError(f"it has format {self.manifest['format']}, but this version reads format {FORMAT}")
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
-                raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
+                raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
@@ -75,7 +75,7 @@ class Prepared:
             if sum(self.counts().values()) != n or sum(shard["drawings"] for _, shard in self._entries) != n:
                 raise DataError(f"the numbers of drawings do not add up to {n}")
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
+            raise DataError(f"{self.path / MANIFEST}: not a qdfast manifest, or damaged: {e}") from e
 
     def _totals(self) -> str:
         train, validation = (sum(self.counts(split).values()) for split in _splits("all"))
@@ -164,7 +164,7 @@ class Prepared:
             rows = np.flatnonzero(np.isin(of, wanted))
             unknown = set(drawings.words) - code_of.keys()
             if unknown:
-                raise DataError(f"{self.path}: a shard has drawings of {sorted(unknown)}, the manifest has not")
+                raise DataError(f"{self.path}: a shard contains classes that the manifest lacks: {sorted(unknown)}")
             codes = np.array([code_of[w] for w in drawings.words], np.int32)
             try:
                 labels = codes[drawings.word_codes[rows]]
@@ -175,9 +175,10 @@ class Prepared:
         expected = self.counts(split)
         for name, n in zip(self.classes, np.bincount(found.labels, minlength=len(self.classes)), strict=True):
             if expected[name] != n:
+                which = "" if split == "all" else f"{split} "
                 raise DataError(
-                    f"{self.path}: damaged: {n:,} drawings of {name}, not {expected[name]:,} as the manifest says "
-                    f"(split: {split}): run qdfast prepare again"
+                    f"{self.path}: damaged: {n:,} {which}drawings of {name}, not {expected[name]:,} as the manifest says: "
+                    "run qdfast prepare again"
                 )
         return found
 

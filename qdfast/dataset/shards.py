@@ -1,8 +1,8 @@
 """Shards: drawings and their splits in safetensors files, memory-mapped.
 
-What else is known of a shard is in its entry, which the record of its source and the manifest contain: ``bytes``, the
-number of ``drawings`` and of ``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes.
-Shards of earlier versions have no ``xxh3``.
+The record of a source and the manifest have an entry for each shard: ``bytes``, the number of ``drawings`` and of
+``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes. Shards of earlier versions have no
+``xxh3``.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def parse_shard(
             arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
             drawings = Drawings(**arrays, words=words)
         if split.shape != (len(drawings),):
-            raise DataError(f"splits of shape {split.shape} for {len(drawings)} drawings")
+            raise DataError(f"split has shape {split.shape}, but there are {len(drawings)} drawings")
         if split.max(initial=0) >= len(SPLITS):
             raise DataError(f"a split is {split.max()}: it must be below {len(SPLITS)}")
         if entry is not None:
@@ -147,7 +147,7 @@ def _parse(data: bytes | mmap.mmap) -> tuple[dict[str, Any], Any]:
     header = orjson.loads(data[8 : 8 + size])
     about = orjson.loads(header.pop("__metadata__")["qdfast"])
     if about["format"] != FORMAT:
-        raise DataError(f"format {about['format']}, this version reads {FORMAT}")
+        raise DataError(f"it has format {about['format']}, but this version reads format {FORMAT}")
     arrays: dict[str, Any] = {}
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):

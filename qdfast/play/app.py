@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,11 +23,14 @@ from ..serve.request_body import MAX_WORD_LENGTH, BodyError, parse_drawing, pars
 from .examples import Examples
 from .middleware import API_PREFIX, GuardMiddleware, error_response
 
+T = TypeVar("T")
+
 PAGE = Path(__file__).parent / "page"
 GUESSES = 5
 EXAMPLES = 12
 MAX_BODY_BYTES = 1 << 20  # twice what 10,000 points take
 BODY_SECONDS = 10.0
+MAX_CONCURRENT = 64  # requests of all clients that are being answered
 
 
 def create_app(
@@ -44,6 +47,19 @@ def create_app(
         hosts: host names that a request may have in its Host header; None for any.
     """
 
+    answering = 0
+
+    async def run(work: Callable[[], T]) -> T:
+        """Run ``work`` on a thread. A request counts from here, so that slow bodies keep nobody out."""
+        nonlocal answering
+        if answering >= MAX_CONCURRENT:
+            raise HTTPException(429, "too many concurrent requests: try again", {"Retry-After": "1"})
+        answering += 1
+        try:
+            return await run_in_threadpool(work)
+        finally:
+            answering -= 1
+
     async def model(request: Request) -> Response:
         """``{"model", "version", "words"}``."""
 
@@ -53,7 +69,7 @@ def create_app(
                 raise Unavailable(f"{client.model_spec} is not loaded")
             return {"model": client.model_spec.name, "version": available[0], "words": list(words())}
 
-        return JSONResponse(await run_in_threadpool(ask))
+        return JSONResponse(await run(ask))
 
     async def guess(request: Request) -> Response:
         """``{"guesses": [[label, probability], …], "version"}`` for ``{"drawing": [[xs, ys], …]}``."""
@@ -63,12 +79,12 @@ def create_app(
             predictions = client.predict(_parse_body(body, parse_drawing), k=GUESSES)
             return {"guesses": predictions[0], "version": predictions.version}
 
-        return JSONResponse(await run_in_threadpool(ask))
+        return JSONResponse(await run(ask))
 
     async def ndjson(request: Request) -> Response:
         """Lines in Google's format for ``{"drawings": [{"drawing", "word", "recognized"}, …]}``."""
         body = await _read_body(request)
-        lines = await run_in_threadpool(lambda: format_ndjson(_parse_body(body, parse_drawings)))
+        lines = await run(lambda: format_ndjson(_parse_body(body, parse_drawings)))
         return Response(lines, media_type="application/x-ndjson")
 
     async def drawings(request: Request) -> Response:
@@ -76,7 +92,10 @@ def create_app(
         word = request.query_params.get("word", "")
         if not 1 <= len(word) <= MAX_WORD_LENGTH:
             raise HTTPException(422, f"`word` must have 1 to {MAX_WORD_LENGTH} characters")
-        shown, kind = await run_in_threadpool(examples.sample, word, EXAMPLES)
+        try:
+            shown, kind = await run(lambda: examples.sample(word, EXAMPLES))
+        except (DataError, OSError):  # which name files that the client need not know
+            raise HTTPException(500, "the drawings of this class can no longer be read") from None
         return JSONResponse({"drawings": shown, "kind": kind})
 
     return Starlette(
@@ -94,15 +113,24 @@ def create_app(
         ],
         middleware=[Middleware(GuardMiddleware, hosts=hosts)],
         exception_handlers={
-            HTTPException: lambda request, e: error_response(e.status_code, e.detail),
-            BodyError: lambda request, e: error_response(e.status, e.reason),
-            ClientDisconnect: lambda request, e: error_response(400, "the client disconnected"),
-            ServingError: lambda request, e: error_response(502, str(e)),
+            HTTPException: _handler(lambda e: JSONResponse({"error": e.detail}, e.status_code, e.headers)),
+            BodyError: _handler(lambda e: error_response(e.status, e.reason)),
+            ClientDisconnect: _handler(lambda e: error_response(400, "the client disconnected")),
+            ServingError: _handler(lambda e: error_response(502, str(e))),
             **dict.fromkeys(
-                (Unavailable, DeadlineExceeded, ModelNotFound), lambda request, e: error_response(503, str(e))
+                (Unavailable, DeadlineExceeded, ModelNotFound), _handler(lambda e: error_response(503, str(e)))
             ),
         },
     )
+
+
+def _handler(respond: Callable[[Any], Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Make an exception handler. Starlette would run an ordinary function on a thread, which may not be free."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return respond(error)
+
+    return handle
 
 
 async def _read_body(request: Request) -> bytes:

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API_PREFIX = "/api"
 RATE, BURST = 30.0, 60  # per client: requests per second, and at once; the page sends ten per second
-MAX_CONCURRENT = 64  # requests of all clients
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -69,7 +68,6 @@ class GuardMiddleware:
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
         self.app, self.hosts = app, hosts
         self._rate_limiter = RateLimiter(RATE, BURST)
-        self._concurrent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,11 +79,7 @@ class GuardMiddleware:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        self._concurrent += 1
-        try:
-            await (self._check(scope) or self.app)(scope, receive, send_with_headers)
-        finally:
-            self._concurrent -= 1
+        await (self._check(scope) or self.app)(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope) -> JSONResponse | None:
         """Return an error response if the request is to be rejected."""
@@ -93,9 +87,7 @@ class GuardMiddleware:
             return error_response(421, f"the Host header must be one of {', '.join(sorted(self.hosts))}")
         if not scope["path"].startswith(f"{API_PREFIX}/"):
             return None
-        if self._concurrent > MAX_CONCURRENT:
-            return error_response(429, "too many concurrent requests: try again", 1.0)
-        if wait := self._rate_limiter.acquire((scope.get("client") or ("",))[0]):
+        if wait := self._rate_limiter.acquire(_client(scope)):
             return error_response(429, f"more than {RATE:.0f} requests per second: try again", wait)
         return None
 
@@ -104,6 +96,15 @@ def error_response(status: int, reason: str, retry_after: float = 0.0) -> JSONRe
     """Make the response ``{"error": reason}``; ``retry_after`` is in seconds."""
     headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after else None
     return JSONResponse({"error": reason}, status, headers)
+
+
+def _client(scope: Scope) -> str:
+    """The client's address; of IPv6 the network of 64 bits, since one client has all addresses in it."""
+    address, *_ = scope.get("client") or ("",)
+    if ":" not in address:
+        return str(address)
+    ipv6 = ipaddress.IPv6Address(address)
+    return str(ipv6.ipv4_mapped or ipaddress.IPv6Network((int(ipv6) >> 64 << 64, 64)))
 
 
 def host_name(header: str) -> str:

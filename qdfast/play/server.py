@@ -1,4 +1,4 @@
-"""``play``: runs the web page, and the embedded server unless another is given, until a signal ends it."""
+"""``play``: runs the web page, and the embedded server unless ``target`` is given, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from types import FrameType
 
 import uvicorn
 
+from .._printable import printable
 from .._quiet import import_tensorflow
 from ..client import Client
 from ..errors import DataError, ServingError
 from ..serve.address import format_address
+from ..serve.http_limits import HttpConfig
 from ..serve.http_server import listen
 from ..serve.versions import newest_version
 from .app import create_app
@@ -25,6 +27,7 @@ from .middleware import allowed_hosts
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 5.0  # seconds for a guess; after that, the drawing has changed
 READY_SECONDS = 1.5  # to wait for a server before the page starts without it
+MAX_CONNECTIONS = 512  # a browser opens up to six
 
 
 def play(
@@ -76,10 +79,7 @@ def play(
             client = stack.enter_context(_start_embedded(exported, model or exported.resolve().name, stack))
             words = partial(exported_classes, exported)
         app = create_app(client, words, examples, allowed_hosts(host))
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=2
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(HttpConfig(app, max_connections=MAX_CONNECTIONS, timeout_graceful_shutdown=2))
 
         def stop(number: int, frame: FrameType | None) -> None:
             server.should_exit = True
@@ -88,7 +88,7 @@ def play(
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, stop))
         address = format_address(host, listening.getsockname()[1])
-        print(f"play {client.model_spec.name} at http://{address}", flush=True)
+        print(printable(f"play {client.model_spec.name} at http://{address}"), flush=True)
         server.run(sockets=[listening])
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .. import ndjson, strokes
 from .._core import SIDE
+from .._printable import printable
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
@@ -36,6 +37,15 @@ MIN_THREADED_BYTES = 1 << 20
 
 MIN_REQUEST_ROWS = 32
 """Drawings per request above which the fixed cost of a request is negligible."""
+
+SORTED_TOGETHER = 1 << 16
+"""Drawings that are sorted by length at a time. More would be further apart in memory than caches are large."""
+
+ROUNDING = 0.02
+"""How far the sum of a drawing's probabilities may be from 1: those of models in half precision are not exact."""
+
+SHOWN = 8
+"""Scores that an error quotes."""
 
 DrawingsLike: TypeAlias = Drawings | Bitmaps | list[Any] | tuple[Any, ...] | bytes | bytearray | memoryview
 """Drawings; bitmaps; a list of drawings, each a list of strokes ``[xs, ys]``; or the bytes of ndjson."""
@@ -56,6 +66,25 @@ class ModelSpec:
     target: str
     name: str
     version: int | str | None = None
+
+    @classmethod
+    def checked(cls, target: str, name: object, version: object = None) -> ModelSpec:
+        """Check what a caller passed; the text of a number, such as "1", is that version and not a label.
+
+        Raises:
+            DataError: the name or the version is not one.
+        """
+        if not isinstance(name, str) or not name:
+            raise DataError(f"model is {name!r}: it must be the model's name")
+        if isinstance(version, str) and version.isascii() and version.isdigit():
+            version = int(version)
+        if isinstance(version, np.integer):
+            version = int(version)
+        if isinstance(version, bool) or not isinstance(version, int | str | None):
+            raise DataError(f"version is {version!r}: it must be a number or a label")
+        if version == "" or (isinstance(version, int) and not 0 <= version < 1 << 63):
+            raise DataError(f"version is {version!r}: it must be 0 to 2^63-1, or a label")
+        return cls(target, name, version)
 
     def __str__(self) -> str:
         version = "" if self.version is None else f" (version {self.version})"
@@ -79,7 +108,8 @@ def as_drawings(drawings: DrawingsLike) -> AnyDrawings:
 def split_into_requests(lengths: NDArray[np.integer[Any]], max_batch: int) -> list[NDArray[np.int64]]:
     """Split drawings into requests, so that drawings of similar length go together.
 
-    Each drawing is padded to the longest of its request, and the requests with the longest drawings come first.
+    Each drawing is padded to the longest of its request, and the requests with the longest drawings come first; both
+    among ``SORTED_TOGETHER`` drawings at a time.
 
     Args:
         lengths: (N,) points per drawing.
@@ -88,18 +118,27 @@ def split_into_requests(lengths: NDArray[np.integer[Any]], max_batch: int) -> li
     Returns:
         Indices of the drawings of each request; every drawing is in exactly one.
     """
-    order = np.argsort(-lengths, kind="stable").astype(np.int64)
-    descending = lengths[order]
-    requests, start = [], 0
+    return [
+        rows + first
+        for first in range(0, len(lengths), SORTED_TOGETHER)
+        for rows in _split(lengths[first : first + SORTED_TOGETHER], max_batch)
+    ]
+
+
+def _split(lengths: NDArray[np.integer[Any]], max_batch: int) -> Iterator[NDArray[np.int64]]:
+    negative = -lengths.astype(np.int64)
+    order = np.argsort(negative, kind="stable").astype(np.int64)
+    ascending = negative[order]
+    start = 0
     while start < len(order):
-        longest = max(int(descending[start]), 1)
+        longest = max(-int(ascending[start]), 1)
         size = max(1, min(max_batch, MAX_REQUEST_BYTES // (longest * 6)))
-        # Once drawings are less than half as long, another request costs less than their padding.
-        half = int(np.searchsorted(-descending, -(longest / 2), side="right"))
+        # Once drawings are less than half as long, another request costs less than their padding. The number searched
+        # for has the array's type: otherwise NumPy would convert the whole array for every request.
+        half = int(np.searchsorted(ascending, np.int64(-((longest + 1) // 2)), side="right"))
         stop = min(start + size, max(half, start + MIN_REQUEST_ROWS), len(order))
-        requests.append(order[start:stop])
+        yield order[start:stop]
         start = stop
-    return requests
 
 
 class Query(ABC, Generic[Result]):
@@ -128,7 +167,8 @@ class Query(ABC, Generic[Result]):
             self._rows = [np.arange(a, min(a + size, len(drawings))) for a in range(0, len(drawings), size)]
             self._inputs = self._bitmaps
         elif isinstance(drawings, Drawings):
-            self._rows = split_into_requests(drawings.lengths, max_batch)
+            self._lengths = drawings.lengths
+            self._rows = split_into_requests(self._lengths, max_batch)
             self._inputs = self._deltas
         else:
             raise DataError(f"{model} needs strokes, but only bitmaps were given")
@@ -146,12 +186,15 @@ class Query(ABC, Generic[Result]):
     def _deltas(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Raw deltas int16 (n, longest, 3), not truncated, and lengths int32 (n,)."""
         assert isinstance(self.drawings, Drawings)
-        deltas, lengths = self.drawings.deltas(dtype=np.int16, index=rows)
+        # Without ``max_len``, every request would compute the lengths of all drawings.
+        longest = int(self._lengths[rows].max())
+        deltas, lengths = self.drawings.deltas(longest, dtype=np.int16, index=rows)
         return {"deltas": deltas, "lengths": lengths}
 
     def _bitmaps(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Bitmaps uint8 (n, 28, 28)."""
-        return {"bitmaps": self.drawings.bitmaps(index=rows)}
+        # The rows are consecutive, and a slice costs nothing, while an index may cost as much as all drawings.
+        return {"bitmaps": self.drawings[int(rows[0]) : int(rows[-1]) + 1].bitmaps()}
 
     def add_response(self, i: int, response: pb.PredictResponse) -> None:
         """Store the response to request ``i``.
@@ -179,7 +222,11 @@ class Query(ABC, Generic[Result]):
 
     @abstractmethod
     def result(self) -> Result:
-        """The result in the order of the drawings, once all responses have been added."""
+        """The result in the order of the drawings, once all responses have been added.
+
+        Raises:
+            BadResponse: the scores are not probabilities.
+        """
 
 
 class ProbabilitiesQuery(Query[NDArray[np.float32]]):
@@ -198,7 +245,31 @@ class ProbabilitiesQuery(Query[NDArray[np.float32]]):
         self._probabilities[rows] = received
 
     def result(self) -> NDArray[np.float32]:
-        return np.empty((0, 0), np.float32) if self._probabilities is None else self._probabilities
+        if self._probabilities is None:
+            return np.empty((0, 0), np.float32)
+        _check_scores(self.model, self._probabilities, complete=True)
+        return self._probabilities
+
+
+def _check_scores(model: ModelSpec, scores: NDArray[np.float32], *, complete: bool) -> None:
+    """Check the probabilities of classes, float32 (n, classes): of all, or of the most probable ones, in order.
+
+    Raises:
+        BadResponse: these are no probabilities. The message says what the server returned.
+    """
+    wrong = ~((scores >= 0) & (scores <= 1 + ROUNDING)).all(axis=1)  # or NaN
+    reason = "scores that are not from 0 to 1"
+    if not wrong.any():
+        excess = scores.sum(axis=1, dtype=np.float64) - 1
+        wrong = (abs(excess) if complete else excess) > ROUNDING
+        reason = f"scores with a sum {'other' if complete else 'of more'} than 1"
+    if not wrong.any() and not complete:
+        wrong = (np.diff(scores, axis=1) > 0).any(axis=1)
+        reason = "scores that do not decrease"
+    if wrong.any():
+        row = scores[wrong.argmax()]
+        shown = ", ".join(f"{score:.6g}" for score in row[:SHOWN]) + (", …" if len(row) > SHOWN else "")
+        raise BadResponse(f"{model} returned {reason}: {shown}; check that `qdfast export` wrote the model")
 
 
 class TopKQuery(Query["Predictions"]):
@@ -238,6 +309,7 @@ class TopKQuery(Query["Predictions"]):
         self._scores[rows] = scores[:, :width]
 
     def result(self) -> Predictions:
+        _check_scores(self.model, self._scores, complete=False)
         raw = self._labels.ravel().tolist()
         text = {label: label.decode(errors="replace") for label in set(raw)}
         labels = np.array([text[label] for label in raw], dtype=np.str_).reshape(self._labels.shape)
@@ -280,7 +352,8 @@ class Predictions:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        shown = [", ".join(f"{label} {score:.1%}" for label, score in self[i]) for i in range(min(len(self), 8))]
+        best = [self[i] for i in range(min(len(self), 8))]
+        shown = [printable(", ".join(f"{label} {score:.1%}" for label, score in classes)) for classes in best]
         if len(self) > len(shown):
             shown.append("…")
         version = "" if self.version is None else f", version {self.version}"

@@ -6,13 +6,13 @@ so that two versions are never mixed. The file gets its final name when its size
 
 from __future__ import annotations
 
-import base64
 import difflib
 import http.client
 import json
 import os
 import queue
 import random
+import re
 import ssl
 import threading
 import time
@@ -21,15 +21,16 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from email.message import Message
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .._printable import printable
 from ..errors import DataError, Error
 from ..storage.progress import Progress
-from .checksums import crc32c, md5
+from .connection import open_url
+from .version import Version
 
 DEFAULT_URL = "https://storage.googleapis.com/quickdraw_dataset/full/simplified"
 
@@ -40,6 +41,8 @@ _CHUNK = 1 << 18
 _BACKOFF = 0.5  # seconds before the first retry, doubled each time
 _LONGEST_PAUSE = 30.0
 _NAMED = 5  # of the classes that failed
+_LEAST = 1 << 12  # bytes within the timeout below which a connection counts as dropped, and an attempt as failed
+_CHANGES = 5  # times that the server's file may change during its download
 
 
 def __getattr__(name: str) -> Any:
@@ -76,15 +79,15 @@ def download(
         all_classes: also download all of ``CLASSES``.
         base_url: http or https. The server must send sizes and should support ranges.
         jobs: number of parallel downloads.
-        retries: number of successive attempts without a received byte before a file fails.
-        timeout: seconds without a received byte until a connection counts as dropped.
+        retries: number of successive attempts with hardly a received byte before a file fails.
+        timeout: seconds with hardly a received byte until a connection counts as dropped.
         progress: shows the received bytes. Default: a line on stderr, if that is a terminal.
 
     Returns:
         The files, in the order of ``classes``.
 
     Raises:
-        DataError: an unknown class, or a file without the size and hash that the server sent.
+        DataError: an unknown class, a file without the size and hash that the server sent, or one that keeps changing.
         OSError: the server cannot be reached or refuses, or a file cannot be written. Received bytes are kept.
     """
     names = list(dict.fromkeys([*classes, *(_classes() if all_classes else ())]))
@@ -106,15 +109,19 @@ def download(
 
 def _check(names: Sequence[str], base: str, jobs: int) -> None:
     if not names:
-        raise DataError("no class to download")
+        raise DataError("no classes to download")
     if jobs < 1:
         raise DataError(f"jobs must be 1 or more, not {jobs}")
-    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
+    try:
+        scheme = urllib.parse.urlsplit(base).scheme
+    except ValueError as error:
+        raise DataError(f"not a URL: {base} ({error})") from error
+    if scheme not in ("http", "https"):
         raise DataError(f"not an http or https URL: {base}")
     if base == DEFAULT_URL:
         unknown = [f"{name!r}{_suggestion(name)}" for name in names if name not in _classes()]
         if unknown:
-            raise DataError(f"no class {'; '.join(unknown)}")
+            raise DataError(f"unknown class {'; '.join(unknown)}")
     for name in names:
         if not name.isprintable() or name.strip(" .") == "" or set(name) & set('/\\:*?"<>|'):
             raise DataError(f"not a class name: {name!r}")
@@ -142,7 +149,7 @@ def _in_threads(
     stop: threading.Event,
     progress: Progress,
 ) -> dict[_Transfer, Exception]:
-    """Do the work for all; what failed, and why. The threads report bytes; only the caller's touches ``progress``."""
+    """Run ``work`` on all transfers, and return those that failed. Only the calling thread touches ``progress``."""
     todo: queue.SimpleQueue[_Transfer] = queue.SimpleQueue()
     events: queue.SimpleQueue[int | tuple[_Transfer, Exception | None]] = queue.SimpleQueue()
     for transfer in transfers:
@@ -190,39 +197,11 @@ def _in_threads(
     return errors
 
 
-@dataclass(frozen=True)
-class _Version:
-    """What a server states about a file; "" for what it does not."""
-
-    size: int
-    validator: str  # a strong ETag, else Last-Modified
-    md5: str  # base64
-    crc32c: str  # base64, big-endian
-
-    @classmethod
-    def stated(cls, headers: Message, size: int) -> _Version:
-        items = ",".join(headers.get_all("x-goog-hash", [])).split(",")
-        hashes = dict(item.strip().split("=", 1) for item in items if "=" in item)
-        etag = headers.get("ETag", "")
-        validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
-        return cls(size, validator, hashes.get("md5", ""), hashes.get("crc32c", ""))
-
-    def describes(self, path: Path) -> bool:
-        """Whether the file has this size and hash; of the hashes stated, md5 is looked at first."""
-        if not path.is_file() or path.stat().st_size != self.size:
-            return False
-        if self.md5:
-            return base64.b64encode(md5(path)).decode() == self.md5
-        if self.crc32c:
-            return base64.b64encode(crc32c(path).to_bytes(4, "big")).decode() == self.crc32c
-        return True
-
-
 class _Transient(Exception):
     """Worth another attempt, after ``wait`` seconds at least."""
 
     def __init__(self, cause: object, wait: float = 0.0, status: int = 0) -> None:
-        super().__init__(" ".join(str(cause).split()) or type(cause).__name__)
+        super().__init__(printable(" ".join(str(cause).split())) or type(cause).__name__)
         self.wait, self.status = wait, status
 
 
@@ -242,7 +221,7 @@ class _Link:
 
 
 class _Transfer:
-    """One class's file on its way: ``probe`` asks what there is, ``fetch`` gets it."""
+    """The download of one class's file: ``probe`` asks for its size and hash, ``fetch`` downloads it."""
 
     def __init__(self, name: str, out: Path, link: _Link) -> None:
         self.name, self.link = name, link
@@ -250,16 +229,17 @@ class _Transfer:
         self.path = out / f"{name}.ndjson"
         self.part = out / f"{name}.ndjson.part"
         self.note = out / f"{name}.ndjson.part.json"
-        self.version = _Version(0, "", "", "")
+        self.version = Version(0, "", "", "")
         self.have = 0  # bytes in the .part file, all of this version
         self.failures = 0
+        self.changes = 0
         self.report: Callable[[int], None] = lambda n: None
 
     def probe(self, report: Callable[[int], None]) -> None:
         while True:
             try:
                 with self._open("HEAD", {}) as response:
-                    self.version = _Version.stated(response.headers, self._length(response))
+                    self.version = Version.stated(response.headers, self._length(response))
                 return
             except _Transient as error:
                 self._pause(error)
@@ -277,7 +257,7 @@ class _Transfer:
                 self._receive_all()
                 if not self.version.describes(self.part):
                     self._discard()
-                    raise DataError(f"{self.name}: twice not of the size and hash its server states: {self.url}")
+                    raise DataError(f"{self.name}: wrong size or hash after two downloads: {self.url}")
             self.part.replace(self.path)
             self.note.unlink(missing_ok=True)
         except OSError as error:
@@ -293,7 +273,7 @@ class _Transfer:
             except _Transient as error:
                 if error.status == 416:
                     self._discard()
-                if self.have > farthest:  # measured from the best attempt, or a server without ranges keeps us for ever
+                if self.have >= farthest + _LEAST:  # than the best attempt, as a server may have no ranges
                     self.failures, farthest = 0, self.have
                 self._pause(error)
 
@@ -304,7 +284,7 @@ class _Transfer:
         headers = {"Range": f"bytes={self.have}-", "If-Range": self.version.validator} if self.have else {}
         with self._open("GET", headers) as response:
             if response.status == 206:
-                stated = _Version.stated(response.headers, self.version.size)
+                stated = Version.stated(response.headers, self.version.size)
                 if response.headers.get("Content-Range") != (
                     f"bytes {self.have}-{self.version.size - 1}/{self.version.size}"
                 ) or stated.validator not in ("", self.version.validator):
@@ -312,9 +292,10 @@ class _Transfer:
                     raise _Transient("the server's file changed")
             else:
                 self._discard()
-                self.version = _Version.stated(response.headers, self._length(response))
+                self._set_version(Version.stated(response.headers, self._length(response)))
                 self.note.write_text(json.dumps(asdict(self.version)))
             with self.part.open("ab") as file:
+                begun, had = time.monotonic(), self.have
                 while self.have < self.version.size:
                     try:
                         chunk = response.read1(_CHUNK)
@@ -327,12 +308,23 @@ class _Transfer:
                     file.write(chunk)
                     file.flush()
                     self._count(len(chunk))
+                    if (now := time.monotonic()) - begun > self.link.timeout:
+                        if self.have - had < _LEAST:
+                            raise _Transient(f"only {self.have - had} bytes in {now - begun:.0f} s")
+                        begun, had = now, self.have
+
+    def _set_version(self, version: Version) -> None:
+        if (version.size, version.validator) != (self.version.size, self.version.validator):
+            self.changes += 1
+            if self.changes > _CHANGES:
+                raise DataError(f"{self.name}: the server's file keeps changing during the download: {self.url}")
+        self.version = version
 
     def _open(self, method: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         headers = {"User-Agent": "qdfast", "Accept-Encoding": "identity", **headers}
         request = urllib.request.Request(self.url, headers=headers, method=method)
         try:
-            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=self.link.timeout)
+            response = open_url(request, self.link.timeout)
         except urllib.error.HTTPError as error:
             error.close()
             cause = f"HTTP {error.code} {error.reason}"
@@ -342,24 +334,24 @@ class _Transfer:
             if error.code in (404, 410):
                 close = "" if self.name in _classes() else _suggestion(self.name)
                 raise DataError(f"{self.name}: {cause}: {self.url}{close}") from error
-            raise OSError(f"{self.name}: {cause}: {self.url}") from error
-        except http.client.InvalidURL as error:
-            raise DataError(f"{self.name}: {error}") from error
+            raise OSError(printable(f"{self.name}: {cause}: {self.url}")) from error
+        except (DataError, http.client.InvalidURL) as error:
+            raise DataError(f"{self.name}: {error}: {self.url}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(reason, ssl.SSLCertVerificationError):
-                raise OSError(f"{self.name}: {reason.verify_message}: {self.url}") from error
+                raise OSError(printable(f"{self.name}: {reason.verify_message}: {self.url}")) from error
             raise _Transient(reason) from error
         self.link.down.clear()
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
-            raise DataError(f"{self.name}: the server sends it compressed: {self.url}")
+            raise DataError(f"{self.name}: the server compresses the file, which is not supported: {self.url}")
         return response
 
     def _length(self, response: http.client.HTTPResponse) -> int:
         length = response.headers.get("Content-Length", "")
-        if not length.isdecimal():
-            raise DataError(f"{self.name}: the server does not state its size: {self.url}")
+        if not re.fullmatch("[0-9]{1,18}", length):
+            raise DataError(f"{self.name}: the server does not send the file's size: {self.url}")
         return int(length)
 
     def _pause(self, error: _Transient) -> None:
@@ -373,7 +365,7 @@ class _Transfer:
             raise _Stopped
 
     def _resume(self) -> None:
-        """Take up the .part file, if it is of the version the server has now."""
+        """Continue with the .part file if it is of the version that the server has now."""
         try:
             note = json.loads(self.note.read_text())
             size = self.part.stat().st_size

@@ -11,6 +11,7 @@ import uvicorn
 
 from ..errors import ServingError
 from .address import check_port, format_address
+from .http_limits import HttpConfig
 from .options import TlsFiles
 
 
@@ -31,9 +32,7 @@ class HttpServer:
     """
 
     def __init__(self, app: Any, host: str, port: int, tls: TlsFiles | None = None) -> None:
-        config = uvicorn.Config(
-            app, log_config=None, log_level="error", lifespan="off", ws="none", server_header=False, **_tls(tls)
-        )
+        config = HttpConfig(app, **_tls(tls))
         self._socket = listen(host, port)
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterable
 from typing import Any
@@ -20,9 +21,15 @@ MAX_DRAWINGS = 100  # per request
 MAX_WORD_LENGTH = 100
 MAX_COORDINATE = 1e6  # absolute value, in pixels
 
+MAX_TOTAL_BYTES = 1 << 29
+"""Bodies that are being received, all together. Above this, bodies of more than ``MAX_SMALL_BYTES`` are rejected."""
+MAX_SMALL_BYTES = 1 << 20
 MAX_DISCARDED_BYTES = 1 << 26  # how much of a larger body is read and discarded, so that the client sees the response
 
 _MIN_KEY_ID = 10**15  # key_ids have 16 digits, as in Google's files
+
+_total = 0  # bytes of the bodies that are being received
+_total_lock = threading.Lock()
 
 
 class BodyError(Exception):
@@ -43,7 +50,7 @@ async def read_body(parts: AsyncIterable[bytes], max_bytes: int, seconds: float)
         seconds: maximum time.
 
     Raises:
-        BodyError: the body is too large or too slow.
+        BodyError: the body is too large or too slow, or it is large and others take the memory.
     """
     body, size = bytearray(), 0
     try:
@@ -52,13 +59,25 @@ async def read_body(parts: AsyncIterable[bytes], max_bytes: int, seconds: float)
                 size += len(part)
                 if size <= max_bytes:
                     body += part
+                    if _count(len(part)) > MAX_TOTAL_BYTES and size > MAX_SMALL_BYTES:
+                        raise BodyError(503, "too many large bodies arrive at once; try again later")
                 elif size > max_bytes + MAX_DISCARDED_BYTES:
                     break
     except TimeoutError:
         raise BodyError(408, f"the body did not arrive within {seconds:.0f} seconds") from None
+    finally:
+        _count(-len(body))
     if size > max_bytes:
         raise BodyError(413, f"the body has more than {max_bytes:,} bytes")
     return bytes(body)
+
+
+def _count(n: int) -> int:
+    """Add ``n`` bytes to the total, and return it."""
+    global _total
+    with _total_lock:
+        _total += n
+        return _total
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

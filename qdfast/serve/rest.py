@@ -127,7 +127,6 @@ class RestApi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
-        self._in_progress += 1
         try:
             response = await self._respond(Request(scope, receive))
         except ClientDisconnect:
@@ -136,8 +135,6 @@ class RestApi:
             response = _json(e.status, error_text(e.reason))
         except asyncio.CancelledError:  # the grace of a stop has ended
             response = _json(503, error_text("the server is shutting down"))
-        finally:
-            self._in_progress -= 1
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
@@ -150,19 +147,21 @@ class RestApi:
             return self._probe(path)
         if not path.lower().startswith("/v1/"):
             return _html_error(404, "Not Found")
-        if self._in_progress > MAX_CALLS:
-            return _json(429, error_text(f"more than {MAX_CALLS} requests are in progress; try again later"))
         if verb == "OPTIONS":  # of a browser; TensorFlow Serving has no body for it
             return Response(status_code=200 if re.search("https?://", request.headers.get("origin", "")) else 400)
         body = await read_body(request.stream(), MAX_BODY_BYTES, BODY_SECONDS)
+        if self._in_progress >= MAX_CALLS:  # counted from here, so that slow bodies keep nobody out
+            return _json(429, error_text(f"more than {MAX_CALLS} requests are in progress; try again later"))
         target = f"{path}?{query}" if (query := request.scope["query_string"].decode("latin-1")) else path
         compressed = "gzip" in request.headers.get("content-encoding", "")
         call = _Call()
         answer = partial(self._answer, verb, target, body, compressed, call)
         watch = asyncio.create_task(_watch(request, call))
+        self._in_progress += 1
         try:
             status, text = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         finally:
+            self._in_progress -= 1
             watch.cancel()
             call.active = False
         return _json(status, text)

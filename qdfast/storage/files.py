@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, and directories by one process at a time."""
+"""Atomic file writes, and locks that let only one process at a time write to a directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 def local_path(path: str | os.PathLike[str]) -> Path:
     """``path`` as a ``Path``. DataError: a URL, which would otherwise become a directory of that name."""
     if "://" in os.fspath(path):
-        raise DataError(f"{os.fspath(path)}: a URL: only `qdfast prepare --runner beam` reads and writes there")
+        raise DataError(f"{os.fspath(path)}: a URL, which works only with `qdfast prepare --runner beam`")
     return Path(path)
 
 
@@ -124,14 +124,16 @@ def remove_temporaries(directory: Path) -> None:
     Directory(directory).clean()
 
 
-def allow_open_files(more: int) -> None:
-    """Raise the limit of open files by ``more``, as far as the system allows."""
+def allow_open_files(more: int) -> int:
+    """Raise the limit of open files by ``more``, as far as the system allows. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _USUAL_OPEN_FILES + more
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft if soft != resource.RLIM_INFINITY else wanted
 
 
 @contextmanager
@@ -139,7 +141,7 @@ def only_writer(directory: Path, doing: str) -> Iterator[None]:
     """Create ``directory`` if it does not exist, and lock it until the block or the process ends.
 
     Args:
-        doing: what this process does, for the message of another one: "preparing".
+        doing: what this process does, such as "preparing"; for the error message if another process holds the lock.
 
     Raises:
         DataError: another process holds the lock.

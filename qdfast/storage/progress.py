@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from .._printable import printable
+
 
 def human(n: float) -> str:
     """``n`` with three significant digits and a decimal prefix.
@@ -32,7 +34,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people.
+    """A duration in readable form.
 
     >>> duration(42), duration(187), duration(7500)
     ('42s', '3m07s', '2h05m')
@@ -84,7 +86,7 @@ class Progress:
         parts += [f"{human(rate)} {self.unit}/s"]
         if self.total and rate > 0:
             parts += [f"ETA {duration(max(self.total - self.done, 0) / rate)}"]
-        line = "  ".join([*parts, self.note]).rstrip()
+        line = printable("  ".join([*parts, self.note]).rstrip())
         self.stream.write("\r" + line.ljust(self._width))
         self.stream.flush()
         self._width = len(line)

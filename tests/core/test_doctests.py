@@ -9,8 +9,8 @@ import pytest
 
 MODULES = (
     *("bitmaps", "drawings", "errors", "parse_report", "stats", "strokes"),
-    *("ndjson.reader", "ndjson.writer", "storage.progress", "storage.class_names"),
-    *("dataset.prepared", "dataset.rows"),
+    *("ndjson.reader", "ndjson.writer", "storage.progress", "storage.class_names", "storage.source_files"),
+    *("dataset.prepared", "dataset.read", "dataset.rows", "storage.forms"),
 )
 
 

@@ -294,7 +294,7 @@ def test_deltas_of_what_is_not_there():
     for index in ([1], [-2], [0, 5]):
         with pytest.raises(IndexError, match="no drawing"):
             d.deltas(4, index=index)
-    for index, said in (([0.5], "picked by"), ([True, False], "mask of shape")):
+    for index, said in (([0.5], "an index must be"), ([True, False], "the mask has shape")):
         with pytest.raises(IndexError, match=said):
             d.deltas(4, index=index)
 

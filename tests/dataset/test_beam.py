@@ -78,7 +78,7 @@ def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: P
     said: list[str] = []
     beam.prepare([str(src), str(src / "tree.ndjson")], str(out), log=said.append)
     assert len([line for line in said if "as prepared before" in line]) == 5
-    assert said[-1].endswith(f"left out: the same as {src / 'tree.ndjson'}")
+    assert said[-1].endswith(f"left out: duplicate of {src / 'tree.ndjson'}")
     assert {n for n, t in times.items() if "star" not in n} == {
         f.name for f in (out / SHARDS).iterdir() if times.get(f.name) == f.stat().st_mtime_ns
     }
@@ -246,7 +246,7 @@ def test_errors(doodles: Path, bitmap_files: Path, tmp_path: Path):
         ("empty.ndjson", r"empty\.ndjson: no drawings"),
         ("bad.ndjson", r"no drawings: 0 drawings .left out: 3 no drawing .first in line 1"),
         ("cut.ndjson.gz", "the pipeline failed: .*corrupt gzip data"),
-        (str(bitmap_files), "bitmaps are prepared by the local runner"),
+        (str(bitmap_files), "only the local runner can prepare bitmaps"),
         (os.devnull, "not a regular file"),
     ]
     for source, message in cases:

@@ -225,7 +225,7 @@ def test_the_same_source_twice_counts_once(doodles: Path, tmp_path: Path):
     said: list[str] = []
     sources = [doodles / "star.ndjson", doodles]
     twice = prepare(sources, tmp_path / "twice", log=said.append)
-    assert any("left out: the same as" in line for line in said)
+    assert any("left out: duplicate of" in line for line in said)
     assert twice.counts() == prepare(doodles, tmp_path / "once").counts()
     before = tree(tmp_path / "twice")
     prepare(sources, tmp_path / "twice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,7 @@ BAD = {
     "deep": (b"[" * 100_000, 400, "not JSON"),
     "NaN": (b'{"drawing":[[[NaN,1],[1,2]]]}', 400, "not JSON"),
     "infinite": (b'{"drawing":[[[1e999,1],[1,2]]]}', 400, "not JSON"),
-    "no object": (b"[]", 422, "not an object"),
+    "no object": (b"[]", 422, "must be a JSON object"),
     "no drawing": ({}, 422, "must be a list of strokes"),
     "no points": ({"drawing": []}, 422, "no points"),
     "no lists": ({"drawing": [5]}, 422, "wrong shape"),
@@ -173,6 +175,55 @@ def test_a_body_that_does_not_come(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert guess(url, {"drawing": RAW}).status_code == 200
 
 
+def test_slow_bodies_keep_nobody_out(url: str) -> None:
+    """More bodies than requests may be answered at once, each from an address of its own."""
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /api/guess HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with ExitStack() as stack:
+        for i in range(app.MAX_CONCURRENT + 10):
+            source = (f"127.0.1.{i + 1}", 0)
+            slow = stack.enter_context(socket.create_connection((host, int(port)), TIMEOUT, source_address=source))
+            slow.sendall(head.encode() + b'{"drawing":')
+        assert guess(url, {"drawing": RAW}).status_code == 200
+
+
+def test_the_rate_limit_is_of_the_connections_address(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the headers say."""
+    asked = [
+        guess(url, b"nonsense", headers={"X-Forwarded-For": f"10.0.0.{i}", "Forwarded": f"for=10.0.0.{i}"}).status_code
+        for i in range(3)
+    ]
+    assert asked == [400] * 3
+    monkeypatch.setattr(middleware.RateLimiter, "acquire", lambda self, client: 0.0 if client != "127.0.0.1" else 1.0)
+    assert guess(url, {"drawing": RAW}, headers={"X-Forwarded-For": "10.0.0.1"}).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_who_is_one_client(address: str, client: str) -> None:
+    assert middleware._client({"client": (address, 1)}) == client
+    assert middleware._client({"client": None}) == ""
+
+
+def test_examples_that_vanish_are_no_traceback(server: Scripted, doodles: Path, tmp_path: Path) -> None:
+    shutil.copy(doodles / "star.ndjson", tmp_path)
+    with server.client() as client, site(client, examples=examples.Examples([tmp_path])) as url:
+        (tmp_path / "star.ndjson").unlink()
+        response = httpx.get(f"{url}/api/drawings", params={"word": "star"})
+    assert (response.status_code, response.json()) == (
+        500,
+        {"error": "the drawings of this class can no longer be read"},
+    )
+
+
 @pytest.mark.slow
 def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
     """As many as may are answered, the others are told to come back, and the page stays alive."""
@@ -192,7 +243,7 @@ def test_a_hundred_clients_at_once(url: str, server: Scripted) -> None:
 
     with ThreadPoolExecutor(100) as clients:
         answers = clients.map(ask, range(100))
-        for _ in range(100 - middleware.MAX_CONCURRENT):
+        for _ in range(100 - app.MAX_CONCURRENT):
             assert refused.acquire(timeout=TIMEOUT)
         go_on.set()
         responses = list(answers)

@@ -12,13 +12,16 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qdfast import cli
 from qdfast.errors import DataError
+from qdfast.quickdraw import connection
 from qdfast.quickdraw import download as module
 from qdfast.quickdraw.checksums import crc32c
 from qdfast.quickdraw.download import CLASSES, DEFAULT_URL, download
@@ -362,9 +365,7 @@ def test_a_damaged_file_is_fetched_once_more(site, tmp_path):
 def test_a_wrong_hash_is_an_error_in_the_end(site, tmp_path):
     (tmp_path / "cat.ndjson").write_bytes(b"of old")
     site.hashes = lambda data: ["md5=" + base64.b64encode(hashlib.md5(OTHER).digest()).decode()]
-    with pytest.raises(
-        DataError, match=r"^cat: twice not of the size and hash its server states: http://.*/cat\.ndjson$"
-    ):
+    with pytest.raises(DataError, match=r"^cat: wrong size or hash after two downloads: http://.*/cat\.ndjson$"):
         download(["cat"], tmp_path, base_url=site.url)
     assert site.gets("cat") == [None, None]
     assert left(tmp_path) == {"cat.ndjson"}
@@ -499,7 +500,7 @@ def test_compressed_answers_are_refused(site, tmp_path):
         handler.send(data, extra={"Content-Encoding": "gzip"})
 
     site.fail("cat", compressed, method="HEAD")
-    with pytest.raises(DataError, match="cat: the server sends it compressed: http://"):
+    with pytest.raises(DataError, match="cat: the server compresses the file, which is not supported: http://"):
         download(["cat"], tmp_path, base_url=site.url)
 
 
@@ -509,7 +510,7 @@ def test_a_size_has_to_be_stated(site, tmp_path):
         handler.end_headers()
 
     site.fail("cat", unsized, method="HEAD")
-    with pytest.raises(DataError, match="cat: the server does not state its size: http://"):
+    with pytest.raises(DataError, match="cat: the server does not send the file's size: http://"):
         download(["cat"], tmp_path, base_url=site.url)
 
 
@@ -524,14 +525,14 @@ def test_proxies_from_the_environment(site, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["catt"], r"^no class 'catt' \(did you mean 'cat' or "),
-        (["cat", "Eiffel tower", "xqzv"], r"^no class 'Eiffel tower' \(did you mean 'The Eiffel Tower'.*; 'xqzv'$"),
+        (["catt"], r"^unknown class 'catt' \(did you mean 'cat' or "),
+        (["cat", "Eiffel tower", "xqzv"], r"unknown class 'Eiffel tower' \(did you mean 'The Eiffel Tower'.*; 'xqzv'$"),
         (["Smiley_Face"], r"did you mean 'smiley face'"),
-        ([], "^no class to download$"),
+        ([], "^no classes to download$"),
     ],
 )
 def test_unknown_classes_are_told_before_the_network_is_touched(tmp_path, monkeypatch, names, message):
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: pytest.fail("asked the network"))
+    monkeypatch.setattr(module, "open_url", lambda *args, **kwargs: pytest.fail("asked the network"))
     for base_url in (DEFAULT_URL, DEFAULT_URL + "/"):
         with pytest.raises(DataError, match=message):
             download(names, tmp_path / "out", base_url=base_url)
@@ -602,3 +603,175 @@ def test_ctrl_c_keeps_what_has_arrived(site, tmp_path):
     assert site.gets("dog") == []
     download(["cat"], tmp_path, base_url=site.url)
     check(tmp_path, "cat")
+
+
+# ---- servers that mean harm ----
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 19, "-5", "٣", "1e3", "+5", " ", "0x10"])
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_sizes_that_are_none(site: Site, tmp_path: Path, length: str, method: str) -> None:
+    def fault(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", length.encode().decode("latin-1"))
+        handler.end_headers()
+
+    site.fail("cat", fault, method=method)
+    with pytest.raises(DataError, match=r"^cat: the server does not send the file's size: http://"):
+        download(["cat"], tmp_path, base_url=site.url, retries=0)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("http://[::1", "http://[", "//[::1", "http://a:b:c/", "http://127.0.0.1:99999999/", "http://127.0.0.1:x/"),
+        *(
+            "ftp://127.0.0.1/cat.ndjson",
+            "file:///etc/passwd",
+            "data:text/plain,x",
+            "javascript:1",
+            "http://" + "a" * 300,
+        ),
+        *("http://\udcff/", "http://\x1b[31m/"),
+    ],
+)
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_redirects_that_lead_nowhere(
+    site: Site, tmp_path: Path, location: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latin = location.encode("utf-8", "surrogateescape").decode("latin-1")
+    site.fail("cat", *[status(302, Location=latin)] * 2, method=method)
+    command = ["download", "cat", "--out", str(tmp_path), "--base-url", site.url, "--retries", "0"]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("qdfast download: error: cat: ")
+    assert err.count("\n") == 1
+    assert err[:-1].isprintable()
+
+
+def test_redirects_to_another_scheme_name_it(site: Site, tmp_path: Path) -> None:
+    site.fail("cat", status(302, Location="ftp://127.0.0.1/cat.ndjson"), method="HEAD")
+    with pytest.raises(
+        DataError, match=r"^cat: the server redirects from http to another scheme: ftp://127\.0\.0\.1/cat"
+    ):
+        download(["cat"], tmp_path, base_url=site.url)
+    assert len(site.asked) == 1
+    with pytest.raises(DataError, match="another scheme"):
+        connection._target("https://a/b", "http://a/b")
+    assert connection._target("http://a/b", "https://a/c d") == "https://a/c%20d"
+
+
+def test_redirects_are_followed(site: Site, tmp_path: Path) -> None:
+    """Relative and absolute ones, in HEAD and in GET, and with the header for ranges."""
+    other = site.url.rpartition("/")[2]
+    for method in ("HEAD", "GET"):
+        to = (status(301, Location="dog.ndjson"), status(308, Location=f"{site.url}/../{other}/smiley face.ndjson"))
+        site.fail("cat", to[0], to[0], method=method)
+        site.fail("dog", to[1], to[1], method=method)
+    site.fail("smiley face", cut(1000))
+    (path,) = download(["cat"], tmp_path, base_url=site.url)
+    assert path.read_bytes() == DATA["smiley face"]
+    assert site.gets("smiley face") == [None, "bytes=1000-"]
+
+
+def test_redirects_in_a_circle(site: Site, tmp_path: Path) -> None:
+    site.fail("cat", *[status(302, Location="cat.ndjson")] * 99, method="HEAD")
+    with pytest.raises(DataError, match="cat: more than 10 redirects: http://"):
+        download(["cat"], tmp_path, base_url=site.url)
+    assert len(site.asked) == 11
+
+
+def test_the_body_of_a_redirect_is_not_read(site: Site, tmp_path: Path) -> None:
+    broken: list[str] = []
+
+    def endless(handler: Handler, data: bytes) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "dog.ndjson")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(10_000):
+                handler.wfile.write(bytes(1 << 16))
+            broken.append("all of it was read")
+
+    site.fail("cat", endless)
+    site.fail("cat", status(302, Location="dog.ndjson"), method="HEAD")
+    (path,) = download(["cat"], tmp_path, base_url=site.url)
+    assert path.read_bytes() == DATA["dog"]
+    assert broken == []
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_file_that_changes_for_ever_is_given_up(site: Site, tmp_path: Path, grows: bool) -> None:
+    def change(handler: Handler, data: bytes) -> None:
+        handler.send(data, limit=len(data) - 1)
+        site.files["cat"] = (data + bytes(10_000)) if grows else os.urandom(len(data))
+
+    site.fail("cat", *[change] * 1000)
+    with pytest.raises(DataError, match=r"^cat: the server's file keeps changing during the download: http://"):
+        download(["cat"], tmp_path, base_url=site.url, retries=50)
+    assert len(site.gets("cat")) < 20
+
+
+def test_a_byte_an_attempt_is_given_up(site: Site, tmp_path: Path) -> None:
+    site.fail("cat", *[cut(1)] * 1000)
+    with pytest.raises(ConnectionError, match=r"cat: connection closed after 4 of 300000 bytes \(tried 4x\)"):
+        download(["cat"], tmp_path, base_url=site.url, retries=3)
+
+
+def trickle(head: bytes, byte: bytes = b"x") -> Fault:
+    """Send ``head``, then a byte now and then for ever."""
+
+    def fault(handler: Handler, data: bytes) -> None:
+        handler.close_connection = True
+        begun = time.monotonic()
+        try:
+            handler.wfile.write(head)
+            while time.monotonic() < begun + 30:
+                handler.wfile.write(byte)
+                time.sleep(0.02)
+        except OSError:
+            return
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"", r"no response within 0\.4 s"),
+        (b"HTTP/1.1 200 OK\r\nX: ", r"no response within 0\.4 s"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", r"only \d+ bytes in \d s"),
+    ],
+)
+def test_a_server_that_trickles_is_given_up(site: Site, tmp_path: Path, head: bytes, said: str) -> None:
+    site.fail("cat", *[trickle(head)] * 100)
+    begun = time.monotonic()
+    with pytest.raises(ConnectionError, match=rf"^cat: {said} \(tried 2x\): http://"):
+        download(["cat"], tmp_path, base_url=site.url, retries=1, timeout=0.4)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_server_that_says_continue_for_ever_is_given_up(site: Site, tmp_path: Path) -> None:
+    site.fail("cat", *[trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)] * 100)
+    with pytest.raises(ConnectionError, match=r"^cat: no response within 0\.4 s \(tried 1x\): http://"):
+        download(["cat"], tmp_path, base_url=site.url, retries=0, timeout=0.4)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://[", "https://[::1/x", "http://a:b/", "http:///", "http://\udcff/"]
+)
+def test_base_urls_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    assert cli.main(["download", "cat", "--out", str(tmp_path), "--base-url", url, "--retries", "0"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("qdfast download: error: ")
+    assert err.count("\n") == 1
+
+
+def test_what_the_server_says_is_printable(site: Site, tmp_path: Path) -> None:
+    def fault(handler: Handler, data: bytes) -> None:
+        handler.wfile.write(b"HTTP/1.1 403 \x1b]0;gotcha\x07\x9b31m\r\nContent-Length: 0\r\n\r\n")
+
+    site.fail("cat", fault, method="HEAD")
+    with pytest.raises(OSError, match=r"^cat: HTTP 403 \\x1b\]0;gotcha\\x07\\x9b31m: http://"):
+        download(["cat"], tmp_path, base_url=site.url)

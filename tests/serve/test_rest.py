@@ -264,7 +264,7 @@ def test_models_of_bitmaps_and_of_neither(tmp_path: Path) -> None:
         def top_k(self, bitmaps: Any) -> Any:
             ink = tf.reduce_mean(tf.cast(bitmaps, tf.float32), axis=(1, 2))[:, None] / 255
             labels = tf.constant([["ink", "paper"]])
-            return {"labels": tf.repeat(labels, tf.shape(ink)[0], axis=0), "scores": tf.concat([ink, 1 - ink], 1)}
+            return {"labels": tf.repeat(labels, tf.shape(ink)[0], axis=0), "scores": tf.concat([1 - ink, ink], 1)}
 
         @tf.function(
             input_signature=[

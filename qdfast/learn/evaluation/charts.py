@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ..._printable import printable
 from ...pictures import in_xml
 from ...storage.files import replacing, write_bytes
 from ...storage.progress import duration
@@ -202,7 +203,7 @@ def by_country(groups: Sequence[dict[str, Any]]) -> Figure:
     for place, group in zip(places, groups, strict=True):
         axes.plot([100 * share for share in group["top1_95"]], [place, place], color=_BLUE, linewidth=1)
     axes.plot([100 * g["top1"] for g in groups], places, "o", color=_BLUE)
-    axes.set_yticks(places, [f"{g['name']}  ({g['n']:,})" for g in groups])
+    axes.set_yticks(places, [printable(f"{g['name']}  ({g['n']:,})") for g in groups])
     axes.invert_yaxis()
     axes.set(xlabel="top-1 accuracy (%), 95 % confidence intervals", ylabel="country (drawings)")
     return figure
@@ -223,7 +224,7 @@ def comparison(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xlabel(label, fontsize=10)
         axes.grid(axis="y", visible=False)
     panels[0].errorbar(values[0], places, xerr=[lows, highs], fmt="none", ecolor=INK, capsize=3)
-    panels[0].set_yticks(places, [f"{r['run']}\n({r['model']})" for r in runs], fontsize=9)
+    panels[0].set_yticks(places, [f"{printable(r['run'])}\n({printable(r['model'])})" for r in runs], fontsize=9)
     panels[0].invert_yaxis()
     return figure
 

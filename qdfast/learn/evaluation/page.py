@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ..._printable import printable
 from ...pictures import spread, svg
 from ...storage.progress import duration
 from .charts import INK
@@ -24,6 +25,7 @@ _SIZE = 112  # pixels of a drawing
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
+    finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is another type
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -51,7 +53,7 @@ def render(metrics: dict[str, Any], predictions: Predictions, order: list[int], 
         run=predictions.run,
         charts={name: _inline(chart) for name, chart in charts.items()},
         matrix={
-            "classes": [classes[i] for i in order],
+            "classes": [printable(classes[i]) for i in order],
             "cells": np.column_stack([actual, predicted, ordered[actual, predicted]]).tolist(),
         },
         confusions=[(classes[c.actual], classes[c.predicted], c.n) for c in most_frequent(matrix, _CONFUSIONS)],
@@ -71,7 +73,7 @@ def _card(predictions: Predictions, drawing: int, k: int) -> dict[str, Any]:
 
 
 def _inline(chart: str) -> Markup:
-    """An SVG document of matplotlib's, which has escaped all text in it, as an element in the page's text colour."""
+    """A matplotlib SVG as an element in the page's text colour. matplotlib has escaped all text in it."""
     tag, content = chart[chart.index("<svg") :].split(">", 1)
     tag = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", tag)
     content = re.sub(r"<style[^>]*>.*?</style>", "", content, flags=re.DOTALL)  # it would apply to the whole page

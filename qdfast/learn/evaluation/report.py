@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ..._printable import printable
 from ...pictures import Picture, Sheet
 from ...storage.files import write_bytes
 from ...storage.names import METRICS, REPORT_PAGE, REPORT_TEXT
@@ -63,7 +64,7 @@ def write_report(metrics: dict[str, Any], predictions: Predictions, out: Path) -
 
 def _charts(metrics: dict[str, Any], predictions: Predictions, order: list[int]) -> Iterator[tuple[str, Chart]]:
     """The charts for which there is data, by name."""
-    classes = predictions.run.classes
+    classes = [printable(name) for name in predictions.run.classes]
     history = [epoch for epoch in predictions.run.history if "loss" in epoch]
     if len(metrics["runs"]) > 1:
         yield "comparison", partial(charts.comparison, metrics["runs"])

@@ -71,8 +71,8 @@ def export(
     run = run if isinstance(run, Run) else load_run(run)
     if run.baseline:
         raise DataError(
-            f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
-            "served; train a network, for bitmaps bitmap_cnn"
+            f"{run.path}: {run.arguments['model']} is a scikit-learn model, which cannot be exported or served; "
+            "train a network instead (for bitmaps: bitmap_cnn)"
         )
     model_dir = output(model_dir, MODEL)
     _use_tensorflow()
@@ -84,7 +84,7 @@ def export(
         versions = [int(name) for name in names if int(name) < MAX_VERSION]
         version = max(versions, default=0) + 1 if version is None else version
         if version in versions:
-            raise DataError(f"{model_dir / str(version)}: this version exists")
+            raise DataError(f"{model_dir / str(version)}: this version already exists")
         # The name is not a number, so a server that watches the directory ignores it.
         temporary = model_dir / f"{TEMPORARY}{os.getpid()}-{version}"
         try:
@@ -128,6 +128,8 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         **served.metadata(),
         "temperature": run.temperature,
         "top_k": min(top_k, len(run.classes)),
+        # Lets a server batch requests and split large ones.
+        "independent_rows": list(OUTPUTS),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},

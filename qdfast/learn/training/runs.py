@@ -167,7 +167,7 @@ class Run:
         """
         history = self.history
         if not history:
-            raise DataError(f"{self.path}: no epoch of this run is finished")
+            raise DataError(f"{self.path}: no epoch of this run has finished")
         if self.baseline:
             return self._load_baseline()
         from ..models.networks import build, with_temperature
@@ -176,7 +176,7 @@ class Run:
         if best_epoch(history) < len(history) or not path.exists():
             path = self.path / BEST
         if not path.exists():
-            raise DataError(f"{path}: missing")
+            raise DataError(f"{path}: no such file")
         check_weights(path)
         arguments = self.info["arguments"]
         net = build(
@@ -189,7 +189,7 @@ class Run:
         try:
             net.load_weights(path)
         except Exception as e:  # Keras does not wrap what zipfile, h5py and its own code raise
-            raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
+            raise DataError(f"{path}: cannot be loaded as {arguments['model']}: {first_line(e)}") from e
         return with_temperature(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
@@ -200,13 +200,13 @@ class Run:
             check_weights(path)
             found.load(path)
         except FileNotFoundError:
-            raise DataError(f"{path}: missing") from None
+            raise DataError(f"{path}: no such file") from None
         except DataError:
             raise
         except READ_ERRORS as e:
             then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
-            by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
-            raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
+            by = "" if then == now else f" (written by scikit-learn {then}; installed is {now})"
+            raise DataError(f"{path}: not a {model} model, or damaged{by}: {first_line(e)}") from e
         return found
 
 
@@ -296,7 +296,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     """
     before = load_run(path).info if (path / RUN).exists() else None
     if before is None and any(not _unfinished(file) for file in path.iterdir()):
-        raise DataError(f"{path}: neither empty nor a run directory")
+        raise DataError(f"{path}: not empty, and not a run directory")
     remove_temporaries(path)
     if before is None:
         write_bytes(path / RUN, sealed_json.dump({"format": FORMAT, **info}))
@@ -304,7 +304,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
     if changed := describe_mismatch(then, now):
-        raise DataError(f"{path}: this directory has another run, with {changed}: give another --out, or delete it")
+        raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
     return Run(path, before)
 
 
@@ -333,7 +333,7 @@ def read_history(path: Path) -> list[Epoch]:
     if not isinstance(epochs, list) or not all(
         isinstance(e, dict) and e.keys() >= set(BASELINE_FIGURES) for e in epochs
     ):
-        raise DataError(f"{path / HISTORY}: damaged: figures are missing")
+        raise DataError(f"{path / HISTORY}: damaged: metrics are missing")
     for epoch in epochs:
         for name, figure in epoch.items():
             if type(figure) not in (int, float) or not math.isfinite(figure):
@@ -373,7 +373,7 @@ def _digests(path: Path) -> dict[str, str]:
 
 
 def planned_epochs(history: list[Epoch], epochs: int) -> int:
-    """The number of planned epochs: the last one recorded, else ``epochs``."""
+    """The number of planned epochs: the one recorded last, or ``epochs`` if none is recorded."""
     return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
 
 

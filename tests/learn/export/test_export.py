@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,15 @@ def test_it_explains_itself(exported, tiny_run):
     assert set(about["signatures"]) == {"serving_default", "top_k"}
 
 
+def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Any) -> None:
+    """To the embedded server, which otherwise neither batches nor splits."""
+    pytest.importorskip("tensorflow_serving")
+    from qdfast.serve.servable import Servable
+
+    signatures = Servable(exported, 1).signatures
+    assert {name for name, signature in signatures.items() if signature.row_wise} == {"serving_default", "top_k"}
+
+
 def test_warm_up_requests_are_answered(exported, signatures):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path = exported / "assets.extra" / "tf_serving_warmup_requests"
@@ -191,7 +201,7 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
     assert export(tiny_run, tmp_path).name == "10"
-    with pytest.raises(DataError, match="9: this version exists"):
+    with pytest.raises(DataError, match="9: this version already exists"):
         export(tiny_run, tmp_path, version=9)
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
@@ -276,7 +286,7 @@ def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said)
 def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         export(tmp_path / "run", tmp_path / "models")
     assert names(tmp_path / "models") == []
 

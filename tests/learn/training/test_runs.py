@@ -125,13 +125,13 @@ def test_start_run_explains_itself_and_is_found_again(tmp_path):
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (changed(arguments={"batch": 64}), "with batch 128, not 64: give another --out, or delete it$"),
-        (changed(data={"digest": "b" * 64}), "with data aaaaaaaaaaaa…, not bbbbbbbbbbbb…: give another"),
+        (changed(arguments={"batch": 64}), r"settings \(batch 128, not 64\): choose another --out, or delete it$"),
+        (changed(data={"digest": "b" * 64}), r"settings \(data aaaaaaaaaaaa…, not bbbbbbbbbbbb…\): choose another"),
         (
             changed(arguments={"seed": 1, "buckets": []}),
-            r"with seed 42, not 1; buckets \[64, 96\], not \[\]: give another",
+            r"settings \(seed 42, not 1; buckets \[64, 96\], not \[\]\): choose another",
         ),
-        ({**INFO, "backend": "jax"}, "with backend tensorflow, not jax: give another"),
+        ({**INFO, "backend": "jax"}, r"settings \(backend tensorflow, not jax\): choose another"),
     ],
 )
 def test_another_run_in_the_directory_is_named(tmp_path, info, said):
@@ -149,7 +149,7 @@ def test_data_may_move(tmp_path):
 @pytest.mark.parametrize("name", ["thesis.tex", ".tmp-1-thesis.tex"])
 def test_a_directory_of_something_else_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("years of work")
-    with pytest.raises(DataError, match="neither empty nor a run"):
+    with pytest.raises(DataError, match="not empty, and not a run"):
         start_run(tmp_path, INFO)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -181,7 +181,7 @@ def test_load_run_says_what_is_wrong(tmp_path):
 
 def test_a_run_without_an_epoch_has_no_model(tmp_path):
     pytest.importorskip("keras")
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         start_run(tmp_path, INFO).load_model()
 
 
@@ -191,10 +191,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
     run = start_run(tmp_path, info)
     finish_epoch(tmp_path, [0.5])  # whose checkpoint is a line of text
     finish_epoch(tmp_path, [0.5, 0.6])
-    with pytest.raises(DataError, match=r"best\.keras: not the weights of stroke_lstm: "):
+    with pytest.raises(DataError, match=r"best\.keras: cannot be loaded as stroke_lstm: "):
         run.load_model()
     (tmp_path / "best.keras").unlink()
-    with pytest.raises(DataError, match=r"best\.keras: missing"):
+    with pytest.raises(DataError, match=r"best\.keras: no such file"):
         run.load_model()
 
 

@@ -370,7 +370,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"buckets": (0, 64)}, "buckets are"),
         ({"model": "resnet"}, "no model named 'resnet'"),
         ({"model": "stroke_conv", "recurrent_dropout": 0.3}, "stroke_conv has no LSTM"),
-        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps: max_len and buckets are for strokes"),
+        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps, so max_len and buckets do not apply"),
     ],
 )
 def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):
@@ -400,5 +400,5 @@ def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch
     run = load_run(train(prepared, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append).path)
     assert shapes == [{(96, 32)}]
     assert run.arguments["buckets"] == []
-    assert " on a GPU, float32, drawings resident there (0.1 MB)" in lines[1]
+    assert " on a GPU, float32, drawings kept in its memory (0.1 MB)" in lines[1]
     assert run.history[0]["loss"] > 0
