@@ -172,7 +172,7 @@ def add_counts(*parts: Mapping[str, int]) -> dict[str, int]:
 
 def explain(report: ParseReport) -> str:
     """Summarize a report in one line: kept; rejected, by reason, and values dropped, with the first line of each."""
-    notes = _notes(report)
+    notes = _notes(report) or ("" if report.lines else "the file is empty")
     return counted(report.kept, "drawing") + (f" ({notes})" if notes else "")
 
 

@@ -265,6 +265,7 @@ def test_encrypted_members_and_links(lines: bytes, tmp_path: Path, caplog: pytes
 # ---- refused ----
 
 REFUSED = {
+    "empty.ndjson": (b"", "no drawings: 0 drawings .the file is empty."),
     "cat.ndjson": (b"<!DOCTYPE html><html><body>404</body></html>\n" * 201, "an HTML or XML page"),
     "dog.json": (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "an HTML or XML page"),
     "lfs.ndjson": (
