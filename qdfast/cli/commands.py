@@ -15,11 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 from .._printable import printable
 from .._quiet import import_quietly, import_tensorflow
 from ..errors import DataError, Error
+from ..storage.files import naming
 from ..storage.progress import counted
 from .arguments import parser
 
@@ -46,6 +48,9 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
 }
 
 
+STDOUT = Path("<stdout>")  # in an error
+
+
 def log(line: str) -> None:
     """Print a line to stderr and flush it."""
     print(printable(line), file=sys.stderr, flush=True)
@@ -53,7 +58,13 @@ def log(line: str) -> None:
 
 def show(line: object) -> None:
     """Print a line of the result to stdout and flush it."""
-    print(printable(str(line)), flush=True)
+    show_text(printable(str(line)))
+
+
+def show_text(text: str) -> None:
+    """Print printable lines to stdout and flush them."""
+    with naming(STDOUT):
+        print(text, flush=True)
 
 
 # ---- commands ----
@@ -123,7 +134,7 @@ def _models(a: argparse.Namespace) -> None:
     _import_keras()
     from ..learn.models.model_table import model_table
 
-    print(model_table(a.classes))
+    show_text(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -169,7 +180,7 @@ def _evaluate(a: argparse.Namespace) -> None:
         trained_on=[run.info["data"] for run in runs],
         log=log,
     )
-    print(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
+    show_text(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
     log(f"full report: {a.out / 'report.html'}")
 
 
@@ -234,9 +245,9 @@ def _info(a: argparse.Namespace) -> None:
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
         log(f"{a.gallery}: shows {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
-        print(installation())
+        show_text(installation())
     for i, path in enumerate(a.paths):
-        print("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify), flush=True)
+        show_text("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify))
 
 
 def _stdin() -> IO[bytes]:
@@ -287,7 +298,6 @@ def _run(a: argparse.Namespace) -> int:
     try:
         with _printable_logs():
             COMMANDS[a.command](a)
-        sys.stdout.flush()
     except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import orjson
@@ -20,6 +21,7 @@ from ..ndjson.parser import ParserPool
 from ..parse_report import ParseReport
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.requests import Predictions
+from ..storage.files import naming
 from ..storage.names import Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile
@@ -91,7 +93,7 @@ def predict(
         DataError: a source has only bitmaps, but the model needs strokes.
         OSError: a source cannot be read.
     """
-    report = ParseReport()
+    report, name = ParseReport(), Path(str(getattr(out, "name", "output")))
     with Progress("predict") as progress, ParserPool(threads=None) as pool:
         for source in resolve(sources):
             for drawings in batches_of(source, recognized, pool, raw=raw):
@@ -99,10 +101,12 @@ def predict(
                     answers = model.predict(drawings, k=k)
                 except DataError as e:
                     raise DataError(f"{source_name(source)}: {e}") from e
-                out.writelines(_lines(drawings, answers))
+                with naming(name):
+                    out.writelines(_lines(drawings, answers))
                 report += drawings.report or ParseReport(kept=len(drawings))
                 progress.update(len(drawings))
-    out.flush()
+    with naming(name):
+        out.flush()
     return report
 
 

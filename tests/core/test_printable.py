@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from pathlib import Path
 
@@ -161,3 +162,17 @@ def test_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     err = capsys.readouterr().err
     check_lines(err)
     assert err.startswith(SHOWN + "\nfailed\nTraceback")
+
+
+def test_the_lines_of_predict_are_the_same_json() -> None:
+    predict = pytest.importorskip("qdfast.cli.predict", exc_type=ImportError)
+    requests = pytest.importorskip("qdfast.protocol.requests", exc_type=ImportError)
+    labels = [NASTY + "é\U000e0041", "crème"]
+    drawings = qdfast.from_strokes([[[[0, 9], [0, 9]]]] * 2)
+    scores = np.array([[0.1], [1 / 3]], np.float32)
+    lines = list(predict._lines(drawings, requests.Predictions(np.array(labels)[:, None], scores)))
+    assert [json.loads(line) for line in lines] == [
+        {"labels": [label], "scores": [score]} for label, score in zip(labels, scores.ravel().tolist(), strict=True)
+    ]
+    check_lines(b"".join(lines).decode(), 2)
+    assert "crème" in lines[1].decode()
