@@ -27,7 +27,12 @@ core = Extension(
     "qdfast._core",
     ["qdfast/_core.pyx", *sorted(map(str, Path("csrc").glob("*.c")))],
     include_dirs=["csrc"],
-    depends=[*sorted(map(str, Path("csrc").glob("*.h"))), "qdfast/_qd.pxd", "qdfast/_simplify.pxi"],
+    depends=[
+        *sorted(map(str, Path("csrc").glob("*.h"))),
+        "qdfast/_qd.pxd",
+        "qdfast/_formats.pxi",
+        "qdfast/_simplify.pxi",
+    ],
     libraries=["m"],
     extra_compile_args=compile_args,
     extra_link_args=link_args,

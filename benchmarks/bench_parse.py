@@ -146,23 +146,24 @@ class Batches:
 def shuffled(fields: dict[str, Any]) -> bytes:
     keys = list(fields)
     random.Random(fields["key_id"]).shuffle(keys)
-    return peers.orjson.dumps({key: fields[key] for key in keys})
+    return orjson.dumps({key: fields[key] for key in keys})
 
 
 FORMS: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "Google's": peers.orjson.dumps,
+    "Google's": orjson.dumps,
     "json.dumps": lambda fields: json.dumps(fields).encode(),
-    "key_id a number, one key more": lambda f: peers.orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
+    "key_id a number, one key more": lambda f: orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
     "keys shuffled": shuffled,
 }
 
 
 def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
     """Median MB/s of each form, by orjson.loads alone and by qdfast, and lines that qdfast left to orjson."""
-    fields = [peers.orjson.loads(line) for line in data.splitlines()]
+    fields = [orjson.loads(line) for line in data.splitlines()]
     texts = {name: b"".join(write(f) + b"\n" for f in fields) for name, write in FORMS.items()}
     expected = qdfast.parse_ndjson(data, recognized="any")
-    left, times = {}, {name: ([], []) for name in texts}  # type: ignore[var-annotated]
+    left: dict[str, int] = {}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in texts}
     for name, text in texts.items():
         found = qdfast.parse_ndjson(text, recognized="any")
         assert found.report is not None
@@ -172,8 +173,8 @@ def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
     for _ in range(rounds):
         for name, text in texts.items():
             with cores(1):
-                times[name][0].append(seconds(lambda text=text: peers.orjson_alone(text)))
-                times[name][1].append(seconds(lambda text=text: qdfast.parse_ndjson(text, recognized="any", threads=1)))
+                times[name][0].append(seconds(partial(peers.orjson_alone, text)))
+                times[name][1].append(seconds(partial(qdfast.parse_ndjson, text, recognized="any", threads=1)))
     print(f"\n{'lines':46} {'orjson.loads alone':>19} {'qdfast':>12} {'left to orjson':>15}")
     rows = []
     for name, text in texts.items():

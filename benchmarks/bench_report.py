@@ -65,8 +65,9 @@ def make(directory: Path, n: int, classes: int) -> None:
     epoch = {"loss": 0.5, "val_loss": 0.4, "top1": 0.8, "val_top1": 0.85, "val_top3": 0.95, "seconds": 60.0}
     history = [{"epoch": i, "temperature": 1.1, **epoch} for i in range(1, 25)]
     run = {
-        "arguments": {"model": "made_up"}, "classes": [f"class {i}" for i in range(classes)], "stats": {},
-        "data": {"train": n}, "parameters": 1, "backend": "none", "versions": {},
+        "arguments": {"model": "made_up"}, "classes": [f"class {i}" for i in range(classes)],
+        "stats": {"n": 0, "sum": [0, 0], "sum_sq": [0, 0]}, "data": {"path": "", "digest": "", "train": n},
+        "parameters": 1, "backend": "none", "versions": {},
     }  # fmt: skip
     for name, content in (("run.json", run), ("history.json", {"epochs": history})):
         (directory / name).write_bytes(orjson.dumps({"format": 1, **content}))

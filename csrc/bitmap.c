@@ -14,6 +14,9 @@ static int32_t largest(const uint8_t *p, int64_t n) {
     return max;
 }
 
+/* Coordinates may change meanwhile, in a file that is mapped: none may lie beyond the largest that was found. */
+static inline int32_t at_most(int32_t v, int32_t max) { return v < max ? v : max; }
+
 /* v / 2 units as cairo has them: 256 (v / 2 + 24) * 28 / 304, rounded; it is never half way between two integers. */
 static inline int32_t fixed(int32_t v) { return (int32_t)(((uint32_t)(v + 48) * 224 + 9) / 19); }
 
@@ -33,13 +36,13 @@ void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int
     for (int64_t i = 0; i < n; i++, out += SIDE * SIDE) {
         const int64_t row = rows ? rows[i] : i, first = v->drawing_offsets[row], last = v->drawing_offsets[row + 1];
         const int64_t from = v->stroke_offsets[first], points = v->stroke_offsets[last] - from;
-        const int32_t shift_x = 256 - largest(v->x + from, points), shift_y = 256 - largest(v->y + from, points);
+        const int32_t max_x = largest(v->x + from, points), max_y = largest(v->y + from, points);
         uint8_t image[SIDE][WIDTH] = {{0}};
         for (int64_t s = first; s < last; s++) {
             const int64_t at = v->stroke_offsets[s], count = v->stroke_offsets[s + 1] - at;
             for (int64_t k = 0; k < count; k++) {
-                x[k] = fixed(2 * v->x[at + k] + shift_x);
-                y[k] = fixed(2 * v->y[at + k] + shift_y);
+                x[k] = fixed(2 * at_most(v->x[at + k], max_x) + 256 - max_x);
+                y[k] = fixed(2 * at_most(v->y[at + k], max_y) + 256 - max_y);
             }
             outline o = {{chains, chains + room, 0}, {chains + 2 * room, chains + 3 * room, 0}, 0};
             qd_outline(x, y, count, &o);

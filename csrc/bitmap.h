@@ -1,7 +1,7 @@
 /* Inside the rasterizer: 28x28 bitmaps as the image backend of cairo 1.16 draws them (see qd_bitmaps in qd.h).
 
    bitmap_outline.c turns a stroke into the outline of its line, bitmap_lanes.h turns outlines into pixel rows, all
-   samples of a row at once; bitmap_plain.c covers rows that no corner of the outline lies in, by areas; bitmap_list.c
+   samples of a row at once; bitmap_row_areas.c covers rows that no corner of the outline lies in, by areas; bitmap_edge_list.c
    draws the few outlines for which cairo's own order of edges has to be known. Lengths are in fixed point, 1/256
    pixel, as in cairo; rows are sampled 15 times, in "subrows". */
 #ifndef QD_BITMAP_H

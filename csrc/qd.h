@@ -4,7 +4,7 @@
    - The caller owns every buffer. Nothing here allocates, prints, keeps state between calls or calls
      Python, so all functions may run on any number of threads at once on buffers of their own.
    - Offsets are int64 and count elements, not bytes. n drawings have n + 1 offsets, the first 0.
-   - Only qd_scan and qd_check accept untrusted input (and qd_simplify, untrusted coordinates). Every other function
+   - Only qd_scan, qd_check and the readers of other formats accept untrusted input (and qd_simplify, untrusted coordinates). Every other function
      trusts its arguments: a view must have passed qd_check (or come from qd_scan), row numbers must lie in range. */
 #ifndef QD_H
 #define QD_H
@@ -112,12 +112,12 @@ enum {
 
 /* Read lines of data[*pos .. len) into columns. The level changes the speed, nothing else.
 
-   data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last
-   byte: one object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or
-   with values as Google writes them (key_id as a number, too); unknown keys with any value that is nested less than 64
-   deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as many y as x, integers
-   0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank lines are
-   skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
+   data[len - 1] must be '\n', and *pos the start of a line. Accepts only what it has validated to the last byte: one
+   object a line, with white space wherever JSON allows it; the known keys at most once, in any order, null or with values
+   as Google writes them (key_id and timestamp also as numbers, timestamp also as ISO 8601); unknown keys with any value
+   that is nested less than 64 deep; strings in UTF-8, with escapes; drawings of at least two points, every stroke with as
+   many y as x, integers 0..255. Lines as Google writes them are the fastest, white space in drawings comes next. Blank
+   lines are skipped. With keep_any == 0 a line whose `recognized` is false or missing is counted in the tally instead.
    *pos is left after the last line that was processed; the columns contain nothing of a later line.
    Columns and words with the capacities qd_max_...(len) have room for all lines. With less, a line that does not fit
    is QD_UNCERTAIN. */
@@ -232,6 +232,68 @@ size_t qd_bitmap_scratch(int64_t longest);
    changes the speed, nothing else. */
 void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
                 uint8_t *out);
+
+/* ---- other formats ---------------------------------------------------------------------------------------- */
+
+/* Google's binary files: records of key_id (8 bytes), countrycode (2), recognized (1), seconds since 1970 (4), number of
+   strokes (2), then for each stroke its number of points (2), their x (1 each) and their y (1 each); all little-endian.
+   As in ndjson, a key_id or a time of 0 is not given, and so is a recognized of QD_NOT_GIVEN. */
+
+/* Bytes of the whole records at the front of data, up to the first that begins at `limit` or later. */
+size_t qd_binary_whole(const uint8_t *data, size_t len, size_t limit);
+
+/* 0 if no record starts like this: recognized is none of the three values, or countrycode not ASCII. */
+int qd_binary_plausible(const uint8_t *data, size_t len);
+
+enum {
+    /* QD_END = 0 */
+    QD_BINARY_DAMAGED = 1,   /* no record starts here, so that it is unknown where the next one does; *pos is len */
+    QD_BINARY_CUT = 2,       /* data end within the record; *pos is len */
+    QD_BINARY_NO_POINTS = 3, /* a record without points; *pos is behind it, as for the next */
+    QD_BINARY_ONE_POINT = 4,
+    QD_BINARY_NO_ROOM = 5    /* *pos is unchanged */
+};
+
+/* Read records of data[*pos .. len), untrusted, into columns, up to the first that is invalid: its start goes to *start.
+   QD_PADDING bytes behind data + len may be read. Strokes without points are skipped and counted. With keep_any == 0 a
+   drawing that is not recognized is counted in the tally instead, whose `lines` are records that were read. Columns and
+   words that are sized for 3 * len bytes of ndjson have room for all. */
+int qd_binary_read(const uint8_t *data, size_t len, size_t *pos, size_t *start, int keep_any, qd_columns *out,
+                   qd_words *words, qd_tally *tally, int64_t *empty_strokes);
+
+/* Where qd_json_lines is: all 0 at the start. */
+typedef struct {
+    int64_t depth;  /* brackets and braces that are open in the element */
+    int64_t read;   /* bytes of earlier calls */
+    int64_t start;  /* of the last element, in bytes from the start of the first call */
+    uint8_t in_array, in_element, in_string, escaped;
+} qd_json_state;
+
+/* Turn JSON arrays, and objects that follow each other, into an element a line, in place and byte for byte: white space
+   within elements becomes spaces; of the brackets, commas and white space between two elements the last becomes '\n' and
+   the others '\r' or spaces. Untrusted data may be given in parts of any size. If depth, in_string or in_array is not 0 at
+   the end, the last element or the array does not end. */
+void qd_json_lines(uint8_t *data, size_t len, qd_json_state *s);
+
+/* The columns of a table, by number: what each holds, at most one column each. */
+#define QD_CSV_COLUMNS 64
+enum { QD_CSV_OTHER, QD_CSV_DRAWING, QD_CSV_WORD, QD_CSV_COUNTRYCODE, QD_CSV_TIMESTAMP, QD_CSV_RECOGNIZED, QD_CSV_KEY_ID };
+typedef struct {
+    uint8_t delimiter;
+    uint8_t column[QD_CSV_COLUMNS];
+} qd_csv;
+
+/* Room that a row may need besides 7 bytes for each of its own. */
+#define QD_CSV_ROOM 256
+
+/* Rows of a table (RFC 4180) as lines of JSON: fields in quotes, which are doubled within, rows that end with \n, \r\n or
+   \r. Empty fields are left out, white space in drawings is dropped, True and False become true and false, times get
+   Google's " UTC"; all other fields become strings. A row that is not a drawing becomes a line that is none. Untrusted data.
+   Stops before a row that may not fit into `cap` bytes of out, and, unless `final`, before a row whose end is not there; if
+   final, a quote without an end costs only the rest of its line. The bytes of rows that were read go to *used. Returns the
+   bytes written. */
+size_t qd_csv_lines(const uint8_t *data, size_t len, int final, const qd_csv *table, uint8_t *out, size_t cap,
+                    size_t *used);
 
 #ifdef __cplusplus
 }

@@ -17,7 +17,7 @@ typedef struct {
 } block;
 
 #include "scan_blocks.h"
-#include "scan_front.h"
+#include "scan_shuffle.h"
 
 /* Shuffles that move bytes by k places and fill with zeros: up with qd_move + 16 - k, down with qd_move + 16 + k. */
 static const uint8_t qd_move[48] = {128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,

@@ -135,6 +135,7 @@ static inline const uint8_t *any_key(const uint8_t *p, uint8_t *text, int *key) 
             if (!(p = qd_json_string(p + 1, &text))) return NULL;
             *text = '"';
             *key = which_key(start);
+            if (*key != UNKNOWN && text - start != length[*key]) *key = UNKNOWN; /* it has a quote in it */
         }
     }
     p = skip_blanks(p);
@@ -155,9 +156,9 @@ static const uint8_t *member(const uint8_t *p, int key, uint8_t **text, line_val
         }
         return p;
     case TIMESTAMP:
-        if (*p++ != '"') return NULL;
-        start = usual_timestamp(p, &v->timestamp);
-        return start ? start : any_timestamp(p, &v->timestamp);
+        if (*p != '"') return numeric_timestamp(p, &v->timestamp);
+        start = usual_timestamp(p + 1, &v->timestamp);
+        return start ? start : any_timestamp(p + 1, &v->timestamp);
     case RECOGNIZED:
         v->recognized = *p == 't';
         return literal(p, v->recognized ? "true" : "false");

@@ -12,7 +12,7 @@ typedef struct {
 } block;
 
 #include "scan_blocks.h"
-#include "scan_front.h"
+#include "scan_shuffle.h"
 
 static inline uint8x16_t all(uint8_t v) { return vdupq_n_u8(v); }
 

@@ -5,6 +5,8 @@
 
 #include "scan_bytes.h"
 
+#include <string.h>
+
 static const uint8_t *unsigned_digits(const uint8_t *p, int max_digits, uint64_t *value) {
     uint64_t v = 0;
     const uint8_t *start = p;
@@ -74,10 +76,18 @@ static inline const uint8_t *usual_timestamp(const uint8_t *p, int64_t *us) {
 }
 #endif
 
-/* 2017-03-02 23:25:10.07453 UTC" with one to six digits of fraction, or none and no point.
+/* The first of `tails` at `p`; returns the byte behind it. */
+static inline const uint8_t *one_of(const uint8_t *p, const char *const *tails) {
+    for (; *tails; tails++)
+        if (memcmp(p, *tails, strlen(*tails)) == 0) return p + strlen(*tails);
+    return NULL;
+}
+
+/* A timestamp with or without a fraction, as ISO 8601 has it, too: 2017-03-02T23:25:10.074Z"
    Field by field: none looks behind the first byte that does not fit. */
 static const uint8_t *any_timestamp(const uint8_t *p, int64_t *us) {
     static const char separators[6] = {'-', '-', ' ', ':', ':', 0};
+    static const char *const tails[] = {" UTC\"", "Z\"", "\"", "+00:00\"", NULL};
     int field[6];
     for (int i = 0; i < 6; i++) {
         int v = two_digits(p);
@@ -90,7 +100,7 @@ static const uint8_t *any_timestamp(const uint8_t *p, int64_t *us) {
             p += 2;
         }
         field[i] = v;
-        if (separators[i] && *p++ != separators[i]) return NULL;
+        if (separators[i] && *p++ != separators[i] && !(i == 2 && p[-1] == 'T')) return NULL;
     }
     int64_t fraction = 0;
     if (*p == '.') {
@@ -99,10 +109,25 @@ static const uint8_t *any_timestamp(const uint8_t *p, int64_t *us) {
         if (!(p = unsigned_digits(p, 6, &digits))) return NULL;
         fraction = (int64_t)digits;
         for (int64_t n = p - start; n < 6; n++) fraction *= 10;
+        while (*p == '0' && p - start < 9) p++; /* nanoseconds */
     }
-    for (const char *tail = " UTC\""; *tail; tail++)
-        if (*p++ != (uint8_t)*tail) return NULL;
-    return moment(field, fraction, us) ? p : NULL;
+    p = one_of(p, tails);
+    return p && moment(field, fraction, us) ? p : NULL;
+}
+
+/* A number since 1970, of a moment between 1990 and 2100: seconds, milliseconds, microseconds or nanoseconds. */
+static const uint8_t *numeric_timestamp(const uint8_t *p, int64_t *us) {
+    const uint64_t first = 631152000, last = 4102444800;
+    uint64_t number;
+    if (*p == '0' || !(p = unsigned_digits(p, 19, &number))) return NULL;
+    for (uint64_t unit = 1; unit <= 1000000; unit *= 1000)
+        if (number >= first * unit && number < last * unit) {
+            *us = (int64_t)(number * (1000000 / unit));
+            return p;
+        }
+    if (number < first * 1000000000 || number >= last * 1000000000 || number % 1000) return NULL;
+    *us = (int64_t)(number / 1000);
+    return p;
 }
 
 #endif

@@ -4,6 +4,7 @@ from typing import Any
 
 from .bitmaps import Bitmaps, read_bitmaps
 from .dataset.prepared import Prepared, open_prepared
+from .dataset.read import read
 from .dataset.rows import Rows
 from .drawings import Drawings, concat
 from .errors import DataError, Error, ParseError, ServingError
@@ -29,6 +30,7 @@ __all__ = [
     "iter_ndjson",
     "open_prepared",
     "parse_ndjson",
+    "read",
     "read_bitmaps",
     "read_ndjson",
     "simplify",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -12,6 +13,8 @@ from . import _core
 from ._printable import printable
 from .errors import DataError
 from .stats import DeltaStats
+
+MAX_INT64 = 2**63 - 1
 
 
 def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
@@ -23,10 +26,10 @@ def row_numbers(index: slice | ArrayLike, n: int) -> NDArray[np.int64]:
     rows = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
     if rows.dtype == bool:
         if rows.shape != (n,):
-            raise IndexError(f"mask of shape {rows.shape} for {n} drawings")
+            raise IndexError(f"the mask has shape {rows.shape}, but there are {n} drawings")
         rows = np.flatnonzero(rows)
     elif rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise IndexError("drawings are picked by an integer, a slice, a mask or an array of integers")
+        raise IndexError("an index must be an integer, a slice, a boolean mask or an array of integers")
     rows = rows.astype(np.int64)
     return np.where(rows < 0, rows + n, rows)
 
@@ -63,11 +66,15 @@ def join_words(
 
 def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A read-only one-dimensional view of ``values``. DataError: another shape, or values that do not fit ``dtype``."""
-    array = np.asarray(values)
-    if array.dtype != dtype:
-        if array.size and not np.array_equal(array, array.astype(dtype)):
-            raise DataError(f"{name} does not fit {dtype}")
-        array = array.astype(dtype)
+    try:
+        array = np.asarray(values)
+        with np.errstate(invalid="ignore"):  # of floats that no integer equals
+            fits = array.dtype == dtype or not array.size or np.array_equal(array, array.astype(dtype))
+        array = array.astype(dtype, copy=False) if fits else array
+    except (TypeError, ValueError, OverflowError) as e:
+        raise DataError(f"{name} does not fit {dtype}: {e}") from e
+    if not fits:
+        raise DataError(f"{name} does not fit {dtype}")
     if array.ndim != 1:
         raise DataError(f"{name} has {array.ndim} dimensions, not one")
     array = np.ascontiguousarray(array).view()
@@ -75,23 +82,31 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     return array
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """``array`` itself if its memory is read-only everywhere, else a copy."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        if owner.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-            return array
-        owner = owner.base
-    return array
+def sealed(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` as an array that cannot be made writable again. It must be contiguous."""
+    return np.frombuffer(memoryview(cast(Any, array)).toreadonly(), array.dtype)
+
+
+def checked_words(words: Iterable[str]) -> tuple[str, ...]:
+    """The class names ``words``. DataError: no list of texts."""
+    if not isinstance(words, Iterable):
+        raise DataError(f"words are a list of text, not {type(words).__name__}")
+    checked = tuple(words)
+    for word in checked:
+        if not isinstance(word, str):
+            raise DataError(f"words are text, not {type(word).__name__}: {word!r:.40}")
+    return checked
 
 
 def checked_max_len(max_len: int) -> int:
-    """``max_len``, checked. ValueError: it is less than 1."""
-    if max_len < 1:
+    """``max_len``, at most the largest int64. ValueError: not an integer, or less than 1."""
+    try:
+        checked = operator.index(max_len)
+    except TypeError:
+        raise ValueError(f"max_len is {max_len!r:.40}: it must be an integer, at least 1") from None
+    if checked < 1:
         raise ValueError(f"max_len is {max_len}: it must be at least 1")
-    return max_len
+    return min(checked, MAX_INT64)
 
 
 def standardization(
@@ -99,7 +114,7 @@ def standardization(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
     """Mean and standard deviation for the kernels. ValueError: ``stats`` or ``dtype`` does not apply to deltas."""
     if dtype not in (np.float32, np.int16):
-        raise ValueError(f"deltas come as float32 or int16, not {dtype}")
+        raise ValueError(f"the dtype of deltas must be float32 or int16, not {dtype}")
     if stats is None:
         return None, None
     if dtype == np.int16:

@@ -58,9 +58,10 @@ class Columns:
 
 class Views:
     n: int
+    offsets: tuple[NDArray[np.int64], NDArray[np.int64]]
     def __init__(
         self,
-        batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]],
+        batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]] | Views],
         trusted: bool = False,
     ) -> None: ...
     def deltas(
@@ -101,3 +102,23 @@ def simplify_lists(xs: list[list[float]], ys: list[list[float]]) -> tuple[bytes,
 def parse_raw_strokes(
     text: bytes,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None: ...
+
+BINARY_REJECTS: tuple[str, ...]
+
+def binary_whole(data: Buffer, size: int, limit: int) -> int: ...
+def binary_plausible(data: Buffer, start: int, size: int) -> bool: ...
+def binary_read(columns: Columns, data: Buffer, size: int, pos: int, keep_any: bool) -> tuple[str, int, int, int]: ...
+
+class JsonLines:
+    def feed(self, data: Buffer) -> None: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def start(self) -> int: ...
+
+CSV_FIELDS: tuple[str, ...]
+CSV_ROOM: int
+
+def csv_lines(
+    data: Buffer, start: int, size: int, final: bool, delimiter: int, columns: Sequence[str], out: Buffer
+) -> tuple[int, int]: ...

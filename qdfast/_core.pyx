@@ -3,7 +3,7 @@
 Arguments are checked only as far as memory safety needs it. Meaning and defaults live in the modules above.
 """
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -231,24 +231,42 @@ cdef class Columns:
 
 
 cdef class Views:
-    """The columns of one or several batches, as the kernels read them. Keeps the arrays alive.
+    """The columns of any number of batches, as the kernels read them. Keeps the arrays alive.
 
-    Raises ValueError if offsets are invalid (every stroke has a point, every drawing a stroke). ``trusted`` skips this
-    check.
+    A batch is ``(x, y, stroke_offsets, drawing_offsets)``, or the ``Views`` of a single batch. Kernels trust offsets, so
+    these are copied, and the copies are checked; x and y may change at any time. Raises ValueError if offsets are
+    invalid (every stroke has a point, every drawing a stroke). ``trusted``: the offsets are valid, and in memory that
+    nobody else writes to; they are neither copied nor checked.
     """
 
     cdef qd.qd_view *v
     cdef readonly int n
+    cdef readonly tuple offsets  # (stroke_offsets, drawing_offsets) of the last batch that was added, read-only
     cdef list _owners
 
     def __cinit__(self, batches, bint trusted=False):
+        cdef int i = 0
+        batches = tuple(batches)
         self.n = len(batches)
         self._owners = []
-        self.v = <qd.qd_view *>PyMem_Malloc(max(self.n, 1) * sizeof(qd.qd_view))
+        self.v = <qd.qd_view *>PyMem_Calloc(max(self.n, 1), sizeof(qd.qd_view))  # without batches: one of no drawings
         if self.v == NULL:
             raise MemoryError
-        for i, (x, y, stroke_offsets, drawing_offsets) in enumerate(batches):
-            self._add(i, x, y, stroke_offsets, drawing_offsets, trusted)
+        for batch in batches:
+            if isinstance(batch, Views):
+                self._share(i, batch)
+            else:
+                x, y, stroke_offsets, drawing_offsets = batch
+                self.offsets = stroke_offsets, drawing_offsets
+                if not trusted:
+                    self.offsets = _private_copy(stroke_offsets), _private_copy(drawing_offsets)
+                self._add(i, x, y, self.offsets[0], self.offsets[1], trusted)
+            i += 1
+
+    cdef _share(self, int i, Views views):
+        _check(views.n != 1, "the views of a single batch are needed")
+        self.v[i] = views.v[0]
+        self._owners.append(views)
 
     def __dealloc__(self):
         PyMem_Free(self.v)
@@ -424,6 +442,11 @@ cdef class Views:
         return arrays
 
 
+cdef _private_copy(const int64_t[::1] offsets):
+    """A copy that not even NumPy's owner of the memory can make writable."""
+    return np.frombuffer(bytes(offsets), np.int64) if offsets.shape[0] else np.empty(0, np.int64)
+
+
 cdef _table(qd.qd_table *table, mean, std):
     cdef double m[2]
     cdef double s[2]
@@ -436,3 +459,5 @@ cdef _table(qd.qd_table *table, mean, std):
 
 
 include "_simplify.pxi"
+
+include "_formats.pxi"

@@ -122,3 +122,27 @@ cdef extern from "qd.h" nogil:
     size_t qd_bitmap_scratch(int64_t longest)
     void qd_bitmaps(int level, const qd_view *v, const int64_t *rows, int64_t n, int64_t longest, void *scratch,
                     uint8_t *out)
+
+    size_t qd_binary_whole(const uint8_t *data, size_t len, size_t limit)
+    int qd_binary_plausible(const uint8_t *data, size_t len)
+    enum: QD_BINARY_NO_ROOM
+    int qd_binary_read(const uint8_t *data, size_t len, size_t *pos, size_t *start, int keep_any, qd_columns *out,
+                       qd_words *words, qd_tally *tally, int64_t *empty_strokes)
+
+    ctypedef struct qd_json_state:
+        int64_t depth
+        int64_t read
+        int64_t start
+        uint8_t in_array
+        uint8_t in_element
+        uint8_t in_string
+        uint8_t escaped
+    void qd_json_lines(uint8_t *data, size_t len, qd_json_state *s)
+
+    enum: QD_CSV_COLUMNS
+    enum: QD_CSV_ROOM
+    ctypedef struct qd_csv:
+        uint8_t delimiter
+        uint8_t column[64]
+    size_t qd_csv_lines(const uint8_t *data, size_t len, int final, const qd_csv *table, uint8_t *out, size_t cap,
+                        size_t *used)

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import bitmap_array, column, join_words, listed, row_numbers
+from ._arrays import bitmap_array, checked_words, column, join_words, listed, row_numbers
 from ._core import SIDE
 from .drawings import Drawings, concat
 from .errors import DataError
@@ -59,11 +59,15 @@ class Bitmaps(Pictured):
         self.pixels.flags.writeable = False
         codes = np.zeros(len(pixels), np.int32) if word_codes is None else word_codes
         self.word_codes: NDArray[np.int32] = column("word_codes", codes, np.dtype(np.int32))
-        self.words = tuple(words)
+        self.words = checked_words(words)
         if len(self.word_codes) != len(self):
             raise DataError(f"word_codes has {len(self.word_codes)} values for {len(self)} drawings")
         if len(self) and not 0 <= self.word_codes.min() <= self.word_codes.max() < len(self.words):
             raise DataError(f"word_codes are not all in 0..{len(self.words) - 1}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Checks the arrays, and makes them read-only again."""
+        Bitmaps.__init__(self, **state)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -180,16 +184,16 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     except (ValueError, EOFError, OverflowError) as e:
         raise DataError(f"{path}: not a {BITMAP_SUFFIX} file, or cut short: {' '.join(str(e).split())}") from e
     if not pixels.size:
-        raise DataError(f"{path}: no drawings: an array of shape {pixels.shape}")
+        raise DataError(f"{path}: no drawings: the array has shape {pixels.shape}")
     try:
         bitmaps = Bitmaps(pixels.view(np.ndarray), words=(label_of(path),))
-        _check_values(bitmaps.pixels)
+        check_values(bitmaps.pixels)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
     return bitmaps
 
 
-def _check_values(pixels: NDArray[np.uint8]) -> None:
+def check_values(pixels: NDArray[np.uint8]) -> None:
     """Refuse pixels on another scale than 0 (paper) to 255 (ink). A sample is read, and all only if it is suspicious.
 
     Raises:

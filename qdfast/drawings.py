@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, overload
 
@@ -12,16 +11,18 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core, _simd
 from ._arrays import (
+    MAX_INT64,
     bitmap_array,
     checked_max_len,
+    checked_words,
     column,
     delta_arguments,
-    frozen,
     join,
     join_offsets,
     join_words,
     listed,
     row_numbers,
+    sealed,
     standardization,
 )
 from .errors import DataError
@@ -63,8 +64,8 @@ class Drawings(Pictured):
         word_codes, words: int32 (N,) indices into the tuple ``words``. Without codes, all have the first word.
         report: what became of the lines that these drawings were read from.
 
-    The arrays are read-only. They are shared, not copied, except for offsets in writable memory: the kernels trust
-    offsets once they are checked. Every stroke has a point and every drawing a stroke.
+    The arrays are read-only. They are shared, not copied, except for offsets: the kernels trust offsets once they are
+    checked, so these are in memory that nobody else can change. Every stroke has a point and every drawing a stroke.
 
     Raises:
         DataError: invalid columns.
@@ -86,6 +87,7 @@ class Drawings(Pictured):
     countrycode: NDArray[np.bytes_]
     timestamp: NDArray[np.int64]
     word_codes: NDArray[np.int32]
+    _views: _core.Views
 
     def __init__(
         self,
@@ -103,8 +105,13 @@ class Drawings(Pictured):
         report: ParseReport | None = None,
     ) -> None:
         self.x, self.y = column("x", x, np.dtype(np.uint8)), column("y", y, np.dtype(np.uint8))
-        self.stroke_offsets = frozen(column("stroke_offsets", stroke_offsets, np.dtype(np.int64)))
-        self.drawing_offsets = frozen(column("drawing_offsets", drawing_offsets, np.dtype(np.int64)))
+        strokes = column("stroke_offsets", stroke_offsets, np.dtype(np.int64))
+        drawings = column("drawing_offsets", drawing_offsets, np.dtype(np.int64))
+        try:
+            self._views = _core.Views([(self.x, self.y, strokes, drawings)])
+        except ValueError as e:
+            raise DataError(f"invalid columns: {e}") from e
+        self.stroke_offsets, self.drawing_offsets = self._views.offsets
         given = {
             "key_id": key_id,
             "recognized": recognized,
@@ -118,12 +125,13 @@ class Drawings(Pictured):
             if len(array) != len(self):
                 raise DataError(f"{name} has {len(array)} values for {len(self)} drawings")
             setattr(self, name, array)
-        self.words = tuple(words)
+        self.words = checked_words(words)
         self.report = report
+        if self.recognized.max(initial=0) > NOT_GIVEN:
+            raise DataError(f"recognized has {self.recognized.max()}: it must be 0, 1 or {NOT_GIVEN} (not given)")
         codes = self.word_codes
         if len(codes) and (codes.min() < 0 or codes.max() >= len(self.words)):
             raise DataError(f"word_codes are not all in 0..{len(self.words) - 1}")
-        _ = self._views  # checks the offsets
 
     @classmethod
     def _made(
@@ -134,20 +142,21 @@ class Drawings(Pictured):
         for name in (*_OFFSET_COLUMNS, *COLUMNS):
             columns[name].flags.writeable = False
             setattr(self, name, columns[name])
+        self.stroke_offsets, self.drawing_offsets = sealed(self.stroke_offsets), sealed(self.drawing_offsets)
         self.words = tuple(words)
         self.report = report
         self._views = _core.Views([(self.x, self.y, self.stroke_offsets, self.drawing_offsets)], trusted=True)
         return self
 
-    @cached_property
-    def _views(self) -> _core.Views:
-        try:
-            return _core.Views([(self.x, self.y, self.stroke_offsets, self.drawing_offsets)])
-        except ValueError as e:
-            raise DataError(f"invalid columns: {e}") from e
-
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Checks the columns: they may come from anywhere, and arrays of pickles and deep copies are writable."""
+        state = dict(state)
+        columns = {name: state.pop(name) for name in (*_OFFSET_COLUMNS, *COLUMNS, "words", "report")}
+        Drawings.__init__(self, **columns)
+        self.__dict__.update(state)
 
     # ---- as a collection ----
 
@@ -204,7 +213,7 @@ class Drawings(Pictured):
         """The same drawings, all of class ``word``."""
         columns = {name: getattr(self, name) for name in (*_OFFSET_COLUMNS, *COLUMNS)}
         columns["word_codes"] = np.zeros(len(self), np.int32)
-        return Drawings._made(columns, (word,), self.report)
+        return Drawings._made(columns, checked_words([word]), self.report)
 
     def with_used_words(self) -> Drawings:
         """The same drawings with only the ``words`` in use, in order of first use; ("",) if there are no drawings."""
@@ -263,10 +272,10 @@ class Drawings(Pictured):
             ValueError: an ``out`` that does not fit, ``stats`` with int16, another dtype, ``max_len`` below 1.
         """
         rows = None if index is None else row_numbers(index, len(self))
-        if max_len is None:
-            max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
+        if max_len is not None:
+            max_len = checked_max_len(max_len)
         else:
-            checked_max_len(max_len)
+            max_len = int((self.lengths if rows is None else self.lengths[rows]).max(initial=0))
         n = len(self) if rows is None else len(rows)
         out, lengths, mean, std = delta_arguments(n, max_len, stats, dtype, out, lengths_out)
         self._views.deltas(None, rows, blank_zero_steps, mean, std, out, lengths)
@@ -284,7 +293,7 @@ class Drawings(Pictured):
 
         Drawing i's steps are ``values[offsets[i]:offsets[i+1]]``. Arguments and errors as for ``deltas``.
         """
-        limit = np.iinfo(np.int64).max if max_len is None else checked_max_len(max_len)
+        limit = MAX_INT64 if max_len is None else checked_max_len(max_len)
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(np.minimum(self.lengths, limit), out=offsets[1:])
         mean, std = standardization(stats, np.dtype(dtype))
@@ -302,7 +311,7 @@ class Drawings(Pictured):
     def _group_stats(
         self, group: NDArray[np.int32] | None, n_groups: int, max_len: int | None = None, blank_zero: bool = False
     ) -> list[DeltaStats]:
-        limit = np.iinfo(np.int64).max if max_len is None else checked_max_len(max_len)
+        limit = MAX_INT64 if max_len is None else checked_max_len(max_len)
         return [DeltaStats.from_row(r) for r in self._views.stats(group, n_groups, limit, blank_zero)]
 
     def bitmaps(

@@ -17,6 +17,8 @@ MAX_REJECTS = 0.1
 
 REASONS = {
     "not_json": "not JSON",
+    "damaged": "not a record of a binary file: it and what follows cannot be read",
+    "cut_short": "a record that is cut short, or damaged",
     "too_long": "a line of more than 64 MiB",
     "no_drawing": "no drawing",
     "wrong_shape": "drawing of the wrong shape (a list of strokes, each a list of x and a list of y)",
@@ -26,7 +28,7 @@ REASONS = {
     "no_points": "no points",
     "fewer_than_two_points": "fewer than two points",
     "not_recognized": "not recognized (--recognized any keeps these)",
-    "field_missing": "without a needed field ('recognized' unless --recognized any; 'word' if --label word)",
+    "field_missing": "a required field is missing ('recognized' unless --recognized any; 'word' if --label word)",
 }
 """Reasons to reject a line: key in the report -> description. ``on_error="raise"`` ignores only 'not_recognized'."""
 

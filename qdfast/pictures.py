@@ -139,7 +139,7 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
     """``path`` as a ``Path``. DataError: its suffix is not that of a gallery."""
     path = Path(path)
     if path.suffix.lower() not in (".svg", ".png"):
-        raise DataError(f"{path}: a gallery is a .svg or a .png file")
+        raise DataError(f"{path}: a gallery must be a .svg or .png file")
     return path
 
 

@@ -65,7 +65,12 @@ class DeltaStats:
     @classmethod
     def merge(cls, parts: Iterable[DeltaStats]) -> DeltaStats:
         """Merge any number of statistics."""
-        return sum(parts, cls())
+        n = sx = sy = qx = qy = 0
+        for part in parts:
+            n += part.n
+            sx, sy = sx + part.sum[0], sy + part.sum[1]
+            qx, qy = qx + part.sum_sq[0], qy + part.sum_sq[1]
+        return cls(n, (sx, sy), (qx, qy))
 
     @classmethod
     def from_row(cls, row: NDArray[np.int64]) -> DeltaStats:
@@ -79,6 +84,11 @@ class DeltaStats:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> DeltaStats:
-        """The inverse of ``to_dict``."""
-        (sx, sy), (qx, qy) = d["sum"], d["sum_sq"]
-        return cls(int(d["n"]), (int(sx), int(sy)), (int(qx), int(qy)))
+        """The inverse of ``to_dict``. ValueError: no steps have these statistics."""
+        n, (sx, sy), (qx, qy) = d["n"], d["sum"], d["sum_sq"]
+        if not type(n) is type(sx) is type(sy) is type(qx) is type(qy) is int:
+            raise ValueError("statistics of steps that are not integers")
+        # A step is within -255 and 255, and no variance is negative.
+        if n < 0 or n * qx < sx * sx or n * qy < sy * sy or qx > n * 255**2 or qy > n * 255**2:
+            raise ValueError(f"no {n} steps have the sums {sx}, {sy} and the sums of squares {qx}, {qy}")
+        return cls(n, (sx, sy), (qx, qy))

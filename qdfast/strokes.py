@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
+from ._arrays import checked_words
 from .drawings import Drawings
 from .errors import DataError
 from .parse_report import REASONS
@@ -230,6 +231,7 @@ def _from_lists(
     if (why := _not_drawings(drawings)) is not None:
         raise DataError(why)
     drawings = list(drawings)
+    words = words if words is None or isinstance(words, str) else checked_words(words)
     if isinstance(words, str):
         raise DataError("words is one text: give a list with the class of each drawing")
     if words is not None and len(words) != len(drawings):

@@ -213,7 +213,7 @@ def expected(data: bytes) -> dict[str, np.ndarray] | None:
     """The outputs by name that the bytes of a Predict request must be answered with; None if it must be refused."""
     try:
         request = predict_pb2.PredictRequest.FromString(data)
-        arrays = {name: messages.decode_tensor(tensor) for name, tensor in request.inputs.items()}
+        arrays = {name: messages.decode_tensor(tensor, strict=False) for name, tensor in request.inputs.items()}
     except (DecodeError, DataError):
         return None
     spec = request.model_spec

@@ -22,6 +22,7 @@ def write_model(model_dir: Path) -> None:
     import tensorflow as tf
 
     from qdfast.learn.export.serving_graph import DeltaInput
+    from qdfast.storage.names import MODEL_INFO
 
     table = np.float32(_predictions("rows") + _predictions("out of int16"))
     classes = [f"class {i}" for i in range(table.shape[1])]
@@ -52,6 +53,9 @@ def write_model(model_dir: Path) -> None:
     model = Classifier()
     signatures = {"serving_default": model.serving_default, "top_k": model.top_k}
     tf.saved_model.save(model, str(model_dir / "1"), signatures=signatures)
+    about = model_dir / "1" / MODEL_INFO
+    about.parent.mkdir()
+    about.write_text(json.dumps({"classes": classes, "independent_rows": list(signatures)}))
 
 
 def _predictions(name: str) -> list[Any]:

@@ -6,6 +6,7 @@ NumPy, different for every version, and dependent on the lengths.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ def probabilities(deltas: np.ndarray, lengths: np.ndarray, version: int = 1) -> 
     return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def write_model(model_dir: Path, version: int = 1, *, checked: bool = True, warm_up: Any = None) -> Path:
+def write_model(
+    model_dir: Path, version: int = 1, *, checked: bool = True, warm_up: Any = None, marked: bool = True
+) -> Path:
     """Write ``model_dir/version``; returns its path.
 
     ``checked=False`` leaves ``ensure_shape`` and the assertions out of the graph. ``warm_up`` is a list of
-    PredictRequests to travel along. Besides ``serving_default`` and ``top_k`` there is ``busy``, which takes as many
+    PredictRequests to travel along. ``marked=False`` leaves out the file that says that its rows are independent. Besides ``serving_default`` and ``top_k`` there is ``busy``, which takes as many
     seconds as it is told.
     """
     import tensorflow as tf
@@ -83,11 +86,15 @@ def write_model(model_dir: Path, version: int = 1, *, checked: bool = True, warm
     part = model_dir / f".{version}.part"
     signatures = {"serving_default": model.serving_default, "top_k": model.top_k, "busy": model.busy}
     tf.saved_model.save(model, str(part), signatures=signatures)
+    extra = part / "assets.extra"
+    extra.mkdir()
+    if marked:
+        about = {"classes": CLASSES, "independent_rows": ["serving_default", "top_k"]}
+        (extra / "qdfast.json").write_text(json.dumps(about))
     if warm_up is not None:
         from tensorflow_serving.apis import prediction_log_pb2
 
-        (part / "assets.extra").mkdir()
-        with tf.io.TFRecordWriter(str(part / "assets.extra" / "tf_serving_warmup_requests")) as records:
+        with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as records:
             for request in warm_up:
                 log = prediction_log_pb2.PredictionLog()
                 log.predict_log.request.MergeFromString(request.SerializeToString())

@@ -12,9 +12,21 @@ from .._printable import printable
 from ..errors import DataError
 from ..parse_report import MAX_REJECTS
 from ..storage.files import local_path
-from ..storage.names import CONVERT_FORMATS, DISTRIBUTE, LABELS, PRECISIONS, RECIPE_NAMES, RECOGNIZED, Split
+from ..storage.names import (
+    CONVERT_FORMATS,
+    DISTRIBUTE,
+    LABELS,
+    ONE_WAY_FORMATS,
+    PRECISIONS,
+    RECIPE_NAMES,
+    RECOGNIZED,
+    Split,
+)
 
-_DRAWING_FILES = "an .ndjson, .ndjson.gz or .npy (bitmaps) file, or a directory of them"
+_DRAWING_FILES = (
+    "a file of drawings (ndjson, JSON, CSV, Google's .bin, sketch-rnn's .npz, Parquet, .npy bitmaps, pictures; also "
+    "compressed or in a zip or tar archive), or a directory of them"
+)
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
 _HIGHEST = 2**31
 
@@ -215,8 +227,9 @@ def _convert(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--format",
         required=True,
-        choices=CONVERT_FORMATS,
-        help="parquet and arrow can be loaded with Hugging Face datasets; ndjson is the format of Google's files",
+        choices=(*CONVERT_FORMATS, *ONE_WAY_FORMATS),
+        help="parquet and arrow can be loaded with Hugging Face datasets; ndjson and bin are formats of Google's "
+        "files; sketch-rnn is its .npz format; tfrecord-rnn is for TensorFlow's tutorial on drawings",
     )
 
 
@@ -235,7 +248,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g = p.add_argument_group("network")
     g.add_argument(
-        "--max-len", type=_positive_int, metavar="N", help="cut drawings after N points (default: the model's)"
+        "--max-len", type=_positive_int, metavar="N", help="truncate drawings to N points (default: the model's)"
     )
     g.add_argument(
         "--buckets",
@@ -258,8 +271,8 @@ def _train(p: argparse.ArgumentParser) -> None:
         "--max-minutes",
         type=_positive_float,
         metavar="M",
-        help="time limit in minutes: start no epoch that would end later (default: none). Without --epochs, the strong "
-        "recipe plans as many epochs as fit",
+        help="time limit in minutes: do not start an epoch that would end later (default: none). Without --epochs, the "
+        "strong recipe plans as many epochs as fit",
     )
     g.add_argument("--batch", type=_positive_int, metavar="N", help="drawings per step (default: the recipe's)")
     g.add_argument(
@@ -287,7 +300,7 @@ def _train(p: argparse.ArgumentParser) -> None:
         "--distribute",
         choices=DISTRIBUTE,
         default="auto",
-        help="share each step among all devices of this host (mirrored) or among the workers in TF_CONFIG "
+        help="split each step across all devices of this host (mirrored) or across the workers in TF_CONFIG "
         "(multiworker); auto uses TF_CONFIG if it names several workers, else the devices of this host",
     )
 
@@ -302,8 +315,8 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         "--split",
         choices=("auto", *get_args(Split)),
         default="auto",
-        help="split of prepared directories to use; auto takes the validation split of the data that the model was "
-        "trained on, and all of any other data",
+        help="split of prepared directories to use; auto means the validation split of the data that the model was "
+        "trained on, and all drawings of other data",
     )
 
 
@@ -358,7 +371,7 @@ def _serve(p: argparse.ArgumentParser) -> None:
         help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
-    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file (default: built-in values)")
+    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(
         "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
     )
@@ -382,14 +395,14 @@ def _predict(p: argparse.ArgumentParser) -> None:
         "--target",
         default="127.0.0.1:8500",
         metavar="HOST:PORT[,…]",
-        help="gRPC address of the server; with several, requests take turns",
+        help="gRPC address of the server; several addresses get requests in turn",
     )
     where.add_argument(
         "--model-dir", type=_path, metavar="DIR", help="load the exported model in DIR instead of asking a server"
     )
     g.add_argument("--model", type=_text, metavar="NAME", help="name of the model on the server (default: doodles)")
     g.add_argument(
-        "--version", type=_version, metavar="V", help="number or label of the version to ask (default: the newest)"
+        "--version", type=_version, metavar="V", help="number or label of the model version (default: the newest)"
     )
     g = p.add_argument_group("connection to the server")
     g.add_argument(
@@ -419,13 +432,13 @@ def _predict(p: argparse.ArgumentParser) -> None:
 def _play(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("model")
     g.add_argument(
-        "--target", metavar="HOST:PORT", help="ask this gRPC server (default: start the embedded server on MODEL_DIR)"
+        "--target", metavar="HOST:PORT", help="use this gRPC server (default: start the embedded server on MODEL_DIR)"
     )
     g.add_argument(
         "--model-dir",
         type=_path,
         metavar="MODEL_DIR",
-        help="model directory to serve (default: the newest export below the current directory)",
+        help="model directory to serve (default: the newest export under the current directory)",
     )
     g.add_argument(
         "--model",
@@ -449,10 +462,15 @@ def _info(p: argparse.ArgumentParser) -> None:
         "paths", nargs="*", type=_path, metavar="PATH", help="file or directory (default: describe this installation)"
     )
     _add_raw(p)
+    p.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all files of prepared data, runs and models, and compare them with the digests that were recorded",
+    )
     g = p.add_argument_group("gallery")
     g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(
-        "--count", type=_positive_int, default=40, metavar="N", help="size of the sample, spread evenly over the data"
+        "--count", type=_positive_int, default=40, metavar="N", help="number of drawings, spread evenly over the data"
     )
     g.add_argument("--columns", type=_positive_int, default=8, metavar="N", help="drawings per row")
 
@@ -468,7 +486,7 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[argparse.ArgumentParser], None]]
     ),
     (
         "convert",
-        "Convert prepared data to Parquet, Arrow, TFRecord or ndjson.",
+        "Convert prepared data to Parquet, Arrow, TFRecord, ndjson or the formats of others.",
         "data --out parquet --format parquet",
         _convert,
     ),

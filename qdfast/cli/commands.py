@@ -1,7 +1,7 @@
 """The commands of `qdfast COMMAND …`. Each imports what it needs when it runs.
 
 Results go to stdout, log lines and errors to stderr. Exit status: 0 success, 1 error (reported in one line), 2 wrong
-usage, 130 interrupted, 141 the reader of stdout has closed it.
+usage, 130 interrupted, 141 stdout was closed by its reader.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ EXTRAS = {  # top-level module -> the extra of qdfast that installs it
     "jax": "jax",
     "matplotlib": "train",
     "pyarrow": "convert",
+    "PIL": "pictures",
     "sklearn": "train",
     "scipy": "train",
     "jinja2": "train",
@@ -116,7 +117,7 @@ def _prepare(a: argparse.Namespace) -> None:
 def _convert(a: argparse.Namespace) -> None:
     from ..dataset.convert import convert
 
-    if a.format == "tfrecord":
+    if a.format.startswith("tfrecord"):
         import_tensorflow()
     convert(a.data, a.out, format=a.format, log=show)
 
@@ -131,9 +132,9 @@ def _import_keras() -> None:
 
 def _models(a: argparse.Namespace) -> None:
     _import_keras()
-    from ..learn.models.catalogue import catalogue
+    from ..learn.models.model_table import model_table
 
-    show_text(catalogue(a.classes))
+    show_text(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -219,7 +220,7 @@ def _predict(a: argparse.Namespace) -> None:
     from .predict import open_model, predict
 
     sources: list[Any] = [_stdin() if s == "-" else s for s in a.sources]
-    resolve(sources)  # reports a missing file before loading a model or waiting for a server
+    sources = list(resolve(sources, log))  # reports a missing file before loading a model or waiting for a server
     with open_model(a) as model:
         report = predict(sources, sys.stdout.buffer, model, k=a.k, recognized=a.recognized, raw=a.raw)
     log(explain(report))
@@ -246,7 +247,7 @@ def _info(a: argparse.Namespace) -> None:
     if not a.paths:
         show_text(installation())
     for i, path in enumerate(a.paths):
-        show_text("\n" * bool(i) + describe(path, raw=a.raw))
+        show_text("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify))
 
 
 def _stdin() -> IO[bytes]:

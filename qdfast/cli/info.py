@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from .._printable import printable
-from ..bitmaps import read_bitmaps
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
+from ..formats.sketch_rnn import read_splits
 from ..ndjson import read_ndjson
-from ..parse_report import explain
+from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
-from ..storage import names
+from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
+from ..storage.model_info import read_model_info
 from ..storage.progress import counted
-from ..storage.source_files import expand
+from ..storage.source_files import SourceFile, expand
+from ..storage.streams import Peeked, in_memory, unwrap
+from .verify import verified, versions_in
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
@@ -53,20 +57,23 @@ def installation() -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in out.items())
 
 
-def describe(path: str | os.PathLike[str], *, raw: bool = False) -> str:
+def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = False) -> str:
     """Describe the file or directory ``path`` in a few lines.
 
     Args:
         path: drawings, prepared data, a run, a report or a model.
         raw: simplify the strokes of ndjson files first, as in ``read_ndjson``.
+        verify: compare the files of prepared data, a run or a model with the digests that were recorded when they were
+            written, and tell the result.
 
     Raises:
-        DataError: qdfast neither reads nor writes such a path, or it is damaged.
+        DataError: qdfast neither reads nor writes such a path, it is damaged, or there is nothing to verify.
         OSError: ``path`` cannot be read.
     """
     path = Path(path)
     try:
-        return "\n".join(map(printable, _describe(path, raw)))
+        described = "\n".join(map(printable, _describe(path, raw)))
+        return f"{described}\nverified: {verified(path)}" if verify else described
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -87,21 +94,30 @@ def _describe(path: Path, raw: bool) -> list[str]:
         return [f"{path}: {VERSION}", *_about(path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
+    passed_over: list[str] = []
     try:
-        files = [file.path for file in expand(path, bitmaps=True) if file.kind == "bitmaps"]
+        files = expand(path, bitmaps=True, log=passed_over.append)
     except DataError as e:
         if kind is None and path.is_dir():
             what = "contains no drawings, and is not a prepared directory, run, report or model"
             raise DataError(f"{path}: {what}") from e
         raise
-    return _bitmaps(path, files) if files else _drawings(path, raw)
+    own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
+    described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
+    return [*described, *own_split, *passed_over]
 
 
-def _drawings(path: Path, raw: bool) -> list[str]:
-    drawings = read_ndjson(path, recognized="any", raw=raw)
+def _split_of(file: SourceFile) -> str:
+    with file.open() as opened:
+        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
+    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
+
+
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+    drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    classes = dict.fromkeys(file.label for file in expand(path))
+    classes = dict.fromkeys(file.label for file in files)
     out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", *str(drawings.report).split("\n")]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
@@ -117,9 +133,9 @@ def _drawings(path: Path, raw: bool) -> list[str]:
     return out
 
 
-def _bitmaps(path: Path, files: list[Path]) -> list[str]:
-    found = [read_bitmaps(file) for file in files]
-    counts = {printable(bitmaps.words[0]): len(bitmaps) for bitmaps in found}
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+    found = [read_bitmap_file(file) for file in files]
+    counts = add_counts(*({printable(bitmaps.words[0]): len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
     ink = sum(int(bitmaps.pixels.sum(dtype=np.int64)) for bitmaps in found)
     width = max(len("class"), *map(len, counts))
@@ -156,7 +172,7 @@ def _prepared(data: Prepared) -> list[str]:
 
 
 def _run(path: Path) -> list[str]:
-    info = orjson.loads((path / names.RUN).read_bytes())
+    info = sealed_json.load((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
     log = path / "log.csv"
@@ -168,22 +184,14 @@ def _run(path: Path) -> list[str]:
     return lines
 
 
-def _versions(path: Path) -> list[int]:
-    names = [e.parent.name for e in path.glob("*/saved_model.pb")]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-
 def _model(path: Path) -> list[str]:
-    versions = _versions(path)
+    versions = versions_in(path)
     lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
     return [*lines, *_about(path / str(versions[-1]))]
 
 
 def _about(version: Path) -> list[str]:
-    about = version / names.MODEL_INFO
-    if not about.exists():
-        return []
-    return [f"{name}: {_short(value)}" for name, value in orjson.loads(about.read_bytes()).items()]
+    return [f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files"]
 
 
 def _short(value: Any) -> str:

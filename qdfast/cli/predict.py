@@ -14,6 +14,7 @@ import orjson
 
 from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
+from ..dataset.prepared import Prepared
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
 from ..ndjson.parser import ParserPool
@@ -23,6 +24,7 @@ from ..protocol.requests import Predictions
 from ..storage.files import naming
 from ..storage.names import Recognized
 from ..storage.progress import Progress
+from ..storage.source_files import SourceFile
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """
     if a.model_dir is not None:
         if a.model not in (None, name := a.model_dir.resolve().name):
-            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} has its directory's name: {name}")
+            raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is called {name}")
         import_tensorflow()
         from ..serve.local_model import LocalModel
 
@@ -62,7 +64,7 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
 
 
 def predict(
-    sources: Sequence[str | os.PathLike[str] | IO[bytes]],
+    sources: Sequence[str | os.PathLike[str] | IO[bytes] | Prepared | SourceFile],
     out: IO[bytes],
     model: BaseSyncClient,
     *,

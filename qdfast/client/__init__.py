@@ -52,7 +52,7 @@ class Client(GrpcClient, BaseSyncClient):
             ``host:port``. Requests rotate among the servers of a list, and among all addresses of a name. Names in a
             list are resolved once, when the client is made.
         model: name of the model.
-        version: number or label of the version; None for the newest.
+        version: number or label of the version; text in digits is a number; None for the newest.
         timeout: seconds that one request may take, including retries.
         max_batch: maximum number of drawings per request; longer calls are split into several requests.
         in_flight: maximum number of requests of one call that are sent before their responses arrive.

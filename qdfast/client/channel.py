@@ -66,9 +66,9 @@ CHANNEL_OPTIONS = (
     # Reconnect to a server that is starting within a second; gRPC's default is two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Detect a server that vanished: pings must be acknowledged within 5 s. They are sent only during calls, and rarely,
-    # because servers close connections that ping more often.
-    ("grpc.keepalive_time_ms", 30_000),
+    # Detect a server that vanished: what is sent must be acknowledged within 5 s. Pings are sent only during calls, and
+    # never within 5 minutes, because gRPC's servers end the connection of a client that pings more often.
+    ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
 
@@ -91,6 +91,21 @@ class ChannelConfig:
         if self.credentials is None:
             return module.insecure_channel(self.target, options=self.options)
         return module.secure_channel(self.target, self.credentials, options=self.options)
+
+
+def target_list(target: object) -> list[str]:
+    """Return the targets that ``Client`` was given.
+
+    Raises:
+        DataError: there is none, or one is not text.
+    """
+    given = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
+    targets = [t for t in given if isinstance(t, str)]
+    if len(targets) < len(given):
+        raise DataError(f"target is {target!r}: it must be text such as '127.0.0.1:8500', or a list of these")
+    if not targets:
+        raise DataError("target is an empty list: give at least one HOST:PORT")
+    return targets
 
 
 def channel_config(

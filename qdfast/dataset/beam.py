@@ -1,10 +1,10 @@
 """Prepares files for training by an Apache Beam pipeline, on this machine or on a cluster of any size.
 
-An element is a chunk of a source, or a whole gzip file. A worker reads and parses it, and writes its shard under a name
-that is unique to the attempt. Beam adds up counts, exact sums and names. When all chunks of a source are written, its
-shards are renamed and its record is written. The process that started the pipeline writes the manifest last. So work
-that is repeated, or was begun by a worker that died, leaves only a temporary file, which is removed at the end. The
-result equals that of ``dataset.prepare``, byte for byte.
+An element is a chunk of an ndjson file, or a whole file in another format. A worker reads and parses it, and writes its
+shard under a name that is unique to the attempt. Beam adds up counts, exact sums and names. When all chunks of a source
+are written, its shards are renamed and its record is written. The process that started the pipeline writes the manifest
+last. So work that is repeated, or was begun by a worker that died, leaves only a temporary file, which is removed at
+the end. The result equals that of ``dataset.prepare``, byte for byte.
 """
 
 from __future__ import annotations
@@ -18,26 +18,31 @@ from typing import IO, Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import orjson
+import xxhash
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineState
 
 from ..errors import DataError
-from ..ndjson.blocks import GZIP, FileBlocks
+from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import MAX_REJECTS, checked_max_rejects, explain
+from ..storage.archives import Member, open_member
 from ..storage.class_names import label_of
 from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
-from ..storage.names import SHARDS, SUFFIXES, Label, Recognized
-from ..storage.source_files import is_bitmap_file
+from ..storage.forms import ARCHIVES, BITMAPS, HEAD, Form, has_known_suffix, identify, is_certain
+from ..storage.names import BITMAP_SUFFIX, SHARDS, SUFFIXES, Label, Recognized
+from ..storage.source_files import SourceFile
+from ..storage.streams import Peeked, is_read
 from .manifest import (
     add_record,
     candidates,
     commit_source,
     describe_unchanged,
+    is_intact,
     read_records,
     source_key,
     write_manifest,
@@ -47,12 +52,23 @@ from .shard_writer import PrepareOptions, Record, SourceSummary, strokes_of, wri
 
 
 class BeamSource(NamedTuple):
-    """A file on any file system that Beam knows: its number among the sources, name for messages, URL and bytes."""
+    """A file on any file system that Beam knows.
+
+    Attributes:
+        number: its number among the sources.
+        name: what messages call it.
+        url: where it is.
+        size: its bytes.
+        form: what it is, without compression.
+        member: of an archive, as a plain tuple.
+    """
 
     number: int
     name: str
     url: str
     size: int
+    form: Form = "ndjson"
+    member: tuple[Any, ...] = ()
 
     @property
     def label(self) -> str:
@@ -61,14 +77,25 @@ class BeamSource(NamedTuple):
 
     @property
     def key(self) -> Key:
-        return (self.number, self.name, self.url, self.size)
+        return tuple(self)
+
+    @contextmanager
+    def open(self) -> Iterator[SourceFile]:
+        """The file, open for reading."""
+        with ExitStack() as stack:
+            file = stack.enter_context(_open(self.url))
+            if self.member:
+                file = stack.enter_context(open_member(file, Member(*self.member), self.url))
+            yield SourceFile(file, self.name, self.label, "strokes", 0, self.form)
 
 
-Key: TypeAlias = tuple[int, str, str, int]
+Key: TypeAlias = tuple[Any, ...]
 """A source as a plain tuple, which Beam encodes deterministically."""
 
 Element: TypeAlias = "tuple[BeamSource, int | None]"
-"""A source and the number of a chunk, or None for a whole gzip file."""
+"""A source and the number of a chunk, or None for a whole file that is not ndjson."""
+
+_CHUNKED = ("ndjson", "empty", "text", "refused")  # what is read as lines where it stands
 
 Outcome: TypeAlias = "tuple[int, str, str]"
 """The number of a source, the key of its record and its log message; or no key and the error message."""
@@ -93,6 +120,9 @@ class BeamDirectory(Directory):
     def read(self, name: str) -> bytes:
         with _open(self._at(name)) as file:
             return bytes(file.read())
+
+    def xxh3(self, name: str) -> str:
+        return xxhash.xxh3_128_hexdigest(self.read(name))
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -170,7 +200,7 @@ def prepare(
     standard = pipeline_options.view_as(StandardOptions)
     standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would download another runner
     FileSystems.set_options(pipeline_options)
-    found = _sources(sources)
+    found = _sources(sources, log)
     target, shards = _directory(out), _directory(out, SHARDS)
     with ExitStack() as stack:
         if not _is_remote(out):
@@ -191,22 +221,41 @@ def prepare(
         return write_manifest(target, shards, records.values(), options, "strokes", log)
 
 
-def _sources(given: Sequence[str]) -> list[BeamSource]:
-    files: list[tuple[str, str, int]] = []
+def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSource]:
+    files: list[tuple[Any, ...]] = []
     for location in given:
         if not _is_remote(location):
-            files += [(file.name, str(file.path.absolute()), file.size) for file in regular_files(location)]
+            for file in regular_files(location, log):
+                url, member = str(file.path.absolute()), tuple(file.member or ())
+                files.append((file.name, url, file.size, file.form, member))
             continue
-        pattern = location if location.endswith(SUFFIXES) else FileSystems.join(location, "*")
+        pattern = location if has_known_suffix(location) else FileSystems.join(location, "*")
         [matched] = FileSystems.match([pattern])
-        there = sorted((f.path, f.size_in_bytes) for f in matched.metadata_list if f.path.endswith(SUFFIXES))
-        if not there:
+        there = sorted((f.path, f.size_in_bytes) for f in matched.metadata_list)
+        found = [(url, url, size, form) for url, size in there if (form := _remote_form(url))]
+        if not found:
             raise DataError(f"{location}: no {' or '.join(SUFFIXES)} files there")
-        files += [(url, url, size) for url, size in there]
-    for name, _, _ in files:
-        if is_bitmap_file(name):
-            raise DataError(f"{name}: bitmaps are prepared by the local runner only")
+        if passed_over := [url for url, _ in there if url not in [file[0] for file in found]]:
+            log(f"{location}: passed over: {', '.join(passed_over)}")
+        files += found
+    for name, _, _, form, *_ in files:
+        if form in BITMAPS:
+            raise DataError(f"{name}: only the local runner can prepare bitmaps")
     return [BeamSource(number, *file) for number, file in enumerate(files)]
+
+
+def _remote_form(url: str) -> Form | None:
+    """What a file is; None if it holds no drawings. Most names tell without a look at the file."""
+    name = FileSystems.split(url)[1]
+    if name.startswith(".") or not has_known_suffix(name):
+        return None
+    if is_certain(name):
+        return "npy" if name.endswith(BITMAP_SUFFIX) else "ndjson"
+    with _open(url) as file:
+        form = is_read(Peeked(file), url)
+    if form in ARCHIVES:
+        raise DataError(f"{url}: an archive: unpack it there")
+    return form
 
 
 @dataclass(frozen=True)
@@ -225,7 +274,7 @@ class _Job:
     def digest(self, element: Element) -> tuple[Key, SourceSummary]:
         """Read a chunk to compare its digest with earlier runs."""
         source, chunk = element
-        with _open(source.url) as file:
+        with source.open() as file:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
             for block in blocks:
                 blocks.recycle(block)
@@ -234,7 +283,7 @@ class _Job:
     def write(self, element: Element) -> tuple[Key, SourceSummary]:
         """Read a chunk and write its shard."""
         source, chunk = element
-        with _open(source.url) as file, ParserPool(1) as pool:
+        with source.open() as file, ParserPool(1) as pool:
             blocks = FileBlocks(file, digest=True, chunk=chunk)
             summary = write_shards(strokes_of(blocks, source.label, self.options, pool), self.shards, pool)
         return source.key, summary + SourceSummary(digests=blocks.digests)
@@ -244,7 +293,7 @@ class _Job:
         source, summary = BeamSource(*whole[0]), whole[1]
         key = source_key(summary.xxh3, source.label, self.options)
         for record in self.known:
-            if record["key"] == key:
+            if record["key"] == key and is_intact(record, self.shards):
                 yield beam.pvalue.TaggedOutput("known", (source.number, key, describe_unchanged(record)))
                 return
         yield source
@@ -283,8 +332,8 @@ class _Sum(beam.CombineFn):  # type: ignore[misc]
 
 def _elements(source: BeamSource) -> list[Element]:
     with _open(source.url) as file:
-        zipped = file.read(len(GZIP)) == GZIP
-    return [(source, None)] if zipped else [(source, chunk) for chunk in chunk_numbers(source.size)]
+        plain = not source.member and identify(file.read(HEAD), source.name) in _CHUNKED
+    return [(source, chunk) for chunk in chunk_numbers(source.size)] if plain else [(source, None)]
 
 
 def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> None:
@@ -322,4 +371,4 @@ def _run(options: PipelineOptions, job: _Job, sources: Sequence[BeamSource]) -> 
         lines = str(e).strip().splitlines() or [type(e).__name__]
         raise DataError(f"the pipeline failed: {lines[-1]}") from e
     if state != PipelineState.DONE:
-        raise DataError(f"the pipeline ended as {state}")
+        raise DataError(f"the pipeline ended in state {state}")

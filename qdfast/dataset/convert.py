@@ -1,18 +1,20 @@
-"""Converts prepared drawings to Parquet, Arrow, TFRecord and ndjson, and these formats to one another.
+"""Converts prepared drawings to other formats, and these formats to one another.
 
 The result is a directory of files ``SPLIT-NUMBER-of-COUNT.SUFFIX``, one per shard and split, as Hugging Face's
-``load_dataset`` and users of TensorFlow expect them. ``converted.json`` lists them by name and size, so that the next
-call replaces these files and no others. ``classes.json``, the sorted list of classes, is written last.
+``load_dataset`` and users of TensorFlow expect them. Formats without room for the word have a file per class instead:
+``SPLIT/CLASS.bin`` and ``CLASS.npz``. ``converted.json`` lists the files by name and size, so that the next call
+replaces these files and no others. ``classes.json``, the sorted list of classes, is written last.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import orjson
@@ -23,13 +25,21 @@ from ..ndjson import format_ndjson, read_ndjson
 from ..storage import names
 from ..storage.directories import CONVERTED, output
 from ..storage.files import Directory, only_writer, replacing
-from ..storage.names import CLASSES, CONVERT_FORMATS, MANIFEST, SPLITS
+from ..storage.names import CLASS_FORMATS, CLASSES, CONVERT_FORMATS, MANIFEST, ONE_WAY_FORMATS, SPLITS, Split
 from ..storage.progress import Progress
 from .prepared import open_prepared
-from .shards import read_shard
 
 FORMAT = 1
+_PLACES = tuple(f"{split}/" for split in SPLITS)  # directories of files per class
 _NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5,}})-of-(\d{{5,}})\.({'|'.join(CONVERT_FORMATS)})")
+
+
+class ConvertedFile(NamedTuple):
+    """A file to write: its name in the directory, how many drawings it has, and what writes it to a path."""
+
+    name: str
+    drawings: int
+    write: Callable[[Path], None]
 
 
 class SplitShard(NamedTuple):
@@ -55,7 +65,9 @@ def convert(
         out: the directory to write, created if it does not exist. Files of an earlier call are replaced when all new
             ones are complete, which needs space for both.
         format: "parquet" or "arrow" (see ``formats.arrow``), "tfrecord" (see ``formats.tfrecord``), or "ndjson", in
-            Google's form, which ``prepare`` reads with ``label="word"``.
+            Google's form, which ``prepare`` reads with ``label="word"``. Of prepared data also "bin", Google's binary
+            format, "sketch-rnn" (see ``formats.sketch_rnn``; the validation split is its ``valid``, and its ``test`` is
+            empty), and "tfrecord-rnn" (see ``formats.rnn_tutorial``).
         log: called with one line at the end.
 
     Returns:
@@ -66,27 +78,36 @@ def convert(
             files that look like a conversion but are not from an earlier call; another process converts to it.
         OSError: a file cannot be read or written. Files are complete or do not exist.
     """
-    if format not in CONVERT_FORMATS:
-        raise DataError(f"format is {format!r}: it must be one of {', '.join(CONVERT_FORMATS)}")
+    if format not in (*CONVERT_FORMATS, *ONE_WAY_FORMATS):
+        raise DataError(f"format is {format!r}: it must be one of {', '.join((*CONVERT_FORMATS, *ONE_WAY_FORMATS))}")
     source, out = Path(source), output(out, CONVERTED)
     if source.resolve() == out.resolve():
         raise DataError(f"{out}: source and output are the same directory")
-    classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
-    write, _ = _functions(format)
+    classes: Sequence[str]
+    total: int | None
+    if format in CLASS_FORMATS:
+        classes, total, files = _by_class(source, format)
+    else:
+        classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
+        files = _by_shard(parts, classes, format)
     paths = []
     sizes = {CLASSES: len(about := orjson.dumps(classes))}
     with only_writer(out, "converting to"), Progress("convert", total) as progress:
         there = Directory(out)
-        earlier = _earlier(there)
-        there.clean()
+        suffix = CLASS_FORMATS.get(format, "")
+        earlier = _earlier(there, {f"{place}{name}{suffix}" for name in classes for place in ("", *_PLACES)})
+        for place in ("", *_PLACES):
+            if (out / place).is_dir():
+                Directory(out / place).clean()
         with ExitStack() as complete:
-            for part in parts:
-                path = out / f"{part.split}-{part.number:05d}-of-{part.of:05d}.{format}"
+            for file in files:
+                path = out / file.name
+                path.parent.mkdir(exist_ok=True)
                 temporary = complete.enter_context(replacing(path))
-                write(temporary, part.drawings, classes)
-                sizes[path.name] = temporary.stat().st_size
+                file.write(temporary)
+                sizes[file.name] = temporary.stat().st_size
                 paths.append(path)
-                progress.update(len(part.drawings))
+                progress.update(file.drawings)
             there.remove(earlier)
             there.write(names.CONVERTED, orjson.dumps({"format": FORMAT, "files": sizes}))
         there.write(CLASSES, about)
@@ -94,14 +115,15 @@ def convert(
     return paths
 
 
-def _earlier(out: Directory) -> list[str]:
-    """The files of an earlier call. DataError: files that only look like them, or were changed since."""
-    found = [(name, size) for name, size in out.sizes().items() if name == CLASSES or _NAME.fullmatch(name)]
+def _earlier(out: Directory, names: Iterable[str]) -> list[str]:
+    """The files of an earlier call. DataError: files that only look like them or have ``names``, or were changed."""
     ours = _listed(out)
-    for name, size in found:
-        if ours.get(name) != size:
-            raise DataError(f"{out.path / name}: not from an earlier conversion, or changed since: it is not replaced")
-    return [name for name, _ in found]
+    found = {name for name in out.sizes() if name == CLASSES or _NAME.fullmatch(name)}
+    found |= {name for name in (*ours, *names) if (out.path / name).is_file()}
+    for name in sorted(found):
+        if ours.get(name) != (out.path / name).stat().st_size:
+            raise DataError(f"{out.path / name}: not written by convert, or changed since: will not replace it")
+    return sorted(found)
 
 
 def _listed(out: Directory) -> Mapping[str, int]:
@@ -109,12 +131,12 @@ def _listed(out: Directory) -> Mapping[str, int]:
     try:
         about = orjson.loads(out.read(names.CONVERTED))
         if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+            raise ValueError(f"it has format {about['format']}, but this version reads format {FORMAT}")
         return dict(about["files"])
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{out.path / names.CONVERTED}: not a file of qdfast, or damaged: {e}") from e
+        raise DataError(f"{out.path / names.CONVERTED}: not written by qdfast, or damaged: {e}") from e
 
 
 def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
@@ -135,7 +157,56 @@ def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
         raise DataError(f"{path}: {e}") from e
 
 
-def _functions(format: str) -> tuple[Callable[[Path, AnyDrawings, Sequence[str]], None], Callable[[Path], AnyDrawings]]:
+def _by_shard(parts: Iterable[SplitShard], classes: Sequence[str], format: str) -> Iterator[ConvertedFile]:
+    """A file for each shard and split."""
+    write = _write_rnn_tutorial() if format == "tfrecord-rnn" else _functions(format)[0]
+    suffix = "tfrecord" if format == "tfrecord-rnn" else format
+    for part in parts:
+        name = f"{part.split}-{part.number:05d}-of-{part.of:05d}.{suffix}"
+        if format in ONE_WAY_FORMATS:
+            _check_strokes(part.drawings, format)
+        yield ConvertedFile(name, len(part.drawings), partial(write, drawings=part.drawings, classes=classes))
+
+
+def _by_class(source: Path, format: str) -> tuple[Sequence[str], int, Iterator[ConvertedFile]]:
+    """The classes, the number of drawings, and a file for each class, or for each of its splits."""
+    if not (source / MANIFEST).exists():
+        raise DataError(f"{source}: not a prepared directory: only these can be converted to {format}")
+    data = open_prepared(source)
+    for name in data.classes:
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise DataError(f"{source}: the class {name!r} cannot be the name of a file, which {format} needs")
+
+    def files() -> Iterator[ConvertedFile]:
+        splits = {split: data.rows(cast(Split, split)) for split in SPLITS}
+        for code, name in enumerate(data.classes):
+            found: dict[str, AnyDrawings] = {}
+            for split, rows in splits.items():
+                if rows.kind != "strokes":
+                    raise DataError(f"bitmaps have no strokes and cannot be written as {format}")
+                found[split] = rows.drawings(np.flatnonzero(rows.labels == code))
+            yield from _class_files(name, found, format)
+
+    return data.classes, data.manifest["drawings"], files()
+
+
+def _class_files(name: str, splits: Mapping[str, Any], format: str) -> Iterator[ConvertedFile]:
+    from ..formats import google_binary, sketch_rnn
+
+    if format == "bin":
+        for split, drawings in splits.items():
+            if len(drawings):
+                write = partial(google_binary.write_binary, drawings=drawings)
+                yield ConvertedFile(f"{split}/{name}.bin", len(drawings), write)
+        return
+    train, validation = splits["train"], splits["validation"]
+    arrays = {"train": train, "valid": validation, "test": validation[:0]}
+    yield ConvertedFile(
+        f"{name}.npz", len(train) + len(validation), partial(sketch_rnn.write_sketch_rnn, splits=arrays)
+    )
+
+
+def _functions(format: str) -> tuple[Callable[..., None], Callable[[Path], AnyDrawings]]:
     """The functions that write and read ``format``. They are imported only now, with the libraries that they need."""
     if format == "ndjson":
         return _write_ndjson, lambda path: read_ndjson(path, recognized="any")
@@ -150,9 +221,19 @@ def _functions(format: str) -> tuple[Callable[[Path, AnyDrawings, Sequence[str]]
     return arrow.write_parquet, arrow.read_parquet
 
 
-def _write_ndjson(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:
+def _write_rnn_tutorial() -> Callable[..., None]:
+    from ..formats import rnn_tutorial
+
+    return rnn_tutorial.write_rnn_tutorial
+
+
+def _check_strokes(drawings: AnyDrawings, format: str) -> None:
     if isinstance(drawings, Bitmaps):
-        raise DataError("bitmaps have no strokes and cannot be written as ndjson")
+        raise DataError(f"bitmaps have no strokes and cannot be written as {format}")
+
+
+def _write_ndjson(path: Path, drawings: Any, classes: Sequence[str]) -> None:
+    _check_strokes(drawings, "ndjson")
     path.write_bytes(format_ndjson(drawings))
 
 
@@ -161,11 +242,10 @@ def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
     data = open_prepared(source)
 
     def parts() -> Iterator[SplitShard]:
-        paths = data.shard_paths
-        for number, path in enumerate(paths):
-            drawings, split = read_shard(path)
+        count = len(data.shard_paths)
+        for number, (drawings, split) in enumerate(data.read_shards()):
             for code, name in enumerate(SPLITS):
-                yield SplitShard(name, number, len(paths), drawings[np.flatnonzero(split == code)])
+                yield SplitShard(name, number, count, drawings[np.flatnonzero(split == code)])
 
     return data.classes, data.manifest["drawings"], parts()
 

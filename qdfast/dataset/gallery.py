@@ -56,7 +56,7 @@ def gallery(
 
 def _opened(source: str | os.PathLike[str]) -> list[Prepared | SourceFile]:
     try:
-        return resolve([source])
+        return resolve([source], log=lambda line: None)  # `info` names what is passed over
     except DataError as e:
         raise DataError(f"{e}: no drawings to show") from e
 

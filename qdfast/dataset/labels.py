@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..bitmaps import Bitmaps, read_bitmaps
+from ..bitmaps import Bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
 from ..parse_report import ParseReport, add_counts
 from ..storage.names import Label
 from ..storage.source_files import SourceFile
@@ -51,4 +52,4 @@ def labelled_bitmaps(source: SourceFile, label: Label) -> Bitmaps:
     """
     if label != "file":
         raise DataError(f'{source.name}: bitmaps have no words: use label="file" (--label file)')
-    return read_bitmaps(source.path)
+    return read_bitmap_file(source)

@@ -20,13 +20,14 @@ import orjson
 from ..errors import DataError
 from ..parse_report import ParseReport, add_counts, check_rejects, explain
 from ..stats import DeltaStats
+from ..storage import sealed_json
 from ..storage.class_names import is_copy
 from ..storage.digests import CHUNK
 from ..storage.files import Directory
 from ..storage.names import MANIFEST, Kind
 from ..storage.progress import counted
 from .shard_writer import BITMAPS_PER_CHUNK, Classes, PrepareOptions, Record, SourceSummary, add_classes
-from .shards import FORMAT
+from .shards import FORMAT, parse_shard
 
 _OURS = re.compile(r".*-[0-9a-f]{16}(-\d{5,})?\.(json|safetensors)", re.DOTALL)
 
@@ -46,15 +47,15 @@ def _stem(label: str, key: str) -> str:
 def read_records(shards: Directory, max_rejects: float = 1) -> list[Record]:
     """The records of sources that earlier runs finished.
 
-    Records or shards cut by a power failure are left out, and sources with more than this share of unreadable lines:
-    they are read again, to say which lines.
+    Damaged records, and those of shards cut by a power failure, are left out. So are sources with more than this share
+    of unreadable lines: they are read again, to say which lines.
     """
     records = []
     sizes = shards.sizes()
     for name in sizes:
         if _OURS.fullmatch(name) and name.endswith(".json"):
             with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
-                record = orjson.loads(shards.read(name))
+                record = sealed_json.load(shards.read(name))
                 report = ParseReport(record["lines"]["kept"], record["lines"]["rejected"])
                 whole = all(sizes[s["file"]] == s["bytes"] for s in record["shards"])
                 if whole and not report.has_more_rejects(max_rejects):
@@ -65,6 +66,20 @@ def read_records(shards: Directory, max_rejects: float = 1) -> list[Record]:
 def candidates(records: Iterable[Record], size: int, options: PrepareOptions) -> list[Record]:
     """The records with this size and these options. Whether one belongs to a source is told by its key."""
     return [r for r in records if r["size"] == size and r["options"] == options.to_dict()]
+
+
+def is_intact(record: Record, shards: Directory) -> bool:
+    """Whether the shards of a source are as they were written; without digests, as far as shards can tell."""
+    for entry in record["shards"]:
+        name = entry["file"]
+        try:
+            if "xxh3" not in entry:
+                parse_shard(shards.read(name), name, entry)
+            elif shards.xxh3(name) != entry["xxh3"]:
+                return False
+        except DataError:
+            return False
+    return True
 
 
 def commit_source(
@@ -121,7 +136,7 @@ def commit_source(
         except OSError:
             if shards.sizes().get(name) != chunk.shard_info["bytes"]:
                 raise
-    shards.write(f"{stem}.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
+    shards.write(f"{stem}.json", sealed_json.dump(record))
     return record
 
 
@@ -163,7 +178,7 @@ def write_manifest(
         "classes": _classes_to_dict(classes),
         "sources": [{k: v for k, v in r.items() if k not in ("classes", "options")} for r in records],
     }
-    out.write(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    out.write(MANIFEST, sealed_json.dump(manifest))
     mine = {s["file"] for r in records for s in r["shards"]}
     mine |= {f"{_stem(r['label'], r['key'])}.json" for r in records}
     shards.remove(name for name in shards.sizes() if name not in mine and _OURS.fullmatch(name))
@@ -188,7 +203,7 @@ def add_record(records: dict[str, Record], source: str, record: Record, said: st
     """
     key = record["key"]
     if key in records:
-        log(f"{source}: left out: the same as {records[key]['source']}")
+        log(f"{source}: left out: duplicate of {records[key]['source']}")
         return
     for other in records.values():
         if other["xxh3"] == record["xxh3"]:
@@ -206,6 +221,11 @@ def _classes_of(source: str, record: Record) -> str:
     if record["options"]["label"] == "file":
         return f"class {record['label']}" + " (the file's name is that of a copy)" * is_copy(source)
     return f"class {names[0]}" if len(names) == 1 else f"{counted(len(names), 'class')} ({', '.join(names[:3])}, …)"
+
+
+def describe_damaged(source: str) -> str:
+    """The log message for a source whose shards are no longer as they were written."""
+    return f"{source}: a shard of it is damaged: prepared again"
 
 
 def describe_unchanged(record: Record) -> str:

@@ -13,7 +13,6 @@ from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import MAX_REJECTS, checked_max_rejects, explain
-from ..storage.digests import digest_of, digests_of
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer
 from ..storage.names import SHARDS, Label, Recognized
@@ -23,7 +22,9 @@ from .manifest import (
     add_record,
     candidates,
     commit_source,
+    describe_damaged,
     describe_unchanged,
+    is_intact,
     read_records,
     source_key,
     write_manifest,
@@ -71,7 +72,7 @@ def prepare(
     """
     options = PrepareOptions(recognized, label, validation, raw)
     checked_max_rejects(max_rejects)
-    files = regular_files(sources)
+    files = regular_files(sources, log)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
         target, shards = Directory(out), Directory(out / SHARDS)
@@ -84,6 +85,9 @@ def prepare(
         with Progress("prepare", size, "bytes") as progress, ParserPool(threads) as pool:
             for file in files:
                 record = _known(file, options, known)
+                if record and not is_intact(record, shards):
+                    log(describe_damaged(file.name))
+                    record = None
                 if record:
                     progress.update(record["size"])
                     said = describe_unchanged(record)
@@ -95,11 +99,13 @@ def prepare(
     return Prepared(out)
 
 
-def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
+def regular_files(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], log: Callable[[str], None]
+) -> list[SourceFile]:
     """The files that ``sources`` name, in order. Arguments and errors as for ``prepare``."""
-    files = expand(sources, bitmaps=True)
+    files = expand(sources, bitmaps=True, log=log)
     for file in files:
-        if not file.path.is_file():
+        if not file.path.is_file() and not file.pictures:
             raise DataError(f"{file.name}: not a regular file: the manifest needs its size and digest")
         if file.kind != files[0].kind:
             raise DataError(f"{file.name} and {files[0].name}: bitmaps and strokes cannot be prepared together")
@@ -109,7 +115,7 @@ def regular_files(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[s
 def _known(file: SourceFile, options: PrepareOptions, records: list[Record]) -> Record | None:
     """The record of this source, if exactly the same bytes were prepared before."""
     found = candidates(records, file.size, options)
-    key = source_key(digest_of(file.path), file.label, options) if found else None
+    key = source_key(file.digest(), file.label, options) if found else None
     return next((record for record in found if record["key"] == key), None)
 
 
@@ -124,7 +130,7 @@ def _prepare(
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
         summary = write_shards(bitmaps_of(file, options), shards, pool)
-        size, digests = file.size, digests_of(file.path)
+        size, digests = file.size, file.digests()
         progress.update(size)
     else:
         blocks = FileBlocks(file, digest=True, on_read=progress.update)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -18,6 +18,8 @@ from .._arrays import listed
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
 from ..stats import DeltaStats
+from ..storage import sealed_json
+from ..storage.digests import check_file
 from ..storage.files import allow_open_files
 from ..storage.names import KINDS, MANIFEST, SHARDS, SPLITS, Kind, Split
 from ..storage.progress import counted
@@ -40,7 +42,7 @@ class Prepared:
     Attributes:
         path: the directory.
         manifest: the parsed ``manifest.json``.
-        digest: SHA-256 (hex) of the manifest, which identifies the data.
+        digest: SHA-256 (hex) of the manifest (without the digest at its end), which identifies the data.
         kind: "strokes", or "bitmaps" if the drawings are only bitmaps.
         classes: the class names, sorted.
 
@@ -57,19 +59,23 @@ class Prepared:
             what = "a file, not a prepared directory: use read_ndjson or prepare" if self.path.is_file() else what
             raise DataError(f"{self.path}: {what}") from None
         try:
+            text = sealed_json.without_digest(text)
             self.manifest: dict[str, Any] = orjson.loads(text)
             if self.manifest["format"] != FORMAT:
-                raise DataError(f"format {self.manifest['format']}, this version reads {FORMAT}")
+                raise DataError(f"it has format {self.manifest['format']}, but this version reads format {FORMAT}")
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
-                raise DataError(f"kind {self.kind}: this version reads {' and '.join(KINDS)}")
+                raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
             self.digest = hashlib.sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
                 raise DataError("no classes")
-            _ = self.counts(), self.stats("all"), self.shard_paths, self.manifest["options"], self.manifest["drawings"]
+            _ = self.stats("all"), self.manifest["options"]
+            n = self.manifest["drawings"]
+            if sum(self.counts().values()) != n or sum(shard["drawings"] for _, shard in self._entries) != n:
+                raise DataError(f"the numbers of drawings do not add up to {n}")
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise DataError(f"{self.path / MANIFEST}: not a manifest of qdfast, or damaged: {e}") from e
+            raise DataError(f"{self.path / MANIFEST}: not a qdfast manifest, or damaged: {e}") from e
 
     def _totals(self) -> str:
         train, validation = (sum(self.counts(split).values()) for split in _splits("all"))
@@ -98,15 +104,43 @@ class Prepared:
         return {name: sum(c[s]["drawings"] for s in _splits(split)) for name, c in self.manifest["classes"].items()}
 
     @property
+    def _entries(self) -> list[tuple[Path, Mapping[str, Any]]]:
+        shards = [shard for source in self.manifest["sources"] for shard in source["shards"]]
+        return [(self.path / SHARDS / shard["file"], shard) for shard in shards]
+
+    @property
     def shard_paths(self) -> list[Path]:
         """The shards, in the order of the manifest."""
-        return [self.path / SHARDS / shard["file"] for source in self.manifest["sources"] for shard in source["shards"]]
+        return [path for path, _ in self._entries]
+
+    def read_shards(self) -> Iterator[tuple[AnyDrawings, NDArray[np.uint8]]]:
+        """Map one shard after the other: its drawings, and uint8 (N,) their splits. Errors as for ``rows``."""
+        return (read_shard(path, entry) for path, entry in self._entries)
 
     @cached_property
     def _shards(self) -> list[tuple[AnyDrawings, NDArray[np.uint8]]]:
-        paths = self.shard_paths
-        allow_open_files(len(paths))  # Python keeps a file open as long as it is mapped
-        return [read_shard(path) for path in paths]
+        allow_open_files(len(self._entries))  # Python keeps a file open as long as it is mapped
+        return list(self.read_shards())
+
+    def verify(self) -> int:
+        """Compare all bytes of the shards with the digests in the manifest. ``rows`` compares only what costs nothing.
+
+        Returns:
+            The number of shards without a digest, which an earlier version of qdfast wrote. Of these, only sizes,
+            numbers of drawings and points, offsets and splits are checked.
+
+        Raises:
+            DataError: a shard is damaged.
+            OSError: a shard is missing.
+        """
+        unknown = 0
+        for path, entry in self._entries:
+            if "xxh3" in entry:
+                check_file(path, entry["xxh3"], "run qdfast prepare again")
+            else:
+                unknown += 1
+        self.rows()
+        return unknown
 
     def rows(self, split: Split = "all") -> Rows:
         """The drawings of a split, in the order of the manifest.
@@ -118,7 +152,8 @@ class Prepared:
             The drawings, labelled with indices into ``classes``.
 
         Raises:
-            DataError: a shard is damaged.
+            DataError: a shard is damaged, as far as that is seen from its size, offsets and splits, and from the
+                numbers of drawings, points, and drawings of each class. Damage of other values is found by ``verify``.
             OSError: a shard is missing.
             ValueError: another split.
         """
@@ -129,10 +164,23 @@ class Prepared:
             rows = np.flatnonzero(np.isin(of, wanted))
             unknown = set(drawings.words) - code_of.keys()
             if unknown:
-                raise DataError(f"{self.path}: a shard has drawings of {sorted(unknown)}, the manifest has not")
+                raise DataError(f"{self.path}: a shard contains classes that the manifest lacks: {sorted(unknown)}")
             codes = np.array([code_of[w] for w in drawings.words], np.int32)
-            parts.append((drawings, rows, codes[drawings.word_codes[rows]]))
-        return Rows(parts, self.classes)
+            try:
+                labels = codes[drawings.word_codes[rows]]
+            except IndexError as e:
+                raise DataError(f"{self.path}: a shard was changed after it was opened: {e}") from e
+            parts.append((drawings, rows, labels))
+        found = Rows(parts, self.classes)
+        expected = self.counts(split)
+        for name, n in zip(self.classes, np.bincount(found.labels, minlength=len(self.classes)), strict=True):
+            if expected[name] != n:
+                which = "" if split == "all" else f"{split} "
+                raise DataError(
+                    f"{self.path}: damaged: {n:,} {which}drawings of {name}, not {expected[name]:,} as the "
+                    "manifest says: run qdfast prepare again"
+                )
+        return found
 
     def as_tf_dataset(
         self,
@@ -176,17 +224,20 @@ def _splits(split: Split) -> tuple[_Half, ...]:
     return SPLITS if split == "all" else (split,)
 
 
-def open_prepared(path: str | os.PathLike[str]) -> Prepared:
+def open_prepared(path: str | os.PathLike[str], *, verify: bool = False) -> Prepared:
     """Open a directory written by ``qdfast prepare``.
 
     Args:
         path: the directory.
+        verify: read all shards and compare them with their digests; see ``Prepared.verify``.
 
     Returns:
-        The prepared data. Shards are not read yet.
+        The prepared data. Shards are not read yet, unless ``verify`` is given.
 
     Raises:
-        DataError: ``path`` is not a prepared directory, or its manifest cannot be read by this version.
+        DataError: ``path`` is not a prepared directory, its manifest is damaged or of another version, or ``verify``
+            finds a damaged shard.
+        OSError: ``verify`` finds that a shard is missing.
 
     >>> import qdfast, tempfile
     >>> from pathlib import Path
@@ -198,4 +249,7 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     ...     data.classes, data.counts("train")
     (('dash',), {'dash': 1})
     """
-    return Prepared(path)
+    data = Prepared(path)
+    if verify:
+        data.verify()
+    return data

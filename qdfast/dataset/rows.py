@@ -157,7 +157,7 @@ class Rows:
 
     @cached_property
     def _views(self) -> _core.Views:
-        return _core.Views([(d.x, d.y, d.stroke_offsets, d.drawing_offsets) for d in self._strokes])
+        return _core.Views([d._views for d in self._strokes])
 
     @property
     def _strokes(self) -> list[Drawings]:

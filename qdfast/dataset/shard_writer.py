@@ -240,7 +240,7 @@ def _write(chunk: Chunk, pieces: Sequence[Piece], shards: Directory) -> SourceSu
     if strokes:
         info["points"] = sum(len(drawings.x) for drawings in strokes)
     with shards.create(chunk.shard) as file:
-        info["bytes"] = write_shard(file, [(piece.drawings, piece.split) for piece in pieces if len(piece.split)])
+        info |= write_shard(file, [(piece.drawings, piece.split) for piece in pieces if len(piece.split)])
     for piece in pieces:
         if piece.memory is not None and len(piece.memory) <= _SPARE_BYTES:
             _spare.append(piece.memory)

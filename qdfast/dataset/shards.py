@@ -1,38 +1,46 @@
-"""Shards: drawings and their splits in safetensors files, memory-mapped."""
+"""Shards: drawings and their splits in safetensors files, memory-mapped.
+
+The record of a source and the manifest have an entry for each shard: ``bytes``, the number of ``drawings`` and of
+``points`` (not for bitmaps), and ``xxh3``, the XXH3 (128 bits, hex) of all its bytes. Shards of earlier versions have
+no ``xxh3``.
+"""
 
 from __future__ import annotations
 
 import math
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import orjson
+import xxhash
 from numpy.typing import NDArray
 
 from .._arrays import join_words
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import COLUMNS, Drawings
 from ..errors import DataError
+from ..storage.names import SPLITS
 
 FORMAT = 1
 
 _DTYPES = {name: np.dtype(t) for name, t in {"U8": "u1", "I32": "<i4", "I64": "<i8", "U64": "<u8"}.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_LONGEST_HEADER = 64 << 20  # bytes; one with the words of all classes has some thousand
 _OFFSETS = ("stroke_offsets", "drawing_offsets")
 
 
-def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.uint8]]]) -> int:
+def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.uint8]]]) -> dict[str, Any]:
     """Write batches as one safetensors file, without joining them in memory.
 
     Args:
         parts: batches of one kind, at least one, each with the splits of its drawings (indices into ``SPLITS``).
 
     Returns:
-        The size of the file in bytes.
+        ``bytes`` and ``xxh3`` of its entry.
     """
     codes, words = join_words([(drawings.word_codes, drawings.words) for drawings, _ in parts])
     tensors: dict[str, list[Any]] = {"split": [split for _, split in parts]}
@@ -63,13 +71,17 @@ def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.u
     text = orjson.dumps(header)
     text += b" " * (-len(text) % 8)
     # The writer of the safetensors library copies all data twice.
-    file.write(len(text).to_bytes(8, "little") + text)
+    text = len(text).to_bytes(8, "little") + text
+    digest = xxhash.xxh3_128(text)
+    file.write(text)
     for name in names:
         arrays: Iterable[Any] = _joined_offsets(tensors[name]) if name in _OFFSETS else tensors[name]
         for array in arrays:
             if array.size:
-                file.write(memoryview(array).cast("B"))
-    return 8 + len(text) + end
+                data = memoryview(array).cast("B")
+                digest.update(data)
+                file.write(data)
+    return {"bytes": len(text) + end, "xxh3": digest.hexdigest()}
 
 
 def _joined_offsets(parts: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
@@ -82,41 +94,79 @@ def _joined_offsets(parts: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.i
         total += int(offsets[-1])
 
 
-def read_shard(path: Path) -> tuple[AnyDrawings, NDArray[np.uint8]]:
-    """Map a shard into memory. Nothing is copied.
+def read_shard(path: Path, entry: Mapping[str, Any] | None = None) -> tuple[AnyDrawings, NDArray[np.uint8]]:
+    """Map a shard into memory. Nothing but the offsets is copied.
+
+    Args:
+        path: the file.
+        entry: its entry in the manifest, to be compared: all but ``xxh3``, for which all bytes must be read.
 
     Returns:
         The drawings, and uint8 (N,) their splits as indices into ``SPLITS``.
 
     Raises:
-        DataError: not a shard, or a damaged one.
+        DataError: not a shard, a damaged one, or one with another entry.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < 10:
             raise DataError(f"{path}: not a qdfast shard: too short")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return parse_shard(data, str(path), entry)
+
+
+def parse_shard(
+    data: bytes | mmap.mmap, name: str, entry: Mapping[str, Any] | None = None
+) -> tuple[AnyDrawings, NDArray[np.uint8]]:
+    """``read_shard`` for the bytes of a shard. ``name`` is for messages."""
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = orjson.loads(data[8 : 8 + size])
-        about = orjson.loads(header.pop("__metadata__")["qdfast"])
-        if about["format"] != FORMAT:
-            raise DataError(f"format {about['format']}, this version reads {FORMAT}")
-        arrays: dict[str, Any] = {}
-        for name, entry in header.items():
-            start, stop = entry["data_offsets"]
-            dtype = _DTYPES[entry["dtype"]]
-            array = np.frombuffer(data, dtype, (stop - start) // dtype.itemsize, 8 + size + start)
-            arrays[name] = array.reshape(entry["shape"])
+        arrays, words = _parse(data)
         split = arrays.pop("split")
         drawings: AnyDrawings
         if "pixels" in arrays:
-            drawings = Bitmaps(**arrays, words=about["words"])
+            drawings = Bitmaps(**arrays, words=words)
         else:
             arrays["countrycode"] = arrays["countrycode"].reshape(-1).view("S2")
-            drawings = Drawings(**arrays, words=about["words"])
+            drawings = Drawings(**arrays, words=words)
         if split.shape != (len(drawings),):
-            raise DataError(f"splits of shape {split.shape} for {len(drawings)} drawings")
+            raise DataError(f"split has shape {split.shape}, but there are {len(drawings)} drawings")
+        if split.max(initial=0) >= len(SPLITS):
+            raise DataError(f"a split is {split.max()}: it must be below {len(SPLITS)}")
+        if entry is not None:
+            _compare(entry, data, drawings)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
-        raise DataError(f"{path}: not a qdfast shard, or damaged: {e}") from e
+        raise DataError(f"{name}: not a qdfast shard, or damaged: {e}") from e
     return drawings, split
+
+
+def _parse(data: bytes | mmap.mmap) -> tuple[dict[str, Any], Any]:
+    """The arrays of a safetensors file, which must fill it without gaps, and the words in its header."""
+    size = int.from_bytes(data[:8], "little")
+    if not 0 < size <= min(len(data) - 8, _LONGEST_HEADER):
+        raise DataError(f"a header of {size} bytes in a file of {len(data)}")
+    header = orjson.loads(data[8 : 8 + size])
+    about = orjson.loads(header.pop("__metadata__")["qdfast"])
+    if about["format"] != FORMAT:
+        raise DataError(f"it has format {about['format']}, but this version reads format {FORMAT}")
+    arrays: dict[str, Any] = {}
+    end = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        (start, stop), dtype, shape = entry["data_offsets"], _DTYPES[entry["dtype"]], entry["shape"]
+        if start != end or stop - start != math.prod(shape) * dtype.itemsize:
+            raise DataError(f"{name} is at bytes {start} to {stop}, which its shape and the other columns do not fit")
+        count = math.prod(shape)  # of nothing, frombuffer makes no array
+        array = np.frombuffer(data, dtype, count, 8 + size + start) if count else np.empty(0, dtype)
+        arrays[name] = array.reshape(shape)
+        end = stop
+    if 8 + size + end != len(data):
+        raise DataError(f"{len(data)} bytes, not the {8 + size + end} of its header")
+    return arrays, about["words"]
+
+
+def _compare(entry: Mapping[str, Any], data: bytes | mmap.mmap, drawings: AnyDrawings) -> None:
+    found = {"bytes": len(data), "drawings": len(drawings)}
+    if isinstance(drawings, Drawings):
+        found["points"] = len(drawings.x)
+    for name, n in found.items():
+        if entry[name] != n:
+            raise DataError(f"{n:,} {name}, not {entry[name]} as the manifest says")

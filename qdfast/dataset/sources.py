@@ -1,4 +1,4 @@
-"""Reads drawings from ndjson files, .npy files and prepared directories alike."""
+"""Reads drawings from files and prepared directories alike."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ..bitmaps import AnyDrawings, read_bitmaps
+from ..bitmaps import AnyDrawings
 from ..errors import DataError
+from ..formats.bitmap_files import read_bitmap_file
 from ..ndjson import iter_ndjson, read_ndjson
 from ..ndjson.parser import ParserPool
 from ..parse_report import MAX_REJECTS, ParseReport, check_rejects, checked_max_rejects, explain
-from ..storage.digests import digest_of
 from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
-from ..storage.source_files import SourceFile, expand
+from ..storage.source_files import Log, SourceFile, expand, warn
 from .labels import labelled, labelled_bitmaps
 from .prepared import Prepared, open_prepared
 from .rows import Rows
-from .shards import read_shard
 
 Path_ = str | os.PathLike[str]
 
@@ -30,18 +29,26 @@ def _is_prepared(source: Path_) -> bool:
     return (Path(source) / MANIFEST).exists()
 
 
-def resolve(sources: Iterable[Path_ | IO[bytes]]) -> list[Prepared | SourceFile]:
-    """Open prepared directories, and expand other directories to the ndjson or .npy files in them, in order.
+def resolve(
+    sources: Iterable[Path_ | IO[bytes] | Prepared | SourceFile], log: Log = warn
+) -> list[Prepared | SourceFile]:
+    """Open prepared directories, and expand other directories and archives to the files of drawings in them, in order.
+
+    Args:
+        sources: any number of them, also what this function has returned.
+        log: called with a line that names the files that are passed over.
 
     Raises:
         DataError, OSError: a source does not exist, or a directory has no such files.
     """
     found: list[Prepared | SourceFile] = []
     for source in sources:
-        if isinstance(source, str | os.PathLike) and _is_prepared(source):
+        if isinstance(source, Prepared):
+            found.append(source)
+        elif isinstance(source, str | os.PathLike) and _is_prepared(source):
             found.append(open_prepared(source))
         else:
-            found += expand(source, bitmaps=True)
+            found += expand(source, bitmaps=True, log=log)
     return found
 
 
@@ -61,7 +68,7 @@ def load_rows(
     trained_on: Sequence[Mapping[str, Any]] = (),
     log: Callable[[str], None] = lambda line: None,
 ) -> Rows:
-    """Load labelled drawings from ndjson and .npy files, directories of them, and prepared directories.
+    """Load labelled drawings from files, directories and archives of them, and prepared directories.
 
     Args:
         sources: any number of them.
@@ -82,10 +89,10 @@ def load_rows(
     """
     checked_max_rejects(max_rejects)
     parts = []
-    resolved = resolve(sources)
+    resolved = resolve(sources, log)
     for source in resolved:
         if split not in ("auto", "all") and not isinstance(source, Prepared):
-            raise DataError(f"{source_name(source)}: not a prepared directory: only these have a {split} split")
+            raise DataError(f"{source_name(source)}: not a prepared directory, so it has no {split} split")
     for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
@@ -94,7 +101,7 @@ def load_rows(
             of = "all splits" if chosen == "all" else f"{chosen} split"
             log(f"{source.path}: {counted(len(rows), 'drawing')} ({of})")
             if known and chosen != "validation":
-                log(f"{source.path}: the network was trained on some of these")
+                log(f"{source.path}: the network was trained on some of these drawings")
             parts.append(rows)
             continue
         drawings, report = _read(source, recognized, label, raw)
@@ -104,7 +111,8 @@ def load_rows(
         log(f"{source_name(source)}: {explain(report)}")
         for data in dict.fromkeys(t["path"] for t in trained_on):
             if _was_trained_on(source, data):
-                log(f"{source_name(source)}: the network was trained on most of these; {data} knows on which")
+                name = source_name(source)
+                log(f"{name}: the network was trained on most of these; to leave those out, evaluate on {data}")
         parts.append(Rows.from_drawings([(drawings, drawings.word_codes)], drawings.words))
     return Rows.merge(parts)
 
@@ -123,7 +131,7 @@ def _was_trained_on(source: SourceFile, data: str) -> bool:
     sources = open_prepared(data).manifest["sources"]
     if source.size not in [s["size"] for s in sources]:
         return False
-    return digest_of(source.path) in [s["xxh3"] for s in sources]
+    return source.digest() in [s["xxh3"] for s in sources]
 
 
 def batches_of(
@@ -134,9 +142,9 @@ def batches_of(
     Batches of ndjson carry their reports. Prepared directories give all splits.
     """
     if isinstance(source, Prepared):
-        wholes: Iterable[AnyDrawings] = (read_shard(path)[0] for path in source.shard_paths)
+        wholes: Iterable[AnyDrawings] = (drawings for drawings, _ in source.read_shards())
     elif source.kind == "bitmaps":
-        wholes = [read_bitmaps(source.path)]
+        wholes = [read_bitmap_file(source)]
     else:
         yield from iter_ndjson(source, recognized=recognized, raw=raw, pool=pool)
         return

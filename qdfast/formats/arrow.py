@@ -14,11 +14,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
@@ -29,9 +31,39 @@ from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import COLUMNS, NO_TIMESTAMP, NOT_GIVEN, Drawings
 from ..errors import DataError
 
+_FIELDS = ("word", "countrycode", "timestamp", "recognized", "key_id", "drawing")
+_ROWS = 1024  # that are Python objects at a time
+_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+
 
 def to_arrow(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
     """The table described above. Coordinates are not copied."""
+    return _columns_of(drawings, classes).replace_schema_metadata(_metadata(drawings, classes))
+
+
+def _metadata(drawings: AnyDrawings, classes: Sequence[str]) -> dict[str, bytes]:
+    """What Hugging Face's ``datasets`` reads: the type of each column, and the names of the labels."""
+    number: dict[str, Any] = {"_type": "Sequence", "feature": _value("uint8")}
+    features: dict[str, Any] = {"word": _value("string"), "label": {"names": list(classes), "_type": "ClassLabel"}}
+    if isinstance(drawings, Bitmaps):
+        features = {"bitmap": {**number, "length": SIDE * SIDE}, **features}
+    else:
+        features = {
+            "drawing": [{"x": number, "y": number}],
+            **features,
+            "key_id": _value("uint64"),
+            "recognized": _value("bool"),
+            "countrycode": _value("string"),
+            "timestamp": _value("timestamp[us, tz=UTC]"),
+        }
+    return {"huggingface": orjson.dumps({"info": {"features": features}})}
+
+
+def _value(dtype: str) -> dict[str, str]:
+    return {"dtype": dtype, "_type": "Value"}
+
+
+def _columns_of(drawings: AnyDrawings, classes: Sequence[str]) -> pa.Table:
     codes = {name: code for code, name in enumerate(classes)}
     labels = np.array([codes.get(word, -1) for word in drawings.words], np.int32)[drawings.word_codes]
     classed = {"word": pa.array(drawings.words).take(pa.array(drawings.word_codes)), "label": pa.array(labels)}
@@ -95,6 +127,56 @@ def _list(array: pa.ListArray) -> tuple[NDArray[np.int64], Any]:
 def _filled(array: pa.Array, name: str) -> NDArray[Any]:
     dtype, missing = COLUMNS[name]
     return np.asarray(array.fill_null(missing).to_numpy(zero_copy_only=False), dtype)
+
+
+def arrow_lines(file: IO[bytes], form: str, name: str) -> Iterator[bytes]:
+    """The rows of a Parquet or Arrow file as lines of ndjson, some thousand at a time, in constant memory.
+
+    Columns have the names of ndjson's fields. A drawing may be a list of strokes, each a struct of ``x`` and ``y`` or a
+    list of lists, or the text of these.
+
+    Raises:
+        DataError: no column "drawing", or a damaged file.
+    """
+    try:
+        batches = _parquet_batches(file, name) if form == "parquet" else _arrow_batches(file, name)
+        for batch in batches:
+            yield b"".join(map(_line, batch.to_pylist()))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{name}: a damaged {form.capitalize()} file: {' '.join(str(e).split())}") from e
+
+
+def _parquet_batches(file: IO[bytes], name: str) -> Iterator[pa.RecordBatch]:
+    table = pa.parquet.ParquetFile(file)
+    return iter(table.iter_batches(_ROWS, columns=_columns(table.schema_arrow, name)))
+
+
+def _arrow_batches(file: IO[bytes], name: str) -> Iterator[pa.RecordBatch]:
+    table = pa.ipc.open_file(pa.PythonFile(file, "r"))
+    columns = _columns(table.schema, name)
+    for i in range(table.num_record_batches):
+        batch = table.get_batch(i).select(columns)
+        for start in range(0, len(batch), _ROWS):
+            yield batch.slice(start, _ROWS)
+
+
+def _columns(schema: pa.Schema, name: str) -> list[str]:
+    if "drawing" not in schema.names:
+        found = ", ".join(schema.names)[:200]
+        raise DataError(f"{name}: a table without a column 'drawing' (its columns: {found})")
+    return [column for column in _FIELDS if column in schema.names]
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    drawing = row["drawing"]
+    if isinstance(drawing, list) and all(isinstance(stroke, dict) for stroke in drawing):
+        row["drawing"] = [[stroke.get("x"), stroke.get("y")] for stroke in drawing]
+    if isinstance(time := row.get("timestamp"), datetime):
+        utc = time.astimezone(timezone.utc) if time.tzinfo else time
+        row["timestamp"] = f"{utc:%Y-%m-%d %H:%M:%S.%f} UTC"
+    if isinstance(row.get("key_id"), int):
+        row["key_id"] = str(row["key_id"])
+    return orjson.dumps({k: v for k, v in row.items() if v is not None}, default=str, option=_LINE)
 
 
 def write_parquet(path: Path, drawings: AnyDrawings, classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What Keras' backend computes on, and how it compiles for it."""
+"""The device that Keras' backend runs on, and the compiler settings for it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def on_jax_gpu() -> bool:
 
 
 def cache_compiled() -> None:
-    """Keep what JAX compiles for a GPU on disk, so that the next training starts in seconds.
+    """Cache what JAX compiles for a GPU on disk, so that the next training starts in seconds.
 
-    In ``~/.cache/qdfast/jax`` (``$XDG_CACHE_HOME``), unless JAX was told where, say by ``JAX_COMPILATION_CACHE_DIR``.
+    The cache is ``~/.cache/qdfast/jax`` (under ``$XDG_CACHE_HOME`` if set), unless JAX is configured otherwise, for
+    example by ``JAX_COMPILATION_CACHE_DIR``.
     """
     if not on_jax_gpu():
         return

@@ -166,7 +166,7 @@ def roc_curve(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) ->
     thresholds = np.unique(positives)[::-1]
 
     def counts(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        """How many are above each threshold, and how many at least equal to it, alternately."""
+        """For each threshold in turn: the number of values above it, then the number of values at or above it."""
         sides = [np.searchsorted(values, thresholds, side) for side in ("right", "left")]
         return np.concatenate([[0], len(values) - np.stack(sides, axis=1).reshape(-1), [len(values)]])
 
@@ -176,11 +176,11 @@ def roc_curve(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) ->
 
 
 def one_vs_rest(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> list[RocCurve | None]:
-    """The ROC curve of each class against all others; None where there is none."""
+    """The ROC curve of each class against all others; None for a class that has no curve."""
     return [roc_curve(np.ascontiguousarray(column), labels == i) for i, column in enumerate(probabilities.T)]
 
 
 def macro_average(curves: Sequence[RocCurve]) -> RocCurve:
-    """The mean of at least one curve at equal false positive rates; ``auc`` is the mean of theirs."""
+    """The mean of the curves (at least one) at equal false positive rates; ``auc`` is the mean of their areas."""
     mean = np.mean([np.interp(_FPR_GRID, curve.fpr, curve.tpr) for curve in curves], axis=0)
     return RocCurve(np.r_[0.0, _FPR_GRID], np.r_[0.0, mean], float(np.mean([curve.auc for curve in curves])))

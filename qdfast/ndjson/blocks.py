@@ -1,26 +1,27 @@
-"""Cuts ndjson into blocks of whole lines: files, gzip files, open files, bytes."""
+"""Cuts files into blocks of whole lines, or of whole records of binary files: files, open files, bytes.
+
+Other formats are turned into lines on the way, see ``formats.lines``.
+"""
 
 from __future__ import annotations
 
-import gzip
 import io
-import select
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from .._core import PADDING
+from .._core import PADDING, binary_plausible, binary_whole
 from ..errors import DataError
+from ..formats.lines import RANDOM_ACCESS, to_lines
 from ..storage import digests
+from ..storage.forms import ARCHIVES, BITMAPS, HEAD, REREAD, identify, known_refusal
 from ..storage.source_files import Source, SourceFile
+from ..storage.streams import Peeked, drain, unwrap
 
 BLOCK = 4 << 20  # bytes: large enough to make the cost of a task small, small enough for the cache of a thread
 MAX_LINE = 64 << 20  # bytes: longer lines are rejected, so that no file fills the memory
 _BEYOND = 4096  # bytes: most lines are shorter
-GZIP = b"\x1f\x8b"  # the first bytes of gzip data
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -35,12 +36,14 @@ class Block:
         size: bytes of lines.
         offset: where it starts in the uncompressed source.
         too_long: it stands for a single line of more than ``MAX_LINE`` bytes, and has no data.
+        binary: it has records of Google's binary format instead of lines.
     """
 
     data: Buffer
     size: int
     offset: int
     too_long: bool = False
+    binary: bool = False
 
     @property
     def chunk(self) -> int:
@@ -48,50 +51,22 @@ class Block:
         return self.offset // digests.CHUNK
 
 
-class _CountingReader(io.RawIOBase):
+class _CountingReader(Peeked):
     """A file that counts and digests the bytes that are read from it."""
 
     def __init__(self, file: IO[bytes], digest: digests.Digest | None, on_read: Callable[[int], None] | None) -> None:
-        self.file, self.digest, self.on_read = file, digest, on_read
+        super().__init__(file)
+        self.digest, self.on_read = digest, on_read
         self.size = 0
-        self._head = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def head(self, n: int) -> bytes:
-        """Peek at the first ``n`` bytes, before anything is read."""
-        head = bytearray(n)
-        filled = 0
-        with memoryview(head) as view:
-            while filled < n and (got := self.readinto(view[filled:])):
-                filled += got
-        self._head = bytes(head[:filled])
-        return self._head
-
-    def readinto(self, buffer: Any) -> int:
-        if self._head:
-            n = min(len(buffer), len(self._head))
-            buffer[:n], self._head = self._head[:n], self._head[n:]
-            return n
-        while (n := cast(Any, self.file).readinto(buffer)) is None:
-            select.select([self.file], [], [])  # non-blocking, with no data yet: not the end of the file
+    def _read(self, buffer: Any) -> int:
+        n = super()._read(buffer)
         self.size += n
         if n and self.digest is not None:
             self.digest.update(memoryview(buffer)[:n])
         if n and self.on_read is not None:
             self.on_read(n)
-        return int(n)
-
-
-def _gzip_reader() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
-    """The class that reads gzip data, and its exceptions for corrupt data. ISA-L, if installed, is 3 times as fast."""
-    errors: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
-    try:
-        from isal import igzip, isal_zlib
-    except ImportError:
-        return gzip.GzipFile, errors
-    return igzip.IGzipFile, (*errors, cast("type[Exception]", isal_zlib.error))
+        return n
 
 
 class FileBlocks:
@@ -99,14 +74,15 @@ class FileBlocks:
 
     Args:
         source: a path, or an object with ``readinto``, which is not closed.
-        digest: compute ``digests`` of the file's bytes; of a gzip file, those of the compressed bytes.
+        digest: compute ``digests`` of the file's bytes, as they are on disk.
         on_read: called with the number of bytes after each read of the file.
-        chunk: read only the lines that begin in this chunk. The file must not be gzip data, and must support ``seek``.
+        chunk: read only the lines that begin in this chunk. The file must be ndjson, and must support ``seek``.
         block: bytes in a block, more for longer lines.
+        refuse: raise for a file of another known format, instead of rejecting its lines.
 
     Raises:
-        DataError: a .npy file.
-        OSError: on iteration: the file cannot be read, or its gzip data are corrupt. The message names the file.
+        DataError: a file of bitmaps; on iteration: a file that is not read. The message says why.
+        OSError: on iteration: the file cannot be read, or is corrupt. The message names the file.
     """
 
     def __init__(
@@ -117,11 +93,13 @@ class FileBlocks:
         on_read: Callable[[int], None] | None = None,
         chunk: int | None = None,
         block: int = BLOCK,
+        refuse: bool = False,
     ) -> None:
         self.source = SourceFile.of(source)
         self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
+        self._refuse = refuse
         if self.source.kind == "bitmaps":
-            raise DataError(f"{self.name}: bitmaps, not ndjson: read them with read_bitmaps")
+            raise DataError(f"{self.name}: bitmaps, not strokes: read them with read_bitmaps")
         self.size = 0  # bytes of the file; known when all blocks were read
         self._digest = digests.Digest() if digest else None
         self._free: list[bytearray] = []
@@ -143,12 +121,13 @@ class FileBlocks:
         if isinstance(block.data, bytearray):
             self._free.append(block.data)
 
+    @property
+    def any_recognized(self) -> bool:
+        """Whether the file's format cannot tell which drawings were recognized, so that all are kept."""
+        return self.source.form == "npz"
+
     def __iter__(self) -> Iterator[Block]:
-        file = self.source.file
-        if isinstance(file, Path):
-            with file.open("rb", buffering=0) as opened:
-                yield from self._blocks(opened)
-        else:
+        with self.source.open() as file:
             yield from self._blocks(file)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
@@ -156,16 +135,24 @@ class FileBlocks:
             yield from self._chunk(file, self.chunk)
             return
         reader = _CountingReader(file, self._digest, self.on_read)
-        zipped = reader.head(2) == GZIP
-        if zipped:
-            open_gzip, errors = _gzip_reader()
-            try:
-                with open_gzip(fileobj=io.BufferedReader(reader, self.block), mode="rb") as unpacked:
-                    yield from self._cut(unpacked.readinto)
-            except errors as e:
-                raise OSError(f"{self.name}: corrupt gzip data: {e}") from e
+        form, stream = unwrap(reader, self.name)
+        if self._refuse and (why := known_refusal(stream.head(), self.name)):
+            raise DataError(f"{self.name}: {why}")
+        if form in ARCHIVES:
+            raise DataError(f"{self.name}: an archive: give its path")
+        if form in BITMAPS:
+            raise DataError(f"{self.name}: bitmaps, not strokes: read them with read_bitmaps")
+        if form == "binary":
+            yield from self._cut_records(stream.readinto)
+            drain(reader)
+        elif form in RANDOM_ACCESS and stream is reader and isinstance(file, io.FileIO) and file.seekable():
+            drain(reader)
+            file.seek(0)
+            yield from self._cut(to_lines(form, stream, self.name, file).readinto)
         else:
-            yield from self._cut(reader.readinto, expected=self.expected)
+            lines = to_lines(form, stream, self.name)
+            yield from self._cut(lines.readinto, expected=self.expected if lines is reader else 0)
+            drain(reader)
         self.size = reader.size
 
     def _chunk(self, file: IO[bytes], chunk: int) -> Iterator[Block]:
@@ -240,12 +227,51 @@ class FileBlocks:
             elif filled == len(buffer) - PADDING - 1:
                 buffer += bytes(min(len(buffer), MAX_LINE + 2 + PADDING - len(buffer)))
 
+    def _cut_records(self, readinto: Callable[[Any], int | None]) -> Iterator[Block]:
+        """Cut a binary file into blocks of whole records. What follows an invalid record is one last block."""
+        offset = filled = 0
+        block = max(self.block // 4, 1)  # as many drawings as a block of lines has
+        buffer = self._buffer(block)
+        while True:
+            room = len(buffer) - PADDING
+            with memoryview(buffer) as view:
+                while filled < room and (n := readinto(view[filled:room])):
+                    filled += n
+            end = filled < room
+            size = binary_whole(buffer, filled, digests.CHUNK - offset % digests.CHUNK)
+            damaged = not binary_plausible(buffer, size, filled) or (not size and filled > MAX_LINE)
+            if damaged or (end and (not size or size == filled)):
+                if filled:
+                    yield Block(buffer, filled, offset, binary=True)
+                return
+            if not size:
+                buffer += bytes(len(buffer))
+                continue
+            rest = bytes(buffer[size:filled])
+            yield Block(buffer, size, offset, binary=True)
+            offset += size
+            buffer = self._buffer(max(block, len(rest)))
+            buffer[: len(rest)] = rest
+            filled = len(rest)
+
     def _buffer(self, block: int) -> bytearray:
         size = block + PADDING + 1
         while self._free:
             if len(buffer := self._free.pop()) >= size:
                 return buffer
         return bytearray(size)
+
+
+class _MemoryFile:
+    """Bytes in memory as a file."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.left = data
+
+    def readinto(self, buffer: Any) -> int:
+        n = min(len(buffer), len(self.left))
+        buffer[:n], self.left = self.left[:n], self.left[n:]
+        return n
 
 
 class MemoryBlocks:
@@ -255,14 +281,18 @@ class MemoryBlocks:
         self.data, self.name, self.block = memoryview(data).cast("B"), name, block
         self.expected = len(self.data)
 
+    any_recognized = False  # as for ``FileBlocks``
+
     def recycle(self, block: Block) -> None:
         """Nothing to do: the bytes belong to the caller."""
 
     def __iter__(self) -> Iterator[Block]:
         data, offset = self.data, 0
-        if bytes(data[:2]) == GZIP or bytes(data[:3]) == b"\xef\xbb\xbf":
-            # Neither gzip data nor a byte order mark can be scanned in place. Both are rare in memory.
-            copy = FileBlocks(io.BytesIO(data), block=self.block)
+        form = identify(bytes(data[:HEAD]))
+        if form in REREAD or bytes(data[:3]) == b"\xef\xbb\xbf" or not isinstance(data.obj, bytes):
+            # Neither other formats nor a byte order mark can be scanned in place, and both are rare in memory. Nor can
+            # memory that another thread may write to: the scanner trusts that a block ends with a newline.
+            copy = FileBlocks(cast("IO[bytes]", _MemoryFile(data)), block=self.block)
             copy.name = self.name
             yield from copy
             return

@@ -22,6 +22,7 @@ from ..strokes import BadDrawing
 from .blocks import BLOCK, Block, FileBlocks, MemoryBlocks
 from .column_builder import Collector, to_drawings
 from .fallback import Line, read_line
+from .records import read_records
 
 SPARE = 4  # blocks beyond two per thread: with fewer, threads wait for the one that hands out work
 
@@ -91,9 +92,13 @@ class _Parser:
             drawings = _deliver(columns, 0, builder, place)
             report = ParseReport(rejected={"too_long": 1}, examples=(Example("too_long", source, 1, block.offset),))
             return Batch(block.chunk, 1, 1, drawings, report)
-        room = 2 * block.size if options.raw else block.size  # simplified strokes may have more points than raw ones
+        # Simplified strokes may have more points than raw ones, and so may bytes of a binary file.
+        room = 3 * block.size if block.binary else 2 * block.size if options.raw else block.size
         if columns.capacity < room:
             columns = self.columns = Columns(max(room, 2 * columns.capacity), columns.level)
+        if block.binary:
+            report = read_records(columns, block, source, options.keep_any, options.raw)
+            return self._finish(block, report, builder, place)
         data, size = block.data, block.size
         rejected = dict.fromkeys(REASONS, 0)
         examples: list[tuple[int, int, str, str]] = []  # line, offset, reason, detail
@@ -135,7 +140,12 @@ class _Parser:
             via_orjson,
             tuple(unread_examples.values()),
         )
-        batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, size, builder, place), report)
+        return self._finish(block, report, builder, place)
+
+    def _finish(self, block: Block, report: ParseReport, builder: Collector | None, place: int) -> Batch:
+        """Deliver the drawings in the columns, and empty these."""
+        columns = self.columns
+        batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, block.size, builder, place), report)
         columns.clear()
         return batch
 

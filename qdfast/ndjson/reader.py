@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from ..drawings import Drawings
 from ..errors import ParseError
@@ -29,11 +30,14 @@ def read_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings from ndjson files, in Google's simplified form or raw.
+    """Read drawings from files of strokes, in Google's simplified form or raw.
+
+    Besides ndjson these are JSON arrays, CSV tables such as Kaggle's, Google's binary files, sketch-rnn's .npz files,
+    Parquet and Arrow files. The content tells the format, not the name.
 
     Args:
-        source: a path, a directory of .ndjson and .ndjson.gz files, an open binary file, or a list of these, which are
-            read in order. Gzip data are detected by their content.
+        source: a path, a directory of such files, a tar or zip archive, an open binary file, or a list of these, which
+            are read in order. All may be compressed with gzip, bzip2, xz or zstd.
         recognized: "only" keeps the drawings that Google's game recognized; "any" keeps all.
         on_error: "count" counts invalid lines in ``.report`` and continues; "raise" raises ParseError at the first.
             Drawings that were not recognized are not errors.
@@ -47,8 +51,8 @@ def read_ndjson(
 
     Raises:
         ParseError: an invalid line, with ``on_error="raise"``.
-        DataError: a directory without files, a file of bitmaps (.npy), or an invalid argument.
-        OSError: a file cannot be read, or its gzip data are corrupt.
+        DataError: a directory without files, a file of bitmaps (.npy) or of another format, or an invalid argument.
+        OSError: a file cannot be read, or its compressed data are corrupt.
 
     >>> import pathlib, qdfast, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -59,7 +63,7 @@ def read_ndjson(
     """
     options = ReadOptions(recognized, on_error, route, raw)
     check_sources(source)
-    return _read_all([FileBlocks(file) for file in expand(source)], options, threads)
+    return _read_all([FileBlocks(file, refuse=True) for file in expand(source)], options, threads)
 
 
 def parse_ndjson(
@@ -71,11 +75,11 @@ def parse_ndjson(
     raw: bool = False,
     threads: int | None = None,
 ) -> Drawings:
-    """Read drawings from bytes in memory, plain or gzip, or from text.
+    """Read drawings from bytes in memory, or from text.
 
     Args:
-        data: the bytes or text of an ndjson file; a dict with the fields of a line; or a list of such lines. The other
-            arguments are those of ``read_ndjson``.
+        data: the bytes of a file, of any format that ``read_ndjson`` reads; the text of an ndjson file; a dict with the
+            fields of a line; or a list of such lines. The other arguments are those of ``read_ndjson``.
 
     Returns:
         The drawings, in order.
@@ -121,10 +125,11 @@ def iter_ndjson(
     options = ReadOptions(recognized, on_error, route, raw)
     check_source(source)
     with nullcontext(pool) if pool else ParserPool(threads) as used:
-        for batch in read_blocks(FileBlocks(source), used, options):
-            assert batch.drawings is not None
-            batch.drawings.report = batch.report
-            yield batch.drawings
+        for file in expand(source):
+            for batch in read_blocks(FileBlocks(file, refuse=True), used, options):
+                assert batch.drawings is not None
+                batch.drawings.report = batch.report
+                yield batch.drawings
 
 
 def read_blocks(
@@ -132,6 +137,8 @@ def read_blocks(
 ) -> Iterator[Batch]:
     """The batch of each block, in order, with lines numbered as in the whole source. Errors as for ``read_ndjson``."""
     first = 1
+    if blocks.any_recognized:
+        options = replace(options, recognized="any")
     for batch in pool.map(blocks, options, builder):
         report = batch.report.after(first - 1)
         if options.on_error == "raise":

@@ -35,7 +35,7 @@ class Examples:
         sources: ndjson files (the class is the file's name), directories of them, and prepared directories.
 
     Raises:
-        DataError, OSError: a source cannot be read, contains bitmaps, or begins with no drawings.
+        DataError, OSError: a source cannot be read, contains bitmaps, or has no drawings at its beginning.
     """
 
     def __init__(self, sources: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -74,7 +74,7 @@ class Examples:
 
 
 def _sample_file(source: SourceFile, count: int) -> Drawings:
-    """Choose from the first batch, since Google's files have 60 MB; skip drawings that Google did not recognize."""
+    """Choose from the first batch, since Google's files are 60 MB each; skip drawings that Google did not recognize."""
     drawings = next(iter_ndjson(source, recognized="any", threads=1), None)
     if drawings is None:
         return from_strokes([])

@@ -1,4 +1,4 @@
-"""``play``: runs the web page, and the embedded server unless another is given, until a signal ends it."""
+"""``play``: runs the web page, and the embedded server unless ``target`` is given, until a signal ends it."""
 
 from __future__ import annotations
 

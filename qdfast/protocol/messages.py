@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,27 @@ MAX_FILL = 1 << 24
 limit, a message of 30 bytes could make its reader allocate any amount of memory."""
 
 MAX_RANK = 32
+
+STATUS_NAMES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""The gRPC statuses, which TensorFlow's errors share, by number."""
 
 SIGNATURE_DEF = "signature_def"
 """The only metadata field that TensorFlow Serving supports."""
@@ -96,19 +118,26 @@ def encode_tensor(array: NDArray[Any], proto: Any = None, *, fields: bool = Fals
     return proto
 
 
-def decode_tensor(proto: Any) -> NDArray[Any]:
+def decode_tensor(proto: Any, *, strict: bool = True) -> NDArray[Any]:
     """Convert a tensor message to an array.
 
     Reads ``tensor_content`` or, if that is empty, the repeated field of the dtype. If there are fewer values than
     elements, the last value (or zero, or b"") fills the rest, as in TensorFlow.
 
+    Args:
+        proto: a TensorProto.
+        strict: reject what TensorFlow accepts but nobody means: surplus values, which it ignores; values out of the
+            dtype's range, of which it keeps the low bits; and ``unknown_rank``, which it ignores.
+
     Returns:
         The array in native byte order, possibly a read-only view of the message; strings are an object array of bytes.
 
     Raises:
-        DataError: unsupported dtype or shape, content of the wrong size, more values than elements, a value out of the
-            dtype's range, or more than ``MAX_FILL`` elements to fill.
+        DataError: unsupported dtype or shape, content of the wrong size, or more than ``MAX_FILL`` elements to fill;
+            if ``strict`` also more values than elements, a value out of the dtype's range, or ``unknown_rank``.
     """
+    if strict and proto.tensor_shape.unknown_rank:
+        raise DataError("tensor without a shape")
     shape = _shape(proto.tensor_shape)
     n = math.prod(shape)
     if proto.dtype == pb.DT_STRING:
@@ -117,7 +146,7 @@ def decode_tensor(proto: Any) -> NDArray[Any]:
         else:
             strings = np.empty(len(proto.string_val), dtype=object)
             strings[:] = list(proto.string_val)
-        return _fill(strings, n, shape, b"").reshape(shape)
+        return _fill(strings, n, shape, b"", strict).reshape(shape)
     if proto.dtype not in _NUMBERS:
         raise DataError(f"a tensor of data type {proto.dtype} cannot be an array")
     dtype, field = _NUMBERS[proto.dtype]
@@ -131,13 +160,11 @@ def decode_tensor(proto: Any) -> NDArray[Any]:
         # A bool array with bytes other than 0 and 1 would compare wrongly.
         values = np.frombuffer(content, "u1") != 0 if dtype.kind == "b" else np.frombuffer(content, dtype)
     else:
-        values = _fill(_field_values(getattr(proto, field), dtype, field), n, shape, 0)
+        values = _fill(_field_values(getattr(proto, field), dtype, field, strict), n, shape, 0, strict)
     return values.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    if proto.unknown_rank:
-        raise DataError("tensor without a shape")
     shape = tuple(dim.size for dim in proto.dim)
     # The product of the sizes, counting a zero as one, bounds the strides that NumPy must represent.
     if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(s or 1 for s in shape) >= 1 << 59:
@@ -168,34 +195,38 @@ def _extend(proto: Any, field: str, array: NDArray[Any]) -> None:
         proto.MergeFromString(bytes([tag]) + _varint(len(raw)) + raw)
 
 
-def _field_values(values: Any, dtype: np.dtype[Any], field: str) -> NDArray[Any]:
+def _field_values(values: Any, dtype: np.dtype[Any], field: str, strict: bool) -> NDArray[Any]:
     """The numbers of a repeated field as a 1-d array of ``dtype``."""
     if field in _PARTS:
         stored, parts = _PARTS[field]
         array = np.array(values, dtype=stored)
         if len(array) % parts:
-            raise DataError(f"{field} ends in half a number")
+            if strict:
+                raise DataError(f"{field} ends in half a number")
+            array = array[:-1].copy()
         if field != "half_val":
             return array.view(dtype.newbyteorder("="))
         bits = array.astype(np.uint16)
-        if not np.array_equal(bits, array):
+        if strict and not np.array_equal(bits, array):
             raise DataError("half_val holds a value of more than 16 bits")
         return bits.view(np.float16)
     if field != "int_val":
         return np.array(values, dtype=dtype.newbyteorder("="))
     array = np.array(values, dtype=np.int32)
     narrow = array.astype(dtype.newbyteorder("="))
-    if not np.array_equal(narrow, array):
+    if strict and not np.array_equal(narrow, array):
         raise DataError(f"int_val holds a value that is not {dtype.name}")
     return narrow
 
 
-def _fill(values: NDArray[Any], n: int, shape: Sequence[int], empty: object) -> NDArray[Any]:
+def _fill(values: NDArray[Any], n: int, shape: Sequence[int], empty: object, strict: bool) -> NDArray[Any]:
     """Extend ``values`` to length ``n`` by repeating the last one, or ``empty`` if there is none."""
     if len(values) == n:
         return values
     if len(values) > n:
-        raise DataError(f"tensor of shape {list(shape)} holds {len(values)} values")
+        if strict:
+            raise DataError(f"tensor of shape {list(shape)} holds {len(values)} values")
+        return values[:n]
     if n > MAX_FILL:
         raise DataError(f"tensor of shape {list(shape)} holds only {len(values)} values")
     filled = np.full(n, values[-1] if len(values) else empty, dtype=values.dtype)
@@ -249,11 +280,13 @@ class ModelVersion:
         version: the version's number.
         state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
         error: why loading failed; "" if it did not.
+        error_code: name of the gRPC status of ``error``, such as "NOT_FOUND"; "OK" if there is none.
     """
 
     version: int
     state: str
     error: str = ""
+    error_code: str = dataclass_field(default="OK", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -372,10 +405,14 @@ def predict_outputs(response: Any) -> dict[str, NDArray[Any]]:
 def model_versions(response: Any) -> list[ModelVersion]:
     """Return the versions in a GetModelStatusResponse, newest first."""
     versions = [
-        ModelVersion(v.version, _STATE.get(v.state, "UNKNOWN"), v.status.error_message)
+        ModelVersion(v.version, _STATE.get(v.state, "UNKNOWN"), v.status.error_message, _status(v.status.error_code))
         for v in response.model_version_status
     ]
     return sorted(versions, key=lambda v: v.version, reverse=True)
+
+
+def _status(number: int) -> str:
+    return STATUS_NAMES[number] if 0 <= number < len(STATUS_NAMES) else "UNKNOWN"
 
 
 def model_metadata(response: Any) -> ModelMetadata:

@@ -38,6 +38,9 @@ MIN_THREADED_BYTES = 1 << 20
 MIN_REQUEST_ROWS = 32
 """Drawings per request above which the fixed cost of a request is negligible."""
 
+SORTED_TOGETHER = 1 << 16
+"""Drawings that are sorted by length at a time. More would be further apart in memory than caches are large."""
+
 ROUNDING = 0.02
 """How far the sum of a drawing's probabilities may be from 1: those of models in half precision are not exact."""
 
@@ -64,6 +67,25 @@ class ModelSpec:
     name: str
     version: int | str | None = None
 
+    @classmethod
+    def checked(cls, target: str, name: object, version: object = None) -> ModelSpec:
+        """Check what a caller passed; the text of a number, such as "1", is that version and not a label.
+
+        Raises:
+            DataError: the name or the version is not one.
+        """
+        if not isinstance(name, str) or not name:
+            raise DataError(f"model is {name!r}: it must be the model's name")
+        if isinstance(version, str) and version.isascii() and version.isdigit():
+            version = int(version)
+        if isinstance(version, np.integer):
+            version = int(version)
+        if isinstance(version, bool) or not isinstance(version, int | str | None):
+            raise DataError(f"version is {version!r}: it must be a number or a label")
+        if version == "" or (isinstance(version, int) and not 0 <= version < 1 << 63):
+            raise DataError(f"version is {version!r}: it must be 0 to 2^63-1, or a label")
+        return cls(target, name, version)
+
     def __str__(self) -> str:
         version = "" if self.version is None else f" (version {self.version})"
         return f"model {self.name!r}{version} at {self.target}"
@@ -86,7 +108,8 @@ def as_drawings(drawings: DrawingsLike) -> AnyDrawings:
 def split_into_requests(lengths: NDArray[np.integer[Any]], max_batch: int) -> list[NDArray[np.int64]]:
     """Split drawings into requests, so that drawings of similar length go together.
 
-    Each drawing is padded to the longest of its request, and the requests with the longest drawings come first.
+    Each drawing is padded to the longest of its request, and the requests with the longest drawings come first; both
+    among ``SORTED_TOGETHER`` drawings at a time.
 
     Args:
         lengths: (N,) points per drawing.
@@ -95,18 +118,27 @@ def split_into_requests(lengths: NDArray[np.integer[Any]], max_batch: int) -> li
     Returns:
         Indices of the drawings of each request; every drawing is in exactly one.
     """
-    order = np.argsort(-lengths, kind="stable").astype(np.int64)
-    descending = lengths[order]
-    requests, start = [], 0
+    return [
+        rows + first
+        for first in range(0, len(lengths), SORTED_TOGETHER)
+        for rows in _split(lengths[first : first + SORTED_TOGETHER], max_batch)
+    ]
+
+
+def _split(lengths: NDArray[np.integer[Any]], max_batch: int) -> Iterator[NDArray[np.int64]]:
+    negative = -lengths.astype(np.int64)
+    order = np.argsort(negative, kind="stable").astype(np.int64)
+    ascending = negative[order]
+    start = 0
     while start < len(order):
-        longest = max(int(descending[start]), 1)
+        longest = max(-int(ascending[start]), 1)
         size = max(1, min(max_batch, MAX_REQUEST_BYTES // (longest * 6)))
-        # Once drawings are less than half as long, another request costs less than their padding.
-        half = int(np.searchsorted(-descending, -(longest / 2), side="right"))
+        # Once drawings are less than half as long, another request costs less than their padding. The number searched
+        # for has the array's type: otherwise NumPy would convert the whole array for every request.
+        half = int(np.searchsorted(ascending, np.int64(-((longest + 1) // 2)), side="right"))
         stop = min(start + size, max(half, start + MIN_REQUEST_ROWS), len(order))
-        requests.append(order[start:stop])
+        yield order[start:stop]
         start = stop
-    return requests
 
 
 class Query(ABC, Generic[Result]):
@@ -135,7 +167,8 @@ class Query(ABC, Generic[Result]):
             self._rows = [np.arange(a, min(a + size, len(drawings))) for a in range(0, len(drawings), size)]
             self._inputs = self._bitmaps
         elif isinstance(drawings, Drawings):
-            self._rows = split_into_requests(drawings.lengths, max_batch)
+            self._lengths = drawings.lengths
+            self._rows = split_into_requests(self._lengths, max_batch)
             self._inputs = self._deltas
         else:
             raise DataError(f"{model} needs strokes, but only bitmaps were given")
@@ -153,12 +186,15 @@ class Query(ABC, Generic[Result]):
     def _deltas(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Raw deltas int16 (n, longest, 3), not truncated, and lengths int32 (n,)."""
         assert isinstance(self.drawings, Drawings)
-        deltas, lengths = self.drawings.deltas(dtype=np.int16, index=rows)
+        # Without ``max_len``, every request would compute the lengths of all drawings.
+        longest = int(self._lengths[rows].max())
+        deltas, lengths = self.drawings.deltas(longest, dtype=np.int16, index=rows)
         return {"deltas": deltas, "lengths": lengths}
 
     def _bitmaps(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Bitmaps uint8 (n, 28, 28)."""
-        return {"bitmaps": self.drawings.bitmaps(index=rows)}
+        # The rows are consecutive, and a slice costs nothing, while an index may cost as much as all drawings.
+        return {"bitmaps": self.drawings[int(rows[0]) : int(rows[-1]) + 1].bitmaps()}
 
     def add_response(self, i: int, response: pb.PredictResponse) -> None:
         """Store the response to request ``i``.

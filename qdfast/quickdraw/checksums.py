@@ -1,4 +1,4 @@
-"""The checksums by which Google's storage identifies files."""
+"""The checksums that Google's storage states for its files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def md5(path: Path) -> bytes:
 
 
 def crc32c(path: Path) -> int:
-    """The CRC-32C of a file. Google's storage has no other checksum of files that were uploaded in parts.
+    """The CRC-32C of a file, the only checksum that Google's storage states for files that were uploaded in parts.
 
-    The file is cut into lanes whose remainders advance in parallel, one byte at a time. As the remainder is linear,
-    32 more lanes that read only zeros tell how a whole lane moves each bit of a remainder.
+    The file is cut into lanes whose remainders advance in parallel, one byte at a time. To join
+    the lanes, 32 more of them start with a single bit each and read only zeros: since the CRC is linear, they show how
+    reading a whole lane changes any remainder.
     """
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):

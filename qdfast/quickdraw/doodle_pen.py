@@ -1,4 +1,4 @@
-"""The pen of the procedural doodles: exact figures first, then the hand that trembles."""
+"""The pen that draws procedural doodles: exact shapes first, then the tremor of a human hand."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ class Pen:
             self.line(x + r0 * cos(a), y + r0 * sin(a), x + r1 * cos(a), y + r1 * sin(a))
 
     def scribble(self, x: float, y: float, rx: float, ry: float, n: int) -> None:
-        """One line to and fro over an area: colouring in, or crossing out."""
+        """One line back and forth over an area: colouring in, or crossing out."""
         xy: list[float] = []
         for k in range(n):
             xy += [x + (rx if k % 2 else -rx) * self.between(0.7, 1.1), y + ry * (2 * k / max(n - 1, 1) - 1)]
         self.line(*xy)
 
     def mirror(self, probability: float) -> None:
-        """Turn what stands left to the right."""
+        """Mirror the drawing left to right."""
         if self.maybe(probability):
             self.strokes[:] = [-s.conj() for s in self.strokes]
 

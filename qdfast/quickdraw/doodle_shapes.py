@@ -1,6 +1,6 @@
 """What the procedural doodles depict: one function per class, each telling a ``Pen`` what to draw.
 
-The canvas is about -1..1 both ways, y down; only proportions count, for the result is scaled.
+The canvas is about -1..1 in both directions, y down; only proportions matter, because the result is scaled.
 """
 
 from __future__ import annotations

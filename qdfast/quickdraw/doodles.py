@@ -91,7 +91,7 @@ def write_doodles(
     paths = {name: out / f"{name}.ndjson" for name in names}
     for name, path in paths.items():
         if path.exists() and not _is_ours(path, name, seed):
-            raise DataError(f"{path}: exists with drawings other than the doodles of this seed: it is not replaced")
+            raise DataError(f"{path}: contains other drawings than the doodles of this seed: will not replace it")
     with progress or Progress("doodles", per_class * len(names)) as shown:
         for name, path in paths.items():
             with replacing(path) as temporary, temporary.open("wb") as file:
@@ -111,7 +111,7 @@ def _is_ours(path: Path, name: str, seed: int) -> bool:
 def _check(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in SHAPES]
     if unknown:
-        raise DataError(f"no doodles of {', '.join(map(repr, unknown))}; there are: {', '.join(CLASSES)}")
+        raise DataError(f"no doodles of {', '.join(map(repr, unknown))}; the classes are {', '.join(CLASSES)}")
 
 
 def _lines(name: str, n: int, seed: int) -> Iterator[list[bytes]]:

@@ -109,7 +109,7 @@ def download(
 
 def _check(names: Sequence[str], base: str, jobs: int) -> None:
     if not names:
-        raise DataError("no class to download")
+        raise DataError("no classes to download")
     if jobs < 1:
         raise DataError(f"jobs must be 1 or more, not {jobs}")
     try:
@@ -121,7 +121,7 @@ def _check(names: Sequence[str], base: str, jobs: int) -> None:
     if base == DEFAULT_URL:
         unknown = [f"{name!r}{_suggestion(name)}" for name in names if name not in _classes()]
         if unknown:
-            raise DataError(f"no class {'; '.join(unknown)}")
+            raise DataError(f"unknown class {'; '.join(unknown)}")
     for name in names:
         if not name.isprintable() or name.strip(" .") == "" or set(name) & set('/\\:*?"<>|'):
             raise DataError(f"not a class name: {name!r}")
@@ -149,7 +149,7 @@ def _in_threads(
     stop: threading.Event,
     progress: Progress,
 ) -> dict[_Transfer, Exception]:
-    """Do the work for all; what failed, and why. The threads report bytes; only the caller's touches ``progress``."""
+    """Run ``work`` on all transfers, and return those that failed. Only the calling thread touches ``progress``."""
     todo: queue.SimpleQueue[_Transfer] = queue.SimpleQueue()
     events: queue.SimpleQueue[int | tuple[_Transfer, Exception | None]] = queue.SimpleQueue()
     for transfer in transfers:
@@ -221,7 +221,7 @@ class _Link:
 
 
 class _Transfer:
-    """One class's file on its way: ``probe`` asks what there is, ``fetch`` gets it."""
+    """The download of one class's file: ``probe`` asks for its size and hash, ``fetch`` downloads it."""
 
     def __init__(self, name: str, out: Path, link: _Link) -> None:
         self.name, self.link = name, link
@@ -257,7 +257,7 @@ class _Transfer:
                 self._receive_all()
                 if not self.version.describes(self.part):
                     self._discard()
-                    raise DataError(f"{self.name}: twice not of the size and hash its server states: {self.url}")
+                    raise DataError(f"{self.name}: wrong size or hash after two downloads: {self.url}")
             self.part.replace(self.path)
             self.note.unlink(missing_ok=True)
         except OSError as error:
@@ -345,13 +345,13 @@ class _Transfer:
         self.link.down.clear()
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
-            raise DataError(f"{self.name}: the server sends it compressed: {self.url}")
+            raise DataError(f"{self.name}: the server compresses the file, which is not supported: {self.url}")
         return response
 
     def _length(self, response: http.client.HTTPResponse) -> int:
         length = response.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,18}", length):
-            raise DataError(f"{self.name}: the server does not state its size: {self.url}")
+            raise DataError(f"{self.name}: the server does not send the file's size: {self.url}")
         return int(length)
 
     def _pause(self, error: _Transient) -> None:
@@ -365,7 +365,7 @@ class _Transfer:
             raise _Stopped
 
     def _resume(self) -> None:
-        """Take up the .part file, if it is of the version the server has now."""
+        """Continue with the .part file if it is of the version that the server has now."""
         try:
             note = json.loads(self.note.read_text())
             size = self.part.stat().st_size

@@ -12,12 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .batching_config import MAX_ROWS
 from .servable import RequestError, SignatureRunner
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-
-MAX_ROWS = 1 << 14
-"""Maximum rows of a request. A request's cost depends on its rows, which a small message can have many of."""
 
 CHUNK_ROWS = 256
 """Rows per run if requests are not batched; bounds the memory of a run."""
@@ -25,31 +23,46 @@ CHUNK_ROWS = 256
 _DELTAS, _LENGTHS = "deltas", "lengths"
 
 
-def batchable_inputs(signature: SignatureRunner, inputs: Arrays) -> Arrays | None:
-    """Check ``inputs`` and remove padding beyond the longest drawing.
+def batchable_inputs(signature: SignatureRunner, inputs: Arrays, max_rows: int = MAX_ROWS) -> Arrays | None:
+    """Check ``inputs``; if their rows are independent, remove padding beyond the longest drawing.
 
     Returns:
         The inputs, or None if they must be run unchanged: because the model does not answer row by row, or because it
         will reject them, and only the graph has the error message.
 
     Raises:
-        RequestError: wrong dtypes or shapes, values that are not finite, or more than ``MAX_ROWS`` rows.
+        RequestError: wrong dtypes or shapes, values that are not finite, or more than ``max_rows`` rows.
     """
     signature.check(inputs)
-    if not signature.row_wise or len({len(array) for array in inputs.values()}) > 1:
+    if not signature.batchable or len({len(array) for array in inputs.values()}) > 1:
         return None
     if not all(array.size for array in inputs.values()):
         return None
     n = num_rows(inputs)
-    if n > MAX_ROWS:
-        message = f"Task size {n} is larger than maximum input batch size {MAX_ROWS}"
+    if n > max_rows:
+        message = f"Task size {n} is larger than maximum input batch size {max_rows}"
         raise RequestError("INVALID_ARGUMENT", message)
-    if inputs.keys() != {_DELTAS, _LENGTHS}:
+    if not signature.row_wise or inputs.keys() != {_DELTAS, _LENGTHS}:
         return inputs
     deltas, lengths = inputs[_DELTAS], inputs[_LENGTHS]
     if deltas.ndim < 2 or lengths.ndim != 1 or lengths.min() < 1 or lengths.max() > deltas.shape[1]:
         return None
     return {_DELTAS: deltas[:, : lengths.max()], _LENGTHS: lengths}
+
+
+def check_first_dimensions(inputs: Arrays) -> None:
+    """Check what TensorFlow Serving's batching checks before the model sees a request.
+
+    Raises:
+        RequestError: an input is a scalar, or the inputs differ in their numbers of rows.
+    """
+    if not all(array.ndim for array in inputs.values()):
+        message = "Batching Run() input tensors must have at least one dimension"
+    elif len({len(array) for array in inputs.values()}) > 1:
+        message = "Batching Run() input tensors must have equal 0th-dimension size"
+    else:
+        return
+    raise RequestError("INVALID_ARGUMENT", message)
 
 
 def num_rows(arrays: Arrays) -> int:

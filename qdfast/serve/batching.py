@@ -20,6 +20,7 @@ from .batch_ops import (
     CHUNK_ROWS,
     Arrays,
     batchable_inputs,
+    check_first_dimensions,
     chunks,
     concat_outputs,
     merge_inputs,
@@ -47,8 +48,8 @@ def run_unbatched(
     outputs: Sequence[str] = (),
     is_active: Callable[[], bool] = always_active,
 ) -> Arrays:
-    """Run a request alone. Arguments and result as for ``Batcher.run``."""
-    checked = batchable_inputs(signature, inputs)
+    """Run a request alone, in chunks if its rows are independent. Arguments and result as for ``Batcher.run``."""
+    checked = batchable_inputs(signature, inputs) if signature.row_wise else None
     if checked is None:
         return signature.run(inputs, outputs)
     results = []
@@ -89,18 +90,27 @@ class Batcher:
         outputs: Sequence[str] = (),
         is_active: Callable[[], bool] = always_active,
     ) -> Arrays:
-        """Return what ``signature.run(inputs, outputs)`` returns; large requests are run in chunks.
+        """Return what ``signature.run(inputs, outputs)`` returns.
+
+        Requests whose rows are not known to be independent are run alone, and never in chunks, unless the parameters
+        say ``all_models``.
 
         Args:
             is_active: whether the client still waits; called before the model is run.
 
         Raises:
-            RequestError: as for ``signature.run``; UNAVAILABLE if the queue is full; CANCELLED if not ``is_active``.
+            RequestError: as for ``signature.run``; INVALID_ARGUMENT if there are more rows than the parameters allow;
+                UNAVAILABLE if the queue is full; CANCELLED if not ``is_active``.
         """
-        checked = batchable_inputs(signature, inputs)
+        parameters = self._parameters
+        checked = None
+        if signature.row_wise or (signature.batchable and parameters.all_models):
+            if parameters.all_models:
+                check_first_dimensions(inputs)
+            checked = batchable_inputs(signature, inputs, parameters.max_batch_size)
         if checked is None:
             return signature.run(inputs, outputs)
-        size = self._parameters.max_batch_size
+        size = parameters.rows_per_batch
         tasks = (_Task(signature, chunk, outputs, is_active) for chunk in chunks(checked, size))
         return concat_outputs([self._run_task(task) for task in tasks])
 
@@ -134,7 +144,7 @@ class Batcher:
         return sum(task.rows for task in self._queues.get(key, ()))
 
     def _enqueue(self, key: Any, task: _Task) -> None:
-        size, limit = self._parameters.max_batch_size, self._parameters.max_enqueued_batches
+        size, limit = self._parameters.rows_per_batch, self._parameters.max_enqueued_batches
         if self._queued_rows + task.rows > size * limit:
             message = (
                 "The batch scheduling queue to which this task was submitted is full; currently "
@@ -167,7 +177,7 @@ class Batcher:
 
     def _collect(self, key: Any, batch: list[_Task]) -> None:
         """Move tasks that fit from the queue to ``batch``; wait for more until its first task has timed out."""
-        room = self._parameters.max_batch_size - batch[0].rows
+        room = self._parameters.rows_per_batch - batch[0].rows
         deadline = batch[0].arrived + self._timeout
         self._collecting.add(key)
         while True:

@@ -20,7 +20,7 @@ class LocalModel(BaseSyncClient):
 
     Args:
         model_dir: a model directory with a numbered subdirectory for every version.
-        version: number of the version; None for the newest.
+        version: number of the version, also in digits; None for the newest.
         max_batch: maximum number of drawings per run.
 
     Raises:
@@ -31,14 +31,17 @@ class LocalModel(BaseSyncClient):
         [('line', 0.98)]
     """
 
-    def __init__(self, model_dir: str | os.PathLike[str], version: int | None = None, max_batch: int = 256) -> None:
+    def __init__(
+        self, model_dir: str | os.PathLike[str], version: int | str | None = None, max_batch: int = 256
+    ) -> None:
         model_dir = Path(model_dir)
         newest = newest_version(model_dir)
-        number = newest if version is None else version
-        path = find_versions(model_dir).get(number)
-        if path is None:
+        spec = ModelSpec.checked(str(model_dir), model_dir.resolve().name, version)
+        number = newest if spec.version is None else spec.version
+        path = find_versions(model_dir).get(number) if isinstance(number, int) else None
+        if path is None or isinstance(number, str):
             raise DataError(f"{model_dir}: this model has no version {number}; the newest is {newest}")
-        super().__init__(ModelSpec(str(model_dir), model_dir.resolve().name, version), max_batch)
+        super().__init__(spec, max_batch)
         self._servable = Servable(path, number)
 
     async def _execute(self, query: Query[Any]) -> None:

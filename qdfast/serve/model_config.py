@@ -58,15 +58,18 @@ class ModelConfigFile:
         self.path = path
         self._last_read: object = ()  # fingerprint
 
-    def read(self) -> list[ModelConfig]:
+    def read(self, *, remote: bool = False) -> list[ModelConfig]:
         """Return the models that the file lists.
+
+        Args:
+            remote: accept models at a URI, which only TensorFlow Serving can read.
 
         Raises:
             DataError: the file cannot be read, or TensorFlow Serving would reject it.
         """
         self._last_read = self._fingerprint()
         try:
-            configs = model_configs(parse_config(self.path))
+            configs = model_configs(parse_config(self.path), remote=remote)
         except DataError as e:
             raise DataError(f"{self.path}: {e}") from e
         if not configs:
@@ -101,8 +104,8 @@ def parse_config(path: Path) -> Any:
     return config
 
 
-def model_configs(config: Any) -> list[ModelConfig]:
-    """Return the models of a ModelServerConfig.
+def model_configs(config: Any, *, remote: bool = False) -> list[ModelConfig]:
+    """Return the models of a ModelServerConfig; ``remote`` as for ``ModelConfigFile.read``.
 
     Raises:
         DataError: TensorFlow Serving or the embedded server cannot serve a model.
@@ -111,16 +114,17 @@ def model_configs(config: Any) -> list[ModelConfig]:
     for model in config.model_config_list.config:
         if model.name in models:
             raise DataError(f"Illegal to list model {model.name} multiple times in config list")
-        models[model.name] = _model_config(model)
+        models[model.name] = _model_config(model, remote)
     return list(models.values())
 
 
-def _model_config(model: Any) -> ModelConfig:
+def _model_config(model: Any, remote: bool) -> ModelConfig:
     if not model.name:
         raise DataError(f"a model without a name; its base_path is {model.base_path!r}")
-    if "://" in model.base_path:
+    is_remote = "://" in model.base_path
+    if is_remote and not remote:
         raise DataError(f"model {model.name}: {model.base_path}: the embedded server reads local directories only")
-    if not model.base_path.startswith("/"):
+    if not is_remote and not model.base_path.startswith("/"):
         raise DataError(
             f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
         )

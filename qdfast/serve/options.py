@@ -35,8 +35,9 @@ class ServeOptions:
             the PATH.
         grace: seconds that requests in flight get to finish when the server stops.
         poll_seconds: interval at which directories and the ``models`` file are checked for changes.
-        batching: a file with TensorFlow Serving's BatchingParameters as text; None for the defaults; False to run
-            every request alone.
+        batching: a file with TensorFlow Serving's BatchingParameters as text, for all models; False to run every
+            request alone. None: the embedded server batches the models that `qdfast export` wrote, and
+            ``tensorflow_model_server`` runs every request alone.
         metrics_port: port for Prometheus metrics over HTTP; 0 takes a free one; None: no metrics.
         rest_port: port for the REST API; 0 takes a free one; None: no REST. It may be the same as ``metrics_port``.
         tls_cert: PEM file of the server's certificate; None: no TLS.

@@ -13,7 +13,7 @@ from ..protocol import messages
 from ..storage.names import WARM_UP
 from .batch_ops import Arrays
 from .batching import always_active, run_unbatched
-from .servable import RequestError, Servable, SignatureRunner
+from .servable import LoadError, RequestError, Servable, SignatureRunner
 
 
 def predict(
@@ -70,7 +70,7 @@ def _decode_inputs(signature: SignatureRunner, protos: Any) -> dict[str, Any]:
     arrays = {}
     for alias in signature.inputs:
         try:
-            arrays[alias] = messages.decode_tensor(protos[alias])
+            arrays[alias] = messages.decode_tensor(protos[alias], strict=False)
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
     return arrays
@@ -100,7 +100,7 @@ def warm_up(servable: Servable) -> int:
         The number of requests.
 
     Raises:
-        DataError: a record is not a request, or the model rejects it.
+        LoadError: a record is not a request, or the model rejects it.
     """
     path = servable.path / WARM_UP
     if not path.exists():
@@ -114,5 +114,6 @@ def warm_up(servable: Servable) -> int:
                 count += 1
     except Exception as e:
         reason = str(getattr(e, "message", e)).strip().partition("\n")[0]
-        raise DataError(f"{path}: warm-up request {count + 1} failed: {reason}") from e
+        code = getattr(e, "code", None) or "DATA_LOSS"
+        raise LoadError(f"{path}: warm-up request {count + 1} failed: {reason}", code) from e
     return count

@@ -85,11 +85,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
     Raises:
         ValueError: the body is not JSON (NaN is not JSON).
-        DataError: the JSON is not an object.
+        DataError: the body is not a JSON object.
     """
     fields = orjson.loads(body)
     if not isinstance(fields, dict):
-        raise DataError("the JSON is not an object")
+        raise DataError("the body must be a JSON object")
     return fields
 
 

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
+from ..protocol.messages import STATUS_NAMES
+from ..storage.model_info import check_model
+from ..storage.names import MODEL_INFO, SAVED_MODEL
 
 
 class RequestError(Exception):
@@ -54,11 +58,12 @@ class SignatureRunner:
     Attributes:
         inputs: ``TensorInfo`` by alias.
         outputs: names of the graph's tensors by alias.
-        row_wise: whether the first dimension of all inputs and outputs has any size, which means that each row is
-            answered independently.
+        batchable: whether the first dimension of all inputs and outputs has any size. Whether their rows are
+            independent cannot be seen from that.
+        row_wise: whether each row is answered independently of the others: because the model says so.
     """
 
-    def __init__(self, session: Any, definition: Any) -> None:
+    def __init__(self, session: Any, definition: Any, *, independent_rows: bool) -> None:
         self._session = session
         self.inputs = {
             alias: TensorInfo(info.name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), _shape(info.tensor_shape))
@@ -66,7 +71,8 @@ class SignatureRunner:
         }
         self.outputs = {alias: info.name for alias, info in sorted(definition.outputs.items())}
         shapes = [_shape(info.tensor_shape) for info in (*definition.inputs.values(), *definition.outputs.values())]
-        self.row_wise = bool(definition.inputs) and all(shape and shape[0] is None for shape in shapes)
+        self.batchable = bool(definition.inputs) and all(shape and shape[0] is None for shape in shapes)
+        self.row_wise = self.batchable and independent_rows
         self._feeds = [i.name for i in self.inputs.values()]
         self._calls: dict[tuple[str, ...], Any] = {}
 
@@ -88,7 +94,7 @@ class SignatureRunner:
         try:
             results = self._call(tuple(fetches))(*(inputs[alias] for alias in self.inputs))
         except tf.errors.OpError as e:
-            raise RequestError(_STATUS[e.error_code], e.message) from e
+            raise RequestError(STATUS_NAMES[e.error_code], e.message) from e
         by_name = dict(zip(fetches, results, strict=True))
         return {alias: by_name[self.outputs[alias]] for alias in outputs or self.outputs}
 
@@ -113,7 +119,9 @@ class SignatureRunner:
             ):
                 got = ",".join(map(str, array.shape))
                 want = ",".join("?" if size is None else str(size) for size in expected.shape)
-                message = f"Shape of tensor {alias} [{got}] is not compatible with expected shape [{want}]."
+                # The name that TensorFlow gives to the tensor that is fed.
+                fed = f"_arg_{expected.name.replace(':', '_')}_{i}"
+                message = f"Shape of tensor {fed} [{got}] is not compatible with expected shape [{want}]."
                 raise RequestError("INVALID_ARGUMENT", message)
 
     def _call(self, fetches: tuple[str, ...]) -> Any:
@@ -124,6 +132,14 @@ class SignatureRunner:
             options.run_options.inter_op_thread_pool = -1
             call = self._calls[fetches] = self._session._make_callable_from_options(options)
         return call
+
+
+class LoadError(DataError):
+    """A version that cannot be loaded: ``code`` is the name of the gRPC status that TensorFlow Serving gives it."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Servable:
@@ -138,7 +154,8 @@ class Servable:
         signatures: the ``SignatureRunner``s by name.
 
     Raises:
-        DataError: ``path`` holds no SavedModel for serving, or it cannot be restored.
+        LoadError: ``path`` holds no SavedModel for serving, or it cannot be restored.
+        DataError: the SavedModel is damaged.
     """
 
     def __init__(self, path: Path, version: int) -> None:
@@ -153,40 +170,40 @@ class Servable:
         )
         session = tf.compat.v1.Session(graph=graph, config=options)
         try:
+            check_model(path)
             with graph.as_default(), _quiet():
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as e:
             lines = [
                 line for line in str(getattr(e, "message", e)).splitlines() if line and not line.endswith("error:")
             ]
-            raise DataError(f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}") from e
+            message = f"{path}: cannot be served: {(lines or [type(e).__name__])[0]}"
+            raise LoadError(message, _load_status(path, e)) from e
         # Copied, since a part of a message keeps the whole message alive, here with the graph.
         self.definitions = {name: deepcopy(definition) for name, definition in meta_graph.signature_def.items()}
+        row_wise = _signatures_with_independent_rows(path)
         self.signatures = {
-            name: SignatureRunner(session, definition)
+            name: SignatureRunner(session, definition, independent_rows=name in row_wise)
             for name, definition in self.definitions.items()
-            if not name.startswith("__saved_model_")
         }
 
 
-_STATUS = {
-    1: "CANCELLED",
-    2: "UNKNOWN",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    10: "ABORTED",
-    11: "OUT_OF_RANGE",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    15: "DATA_LOSS",
-    16: "UNAUTHENTICATED",
-}
+def _signatures_with_independent_rows(path: Path) -> set[str]:
+    """The signatures that answer each row independently, as `qdfast export` notes beside the SavedModel."""
+    try:
+        names = orjson.loads((path / MODEL_INFO).read_bytes())["independent_rows"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return set()
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _load_status(path: Path, error: Exception) -> str:
+    """The status of a version that could not be loaded with this error."""
+    if isinstance(error, tf.errors.OpError):
+        return STATUS_NAMES[int(error.error_code)]
+    if not any((path / name).exists() for name in (SAVED_MODEL, f"{SAVED_MODEL}txt")):
+        return "NOT_FOUND"
+    return "DATA_LOSS" if isinstance(error, OSError) else "NOT_FOUND" if "tags" in str(error) else "FAILED_PRECONDITION"
 
 
 def _shape(proto: Any) -> tuple[int | None, ...] | None:

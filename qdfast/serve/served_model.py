@@ -10,7 +10,7 @@ from ..errors import DataError
 from ..protocol.messages import ModelVersion
 from .model_config import ModelConfig
 from .predict import warm_up
-from .servable import Servable
+from .servable import LoadError, Servable
 from .versions import find_versions, newest_version
 
 
@@ -34,8 +34,9 @@ class ServedModel:
         """Load the versions that the policy selects, highest first, and then unload all others.
 
         A version that cannot be loaded is not tried again until its files change (a copy may be in progress); if the
-        policy counts versions, the next lower one takes its place. If there is nothing to load, the loaded versions
-        stay.
+        policy counts versions, the next lower one takes its place. If the directory has no version that the policy
+        selects, all are unloaded. If those it has cannot be loaded, or the directory cannot be read, the loaded ones
+        stay: it may be a disk that is not mounted for a moment.
 
         Returns:
             The current errors, one line each.
@@ -44,8 +45,9 @@ class ServedModel:
             found = find_versions(self.config.path)
             self._failed = {v: f for v, f in self._failed.items() if v in found and _fingerprint(found[v]) == f[0]}
             selected = self._load_selected(found)
-            for version in (self.loaded.keys() - selected) if selected else ():
-                self._unload(version)
+            if selected or not self.config.policy.choose(found):
+                for version in self.loaded.keys() - selected:
+                    self._unload(version)
             if not found:
                 newest_version(self.config.path)  # raises an error that says why
         except (DataError, OSError) as e:
@@ -82,9 +84,9 @@ class ServedModel:
         try:
             servable = Servable(path, version)
             warm_up(servable)
-        except DataError as e:
+        except LoadError as e:
             self._failed[version] = fingerprint, str(e)
-            self._set_state(version, "END", str(e))
+            self._set_state(version, "END", str(e), e.code)
             return
         self.loaded = {**self.loaded, version: servable}
         self._set_state(version, "AVAILABLE")
@@ -100,9 +102,9 @@ class ServedModel:
         if self._states[version].state == "UNLOADING":  # otherwise it has been loaded again
             self._set_state(version, "END")
 
-    def _set_state(self, version: int, state: str, error: str = "") -> None:
+    def _set_state(self, version: int, state: str, error: str = "", error_code: str = "OK") -> None:
         # A single store, since the garbage collector may call `_on_freed` at any time, in any thread.
-        self._states[version] = ModelVersion(version, state, error)
+        self._states[version] = ModelVersion(version, state, error, error_code)
 
 
 def _fingerprint(path: Path) -> object:

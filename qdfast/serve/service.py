@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
 
 from ..client.channel import MODEL_SERVICE, PREDICTION_SERVICE
 from ..errors import DataError
+from ..protocol.messages import STATUS_NAMES
 from .batch_ops import Arrays
 from .batching import run_unbatched
 from .manager import ModelManager
@@ -144,7 +145,7 @@ class Service:
         state = get_model_status_pb2.ModelVersionStatus.State
         for v in self._manager.status(_spec(request)):
             status = response.model_version_status.add(version=v.version, state=state.Value(v.state))
-            status.status.error_code = 2 if v.error else 0  # UNKNOWN or OK
+            status.status.error_code = STATUS_NAMES.index(v.error_code)
             status.status.error_message = v.error
         return response
 

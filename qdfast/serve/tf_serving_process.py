@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,15 +13,23 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from .._printable import printable
-from ..errors import DataError, ServingError
+from ..errors import ServingError
 from .address import check_port, format_address
-from .batching_config import DEFAULTS, as_text
 from .options import File, ServeOptions, TlsFiles
+from .tf_serving_checks import check
+from .tf_serving_log import readable_lines
 
 BINARY = "tensorflow_model_server"
 ALL_INTERFACES = ("0.0.0.0", "::")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 POLL_SECONDS = 0.5
+
+GRPC_FLAGS = (
+    # Calls that run at once. By default 4 for each core; more are rejected with RESOURCE_EXHAUSTED.
+    "--grpc_max_threads=256",
+    # The default of 5 minutes ends long calls of clients that ping to keep their connection open.
+    "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=5000",
+)
 
 
 def run_tf_serving(binary: str, options: ServeOptions, stop: threading.Event) -> None:
@@ -29,21 +38,22 @@ def run_tf_serving(binary: str, options: ServeOptions, stop: threading.Event) ->
     if host not in ALL_INTERFACES:
         print(f"{BINARY} listens on all interfaces, not only on {host}", file=sys.stderr)
     port = check_port(ALL_INTERFACES[0], options.port)
+    models = check(options)
     with TemporaryDirectory(prefix="qdfast-serve-") as directory:
         scratch = Path(directory)
         flags = [
             f"--port={port}",
+            *GRPC_FLAGS,
             *_model_flags(options),
-            *_batching_flags(options.batching, scratch),
+            *_batching_flags(options.batching),
             *_http_flags(options, scratch),
             *_tls_flags(tls, scratch),
         ]
-        names = _names_in_file(options.path) if options.model_name is None else [options.model_name]
         with _Process([binary, *flags], options.grace) as process:
-            for name in names:
-                version = process.wait_ready(name, port, stop, tls=tls is not None)
+            for model in models:
+                version = process.wait_ready(model.name, port, stop, tls=tls is not None)
                 if not stop.is_set():
-                    print_ready(name, version, format_address(host, port))
+                    print_ready(model.name, version, format_address(host, port))
             process.wait(stop)
 
 
@@ -51,15 +61,6 @@ def print_ready(name: str, version: int | None, address: str) -> None:
     """Print that a model is served; ``version`` is None if it is unknown."""
     of = "" if version is None else f" version {version}"
     print(printable(f"serving {name}{of} on {address}"), flush=True)
-
-
-def _names_in_file(models: Path) -> list[str]:
-    from .model_config import parse_config
-
-    try:
-        return [model.name for model in parse_config(models).model_config_list.config]
-    except DataError as e:
-        raise DataError(f"{models}: {e}") from e
 
 
 def _model_flags(options: ServeOptions) -> list[str]:
@@ -79,12 +80,13 @@ def _model_flags(options: ServeOptions) -> list[str]:
     ]
 
 
-def _batching_flags(batching: File | Literal[False] | None, scratch: Path) -> list[str]:
-    if batching is False:
+def _batching_flags(batching: File | Literal[False] | None) -> list[str]:
+    """Batching is off unless a file says how: TensorFlow Serving batches safely only under conditions of its models.
+
+    With padding, one malformed request ends the server; without, requests of different lengths fail each other.
+    """
+    if not batching:
         return []
-    if batching is None:
-        batching = scratch / "batching.config"
-        batching.write_text(as_text(DEFAULTS))
     return ["--enable_batching=true", f"--batching_parameters_file={Path(batching).resolve()}"]
 
 
@@ -124,11 +126,28 @@ def _tls_flags(tls: TlsFiles | None, scratch: Path) -> list[str]:
 
 
 class _Process:
-    """A running ``tensorflow_model_server``. Leaving the ``with`` block ends it, by SIGKILL after ``grace`` seconds."""
+    """A running ``tensorflow_model_server``. Leaving the ``with`` block ends it, by SIGKILL after ``grace`` seconds.
+
+    Its errors are written to stderr, one line each; with TF_CPP_MIN_LOG_LEVEL=0 its whole output, as it is.
+    """
 
     def __init__(self, command: Sequence[str], grace: float) -> None:
-        self._process = subprocess.Popen(command)
         self._grace = grace
+        self._log = threading.Thread(target=self._forward, name="log", daemon=True)
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+            self._process = subprocess.Popen(command, stdout=sys.stderr, text=True)
+            return
+        # At the level that this process has, 3, the server would not even say why it cannot load a model.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        )
+        self._log.start()
+
+    def _forward(self) -> None:
+        assert self._process.stdout is not None
+        for line in readable_lines(self._process.stdout):
+            print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> _Process:
         return self
@@ -140,6 +159,7 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._end_log()
 
     def wait(self, stop: threading.Event) -> None:
         """Wait until ``stop`` is set.
@@ -168,8 +188,14 @@ class _Process:
                 stop.wait(POLL_SECONDS)
         return None
 
+    def _end_log(self) -> None:
+        """Wait for the last lines of a process that has exited."""
+        if self._log.is_alive():
+            self._log.join(1)
+
     def _require_alive(self) -> None:
         if self._process.poll() is not None:
+            self._end_log()
             raise ServingError(f"{BINARY} exited with status {self._process.returncode}; see its output above")
 
 

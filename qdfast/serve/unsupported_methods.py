@@ -39,8 +39,20 @@ def reject_task(servable: Servable, signature: str, method: str) -> NoReturn:
 
 
 def _reject(servable: Servable, name: str, method: str) -> NoReturn:
-    has = servable.definitions[name].method_name
-    if has != method:
-        message = f"Expected {TASKS[method]} signature method_name to be {method}. Was: {has}"
-        raise RequestError("INVALID_ARGUMENT", message)
-    raise RequestError("UNIMPLEMENTED", f"the embedded server does not support {TASKS[method]}, only Predict")
+    """Reject a signature for the reasons, and in the order, of TensorFlow Serving, which ignores its method_name."""
+    definition, task = servable.definitions[name], TASKS[method]
+    inputs, outputs = definition.inputs, definition.outputs
+    if len(inputs) != 1:
+        raise RequestError("INVALID_ARGUMENT", "Expected one input Tensor.")
+    if method == CLASSIFY and len(outputs) not in (1, 2):
+        raise RequestError("INVALID_ARGUMENT", f"Expected one or two output Tensors, found {len(outputs)}")
+    if method == REGRESS and len(outputs) != 1:
+        raise RequestError("INVALID_ARGUMENT", "Expected one output Tensor.")
+    if "inputs" not in inputs:
+        raise RequestError("FAILED_PRECONDITION", f"No {task} inputs found in SignatureDef: {definition}")
+    if method == CLASSIFY and not {"classes", "scores"}.intersection(outputs):
+        message = 'Expected classification signature outputs to contain at least one of "classes" or "scores".'
+        raise RequestError("FAILED_PRECONDITION", f"{message} Signature was: {definition}")
+    if method == REGRESS and "outputs" not in outputs:
+        raise RequestError("FAILED_PRECONDITION", f"No regression outputs found in SignatureDef: {definition}")
+    raise RequestError("UNIMPLEMENTED", f"the embedded server does not support {task}, only Predict")

@@ -8,6 +8,8 @@ from typing import Any
 
 import xxhash
 
+from ..errors import DataError
+
 CHUNK = 32 << 20  # bytes of a source that are read and prepared independently: they make a shard of about 8 MB
 
 
@@ -57,3 +59,27 @@ def digests_of(path: Path) -> dict[int, bytes]:
 def digest_of(path: Path) -> str:
     """The digest (hex) of a file, as ``join_digests`` makes it."""
     return join_digests(digests_of(path))
+
+
+def file_xxh3(path: Path) -> str:
+    """XXH3 (128 bits, hex) of all bytes of a file. It is read, not mapped: another process may cut it meanwhile."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_file(path: Path, recorded: str, remedy: str) -> None:
+    """Compare a file with the digest of it that was recorded.
+
+    Args:
+        recorded: the result of ``file_xxh3`` when it was written.
+        remedy: what to do about a difference, for the message.
+
+    Raises:
+        DataError: it has other bytes.
+        OSError: it cannot be read.
+    """
+    if (found := file_xxh3(path)) != recorded:
+        raise DataError(f"{path}: damaged: its digest is {found}, not {recorded} as when it was written: {remedy}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import DataError
 from . import names
 from .files import TEMPORARY, local_path
+from .forms import is_certain
 
 PREPARED = "prepared data"
 RUN = "a training run"
@@ -36,8 +37,8 @@ def contents_of(path: Path) -> str | None:
     versions = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
     if any(version.isascii() and version.isdigit() for version in versions):
         return MODEL
-    files = (file.name for file in path.iterdir() if not file.name.startswith(TEMPORARY))
-    return DRAWINGS if any(name.endswith((*names.SUFFIXES, names.BITMAP_SUFFIX)) for name in files) else None
+    files = (file.name for file in path.iterdir() if not file.name.startswith((".", TEMPORARY)))
+    return DRAWINGS if any(map(is_certain, files)) else None
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, and directories by one process at a time."""
+"""Atomic file writes, and locks that let only one process at a time write to a directory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO
 from uuid import uuid4
 
 from ..errors import DataError
+from .digests import file_xxh3
 
 TEMPORARY = ".tmp-"  # the names of all unfinished files start with this
 _USUAL_OPEN_FILES = 256  # the default limit on macOS; 1,024 on Linux
@@ -22,7 +23,7 @@ _OURS = re.compile(re.escape(TEMPORARY) + r"\d")
 def local_path(path: str | os.PathLike[str]) -> Path:
     """``path`` as a ``Path``. DataError: a URL, which would otherwise become a directory of that name."""
     if "://" in os.fspath(path):
-        raise DataError(f"{os.fspath(path)}: a URL: only `qdfast prepare --runner beam` reads and writes there")
+        raise DataError(f"{os.fspath(path)}: a URL, which works only with `qdfast prepare --runner beam`")
     return Path(path)
 
 
@@ -84,6 +85,10 @@ class Directory:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
+    def xxh3(self, name: str) -> str:
+        """The digest of a file, as of ``file_xxh3``."""
+        return file_xxh3(self.path / name)
+
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
         """Open a new file for writing."""
@@ -136,7 +141,7 @@ def only_writer(directory: Path, doing: str) -> Iterator[None]:
     """Create ``directory`` if it does not exist, and lock it until the block or the process ends.
 
     Args:
-        doing: what this process does, for the message of another one: "preparing".
+        doing: what this process does, such as "preparing"; for the error message if another process holds the lock.
 
     Raises:
         DataError: another process holds the lock.

@@ -1,4 +1,4 @@
-"""What is written to disk by name: files of each kind of directory, and the values of options kept in manifests."""
+"""The names that are written to disk: files in each kind of directory, and option values kept in manifests."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ ON_ERROR: tuple[str, ...] = get_args(OnError)
 ROUTES: tuple[str, ...] = get_args(Route)
 LABELS: tuple[str, ...] = get_args(Label)
 CONVERT_FORMATS = ("parquet", "arrow", "tfrecord", "ndjson")
+CLASS_FORMATS = {"bin": ".bin", "sketch-rnn": ".npz"}  # a file per class, without room for the word: its suffix
+ONE_WAY_FORMATS = (*CLASS_FORMATS, "tfrecord-rnn")  # not for `convert` to read
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
 RECIPE_NAMES = ("notebook", "strong")

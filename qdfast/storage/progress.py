@@ -34,7 +34,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people.
+    """A duration in readable form.
 
     >>> duration(42), duration(187), duration(7500)
     ('42s', '3m07s', '2h05m')

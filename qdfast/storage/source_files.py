@@ -1,22 +1,34 @@
-"""The files of drawings that a user names: paths, directories, open files."""
+"""The files of drawings that a user names: paths, directories, archives, open files."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 from .._printable import printable
 from ..errors import DataError
 from .class_names import label_of
-from .files import local_path
-from .names import BITMAP_SUFFIX, SUFFIXES, Kind
+from .digests import Digest, join_digests
+from .files import TEMPORARY, local_path
+from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form
+from .names import BITMAP_SUFFIX, Kind
+from .streams import BUFFER, Chunks, Peeked, check, is_read, unwrap
+
+if TYPE_CHECKING:
+    from .archives import Archive, Member
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | SourceFile"
 """A path, an open binary file, or either as described before."""
+
+Log: TypeAlias = Callable[[str], None]
+
+warn: Log = logging.getLogger("qdfast").warning
+"""The log of callers without one."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,14 @@ class SourceFile:
     """A file of drawings.
 
     Attributes:
-        file: its path, or the open binary file.
+        file: its path, or the open binary file. For a file in an archive, the archive's path.
         name: what messages call it.
         label: the class that its name stands for, as ``label_of`` tells.
-        kind: "bitmaps" for a .npy file, else "strokes".
-        size: bytes on disk; 0 if not known.
+        kind: "bitmaps" for a .npy file and pictures, else "strokes".
+        size: its bytes; 0 if not known.
+        form: what it is, without compression.
+        archive, member: for a file in an archive.
+        pictures: of one class, which are one source; ``file`` is their directory, or the only one.
     """
 
     file: Path | IO[bytes]
@@ -36,26 +51,80 @@ class SourceFile:
     label: str
     kind: Kind
     size: int
+    form: Form = "ndjson"
+    archive: Archive | None = None
+    member: Member | None = None
+    pictures: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, source: Source) -> SourceFile:
-        """Describe a path or an open file. The file does not have to exist."""
+        """Describe a path or an open file. The file does not have to exist. OSError: corrupt compressed data."""
         if isinstance(source, SourceFile):
             return source
         if not isinstance(source, str | os.PathLike):
             name = str(getattr(source, "name", "<stream>"))
             return cls(source, name, label_of(name), "strokes", 0)
         path, size = Path(source), 0
-        with suppress(OSError):
+        form: Form = "npy" if is_bitmap_file(path) else "ndjson"
+        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
             size = path.stat().st_size
-        return cls(path, str(path), label_of(path), "bitmaps" if is_bitmap_file(path) else "strokes", size)
+            if path.is_file():
+                form = form_of(path)
+        pictures = (path,) if form == "picture" else ()
+        kind: Kind = "bitmaps" if form in BITMAPS else "strokes"
+        return cls(path, str(path), label_of(path), kind, size, form, pictures=pictures)
+
+    @classmethod
+    def of_pictures(cls, directory: Path, pictures: Sequence[Path]) -> SourceFile:
+        """Describe the pictures in a directory, which is named as their class."""
+        size = sum(path.stat().st_size for path in pictures)
+        label = label_of(directory.resolve().name)
+        return cls(directory, str(directory), label, "bitmaps", size, "picture", pictures=tuple(pictures))
 
     @property
     def path(self) -> Path:
-        """The path. DataError: an open file was given."""
+        """The path. DataError: an open file was given, or a file in an archive."""
         if not isinstance(self.file, Path):
-            raise DataError(f"{self.name}: an open file; give its path instead")
+            raise DataError(f"{self.name}: this is an open file, but a path is needed")
         return self.file
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open the file for reading bytes, unbuffered. An open file is left open. Pictures come one after another."""
+        if self.pictures:
+            yield cast("IO[bytes]", Chunks(path.read_bytes() for path in self.pictures))
+            return
+        if self.archive and self.member:
+            with self.archive.open(self.member) as file:
+                yield file
+            return
+        with self.file.open("rb", buffering=0) if isinstance(self.file, Path) else nullcontext(self.file) as file:
+            yield file
+
+    def digests(self) -> dict[int, bytes]:
+        """The digest of each chunk of its bytes, by number."""
+        digest = Digest()
+        buffer = bytearray(BUFFER)
+        with self.open() as file:
+            stream = Peeked(file)
+            while n := stream.readinto(buffer):
+                digest.update(memoryview(buffer)[:n])
+        return digest.chunks
+
+    def digest(self) -> str:
+        """The digest (hex) of its bytes, as ``join_digests`` makes it."""
+        return join_digests(self.digests())
+
+
+def form_of(path: Path) -> Form:
+    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report."""
+    with path.open("rb", buffering=0) as file:
+        try:
+            return unwrap(Peeked(file), str(path))[0]
+        except OSError as e:
+            if e.errno is None:
+                return "ndjson"
+            raise
 
 
 def is_bitmap_file(path: str | os.PathLike[str]) -> bool:
@@ -63,17 +132,21 @@ def is_bitmap_file(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith(BITMAP_SUFFIX)
 
 
-def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list[SourceFile]:
-    """Describe a source, or each of a list. A directory stands for the ndjson files in it, sorted by name.
+def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Log = warn) -> list[SourceFile]:
+    """Describe a source, or each of a list.
+
+    A directory stands for the files of drawings in it, sorted by name, and an archive for those in the archive.
 
     Args:
-        bitmaps: a directory may hold .npy files instead.
+        bitmaps: a directory or an archive may hold bitmaps instead of strokes.
+        log: called with a line that names the files in directories and archives that are passed over.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        DataError: a URL, a directory with no such files or with both kinds, a file opened as text, or no source at all.
+        DataError: a URL, a file that is not read, a directory with no such files or with both kinds, a file opened as
+            text, or no source at all.
+        OSError: a file cannot be read, or is corrupt.
     """
-    suffixes = (*SUFFIXES, BITMAP_SUFFIX) if bitmaps else SUFFIXES
     if isinstance(sources, str | os.PathLike | SourceFile) or hasattr(sources, "read"):
         sources = [cast(Source, sources)]
     out: list[SourceFile] = []
@@ -87,9 +160,9 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
         _check_name(os.fspath(source))
         path = local_path(source)
         if path.is_dir():
-            out += map(SourceFile.of, _files_in(path, suffixes))
+            out += _files_in(path, bitmaps, log)
         elif path.exists():
-            out.append(SourceFile.of(path))
+            out += _unpacked(SourceFile.of(path), bitmaps, log)
         else:
             raise FileNotFoundError(printable(f"{path}: no such file or directory"))
     if not out:
@@ -97,18 +170,100 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False) -> list
     return out
 
 
-def _files_in(directory: Path, suffixes: Sequence[str]) -> list[Path]:
-    files = sorted(f for f in directory.iterdir() if f.name.endswith(tuple(suffixes)) and f.is_file())
-    if not files:
-        raise DataError(f"{directory}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files in this directory")
-    if len({is_bitmap_file(file) for file in files}) == 2:
-        raise DataError(f"{directory}: both .ndjson and .npy files in one directory; list the files explicitly")
-    names = {file.name for file in files}
+def _unpacked(file: SourceFile, bitmaps: bool, log: Log) -> list[SourceFile]:
+    """The file, or the files of drawings in an archive. DataError: it is not read."""
+    if file.form not in ARCHIVES:
+        if file.form in ("refused", "text"):
+            with file.open() as opened:
+                form, inner = unwrap(Peeked(opened), file.name)
+                check(form, inner.head(), file.name)
+        return [file]
+    from .archives import Archive  # which few need
+
+    archive = Archive(file.path)
+    skipped: list[str] = []
+    members = [_in_archive(file.path, archive, member) for member in archive.members(skipped.append)]
+    return _of_one_kind(file.path, members, skipped, bitmaps, log)
+
+
+def _in_archive(path: Path, archive: Archive, member: Member) -> SourceFile:
+    kind: Kind = "bitmaps" if member.form in BITMAPS else "strokes"
+    name = f"{path}/{member.name}"
+    return SourceFile(path, name, label_of(member.name), kind, member.size, member.form, archive, member)
+
+
+def _files_in(directory: Path, bitmaps: bool, log: Log) -> list[SourceFile]:
+    found: list[SourceFile] = []
+    skipped: list[str] = []
+    pictures: list[Path] = []
+    subdirectories: list[Path] = []
+    classes: list[SourceFile] = []  # directories of pictures
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith((".", TEMPORARY)):
+            continue
+        _check_name(str(path))
+        if path.is_dir():
+            subdirectories.append(path)
+            continue
+        if not path.is_file():
+            skipped.append(path.name)
+            continue
+        with path.open("rb", buffering=0) as file:
+            form = is_read(Peeked(file), str(path))
+        if form is None:
+            skipped.append(path.name)
+            continue
+        if form == "picture":
+            pictures.append(path)
+            continue
+        kind: Kind = "bitmaps" if form in BITMAPS else "strokes"
+        described = SourceFile(path, str(path), label_of(path), kind, path.stat().st_size, form)
+        found += _unpacked(described, bitmaps, log) if form in ARCHIVES else [described]
+    if pictures and bitmaps and not found:
+        found.append(SourceFile.of_pictures(directory, pictures))
+    else:
+        skipped += [path.name for path in pictures]
+    for path in subdirectories:
+        if bitmaps and not found and (pictures := _pictures_in(path)):
+            classes.append(SourceFile.of_pictures(path, pictures))
+        else:
+            skipped.append(f"{path.name}/")
+    found = found or classes
+    return _of_one_kind(directory, found, skipped, bitmaps, log)
+
+
+def _pictures_in(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+
+
+def _of_one_kind(place: Path, found: list[SourceFile], skipped: list[str], bitmaps: bool, log: Log) -> list[SourceFile]:
+    """The files found in a directory or an archive, without those that are passed over. DataError: none, or mixed."""
+    strokes = [file for file in found if file.kind == "strokes"]
+    if strokes and any(file.form == "npy" for file in found) and bitmaps:
+        raise DataError(f"{place}: both .ndjson and .npy files in one {_what(place)}; list the files explicitly")
+    kept = strokes or (found if bitmaps else [])
+    skipped += [os.path.relpath(file.name, place) for file in found if file not in kept]
+    _check_twins(strokes or found)
+    if skipped:
+        more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
+        log(f"{place}: passed over: {', '.join(sorted(skipped)[:10])}{more}")
+    if not kept:
+        names = ".ndjson, .ndjson.gz or .npy" if bitmaps else ".ndjson or .ndjson.gz"
+        raise DataError(f"{place}: no {names} files in this {_what(place)}")
+    return kept
+
+
+def _what(place: Path) -> str:
+    return "directory" if place.is_dir() else "archive"
+
+
+def _check_twins(files: Sequence[SourceFile]) -> None:
+    """DataError: a file that is also there compressed."""
+    names = {file.name: file for file in files}
     for file in files:
-        _check_name(str(file))
-        if file.name + ".gz" in names:
-            raise DataError(f"both {file} and {file.name}.gz exist; list the files explicitly")
-    return files
+        for suffix in COMPRESSED_SUFFIXES:
+            if (twin := file.name + suffix) in names:
+                raise DataError(f"both {file.name} and {os.path.basename(twin)} exist; list the files explicitly")  # noqa: PTH119
 
 
 def _check_name(path: str) -> None:

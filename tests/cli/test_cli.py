@@ -248,7 +248,8 @@ def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "1 drawing\n" in err
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(
-        '{"format":1,"arguments":{"model":"knn"},"classes":[],"stats":{},"data":{},"parameters":1,"backend":"","versions":{}}'
+        '{"format":1,"arguments":{"model":"knn"},"classes":["star"],'
+        '"stats":{"n":0,"sum":[0,0],"sum_sq":[0,0]},"data":{"path":"","digest":""},"parameters":1,"backend":"","versions":{}}'
     )
     line = refused(capsys, "evaluate", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "report")
     assert line.endswith(f"no drawings to evaluate on: every SRC is a run directory: {tmp_path / 'run'}")

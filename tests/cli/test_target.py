@@ -63,7 +63,7 @@ def test_tls_metadata_and_several_targets(
         (["--metadata", "token=\udcff"], "metadata 'token'"),
         (
             ["--model-dir", "exports/tiny", "--model", "doodles"],
-            "the model in exports/tiny has its directory's name: tiny",
+            "the model in exports/tiny is called tiny",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from typing import Any
 
@@ -171,6 +172,45 @@ def test_threads_share_a_client(scripted: Scripted) -> None:
     assert all(np.array_equal(a, expected(d)) for a, d in zip(answers, questions, strict=True))
 
 
+# ---- what is asked for ----
+
+
+@pytest.mark.parametrize("version", ["1", 1, np.int64(1)])
+def test_a_version_in_digits_is_a_number(scripted: Scripted, version: Any) -> None:
+    with scripted.client(version=version) as c:
+        c.predict(drawings([3]))
+    (request,) = scripted.requests
+    assert request.model_spec.version.value == 1
+    assert not request.model_spec.version_label
+
+
+def test_a_version_that_is_text_is_a_label(scripted: Scripted) -> None:
+    with scripted.client(version="v1") as c:
+        c.predict(drawings([3]))
+    assert scripted.requests[0].model_spec.version_label == "v1"
+
+
+@pytest.mark.parametrize("version", [-1, 1 << 63, str(1 << 63), "", 1.0, True, b"1"])
+def test_a_version_that_is_none(kind: Any, version: Any) -> None:
+    with pytest.raises(qdfast.DataError, match=r"^version is .*: it must be"):
+        kind(model="tiny", version=version)
+
+
+@pytest.mark.parametrize(
+    "target", [("127.0.0.1", 8500), ["127.0.0.1", 8500], 8500, None, b"127.0.0.1:8500", [("127.0.0.1", 8500)]]
+)
+def test_a_target_that_is_no_text(kind: Any, target: Any) -> None:
+    with pytest.raises(qdfast.DataError, match=r"^target is .*: it must be text such as '127\.0\.0\.1:8500'") as e:
+        kind(target, model="tiny")
+    assert repr(target) in str(e.value)
+
+
+@pytest.mark.parametrize("model", ["", None, 3, b"tiny"])
+def test_a_model_that_is_no_name(kind: Any, model: Any) -> None:
+    with pytest.raises(qdfast.DataError, match=r"^model is "):
+        kind(model=model)
+
+
 # ---- what goes wrong ----
 
 
@@ -199,6 +239,51 @@ def test_no_answer_in_time(kind: Any) -> None:
                 c.predict(drawings([3]))
             with pytest.raises(client.DeadlineExceeded):
                 c.wait_ready(0.3)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "advice"),
+    [
+        (
+            "UNAVAILABLE",
+            "The batch scheduling queue to which this task was submitted is full; currently 64 batches enqueued",
+            "the server gets more requests than it can answer",
+        ),
+        ("RESOURCE_EXHAUSTED", "Received message larger than max (5 vs. 4)", "use a smaller `max_batch`"),
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", r"more threads \(--grpc_max_threads\)"),
+        (
+            "INVALID_ARGUMENT",
+            "Task size 256 is larger than maximum input batch size 64",
+            "use a `max_batch` of at most 64, or set enable_large_batch_splitting",
+        ),
+        (
+            "FAILED_PRECONDITION",
+            "Tensors with name 'deltas:0' from different tasks have different shapes and padding is turned off.",
+            "turn batching off",
+        ),
+        ("UNIMPLEMENTED", "Method not found!", "the server does not have this method"),
+    ],
+)
+def test_advice(scripted: Scripted, code: str, details: str, advice: str) -> None:
+    scripted.predict = refuse(code, details)
+    timeout = (
+        0.3 if details == "Server Threadpool Exhausted" else 20
+    )  # both are retried, the one until its time is over
+    with scripted.client(timeout=timeout) as c, pytest.raises(qdfast.ServingError, match=advice) as e:
+        c.predict(drawings([3]))
+    assert "is the server running" not in str(e.value)
+
+
+def test_a_port_that_is_not_of_grpc(kind: Any) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        message = r"use the server's gRPC port \(8500\), not its REST port"
+        with (
+            kind(f"127.0.0.1:{http.server_address[1]}", model="tiny") as c,
+            pytest.raises(client.Unavailable, match=message),
+        ):
+            c.predict(drawings([3]))
+        http.shutdown()
 
 
 def test_no_server(kind: Any) -> None:
@@ -427,9 +512,34 @@ def test_wait_ready_says_what_hinders(scripted: Scripted) -> None:
         scripted.status = refuse("NOT_FOUND", "Could not find any versions of model tiny")
         with pytest.raises(client.ModelNotFound, match="any versions of model tiny"):
             c.wait_ready(0.1)
-        scripted.status = refuse("UNIMPLEMENTED", "")
+        scripted.status = scripted.predict = refuse("UNIMPLEMENTED", "")
         with pytest.raises(client.InvalidRequest):  # at once: this is no server that is about to be ready
             c.wait_ready(60)
+
+
+@pytest.mark.parametrize("answered", ["INVALID_ARGUMENT", "UNKNOWN", "INTERNAL", None])
+def test_a_server_that_has_predict_alone(scripted: Scripted, answered: str | None) -> None:
+    """As pythie-serving: it is ready when it answers Predict, even if only to reject a request without inputs."""
+    scripted.status = scripted.metadata = refuse("UNIMPLEMENTED", "Method not found!")
+    empty = refuse(answered, "no inputs") if answered else lambda r, c: pb.PredictResponse()
+    scripted.predict = lambda request, context: answer(request) if request.inputs else empty(request, context)
+    d = drawings()
+    with scripted.client() as c:
+        assert c.wait_ready(20) == 0
+        assert np.array_equal(c.probabilities(d), expected(d))
+        with pytest.raises(client.InvalidRequest, match="Method not found!; the server does not have this method"):
+            c.model_status()
+
+
+def test_a_server_that_has_predict_alone_is_waited_for(scripted: Scripted) -> None:
+    scripted.status = refuse("UNIMPLEMENTED", "Method not found!")
+    steps = iter([refuse("NOT_FOUND", "no such model"), refuse("INVALID_ARGUMENT", "no inputs")])
+    scripted.predict = lambda r, c: next(steps)(r, c)
+    with scripted.client() as c:
+        assert c.wait_ready(20) == 0
+        scripted.predict = refuse("NOT_FOUND", "no such model")
+        with pytest.raises(client.ModelNotFound):
+            c.wait_ready(0.1)
 
 
 def test_wait_ready_waits_for_the_server(kind: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_server import drawings as scripted_drawings
 
-from qdfast.protocol import requests
+from qdfast.protocol import messages, requests
 
 
 @given(st.lists(st.one_of(st.integers(2, 400), st.integers(2, 10**6)), max_size=300), st.integers(1, 300))
@@ -26,6 +29,30 @@ def test_split(lengths: list[int], max_batch: int) -> None:
 def test_split_does_not_split_without_need() -> None:
     assert len(requests.split_into_requests(np.full(256, 100), 256)) == 1
     assert len(requests.split_into_requests(np.arange(2, 34), 256)) == 1
+
+
+def test_many_drawings_are_split_in_the_time_of_few_times_as_many() -> None:
+    """Also the requests themselves: one of a million drawings costs what one of a few thousand costs."""
+
+    def seconds(n: int) -> float:
+        drawings = some[np.resize(np.arange(len(some)), n)]
+        started = time.process_time()
+        query = requests.TopKQuery(drawings, 3, requests.ModelSpec("", "m"))
+        for i in range(len(query)):
+            query.request(i)
+        return time.process_time() - started
+
+    some = scripted_drawings([5 + i % 50 for i in range(1000)])
+    n = 25_000
+    assert min(seconds(16 * n) for _ in range(3)) < 1.5 * 16 * min(seconds(n) for _ in range(3))
+
+
+def test_bitmaps_are_split_into_consecutive_rows() -> None:
+    drawings = scripted_drawings([3, 4, 5, 6, 7])
+    query = requests.TopKQuery(drawings, 3, requests.ModelSpec("", "m"), max_batch=2, input_kind="bitmaps")
+    sent = [messages.decode_tensor(query.request(i).inputs["bitmaps"]) for i in range(len(query))]
+    assert list(map(len, sent)) == [2, 2, 1]
+    assert np.array_equal(np.concatenate(sent), drawings.bitmaps())
 
 
 def test_predictions_as_a_collection() -> None:

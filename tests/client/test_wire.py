@@ -160,6 +160,34 @@ def test_malformed_tensor(case: str) -> None:
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("proto", "expected"),
+    [
+        (tensor(pb.DT_INT16, [2], int_val=[1, 2, 3]), np.array([1, 2], np.int16)),
+        (tensor(pb.DT_FLOAT, [], float_val=[1, 2]), np.array(1, np.float32)),
+        (tensor(pb.DT_INT8, [2], int_val=[128, -129]), np.array([-128, 127], np.int8)),
+        (tensor(pb.DT_INT16, [1], int_val=[70_000]), np.array([4464], np.int16)),
+        (tensor(pb.DT_UINT16, [1], int_val=[-1]), np.array([65535], np.uint16)),
+        (tensor(pb.DT_UINT8, [1], int_val=[257]), np.array([1], np.uint8)),
+        (tensor(pb.DT_HALF, [1], half_val=[0x13C00]), np.ones(1, np.float16)),
+        (tensor(pb.DT_COMPLEX64, [1], scomplex_val=[1, 2, 3]), np.array([1 + 2j], np.complex64)),
+        (tensor(pb.DT_COMPLEX64, [1], scomplex_val=[1]), np.zeros(1, np.complex64)),
+    ],
+)
+def test_what_tensorflow_takes_and_nobody_means(proto: pb.TensorProto, expected: np.ndarray) -> None:
+    assert equal(messages.decode_tensor(proto, strict=False), expected)
+    with pytest.raises(DataError):
+        messages.decode_tensor(proto)
+
+
+def test_what_tensorflow_ignores() -> None:
+    proto = tensor(pb.DT_INT16, [2], int_val=[7])
+    proto.tensor_shape.unknown_rank = True
+    assert messages.decode_tensor(proto, strict=False).tolist() == [7, 7]
+    strings = tensor(pb.DT_STRING, [1], string_val=[b"a", b"b"])
+    assert messages.decode_tensor(strings, strict=False).tolist() == [b"a"]
+
+
 @given(
     st.integers(-1, 30),
     st.lists(st.one_of(st.integers(-2, 5), st.integers(-(2**63), 2**63 - 1)), max_size=4),

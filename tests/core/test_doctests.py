@@ -10,7 +10,7 @@ import pytest
 MODULES = (
     *("bitmaps", "drawings", "errors", "parse_report", "stats", "strokes"),
     *("ndjson.reader", "ndjson.writer", "storage.progress", "storage.class_names"),
-    *("dataset.prepared", "dataset.rows"),
+    *("dataset.prepared", "dataset.read", "dataset.rows", "storage.forms"),
 )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdfast
-from qdfast import DataError, DeltaStats, Drawings
+from qdfast import DataError, DeltaStats, Drawings, _core
+from qdfast.drawings import COLUMNS
 
 points = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=6)
 drawing = st.lists(points, min_size=1, max_size=5).filter(lambda d: sum(map(len, d)) >= 2)
@@ -99,6 +105,111 @@ def test_offsets_cannot_be_changed_behind_the_check():
         offsets[1] = 2
 
 
+def read_only_memory_of(data: bytearray) -> object:
+    return np.frombuffer(memoryview(data).toreadonly(), np.int64)
+
+
+def array_that_was_frozen(data: bytearray) -> object:
+    """It owns its memory, so that its owner may make it writable again."""
+    array = np.frombuffer(data, np.int64).copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("offsets", [read_only_memory_of, array_that_was_frozen])
+def test_offsets_in_memory_that_only_seems_read_only_are_copied(offsets: Callable[[bytearray], Any]) -> None:
+    data = bytearray(np.array([0, 2]).tobytes())
+    given = offsets(data)
+    d = Drawings([1, 2], [3, 4], given, [0, 1])
+    data[8:] = (1 << 40).to_bytes(8, "little")
+    if given.flags.owndata:
+        given.flags.writeable = True
+        given[1] = 1 << 40
+    assert d.stroke_offsets.tolist() == [0, 2]
+    assert d.delta_stats().n == 2
+
+
+def made(some: Drawings) -> list[Drawings]:
+    """Batches as the package makes them."""
+    return [
+        some, some[3:9], some[[5, 1]], some.with_word("x"), qdfast.concat([some[:2], some[7:9]]),
+        pickle.loads(pickle.dumps(some)), pickle.loads(pickle.dumps(some, 5)), copy.deepcopy(some), copy.copy(some),
+        qdfast.from_strokes(lists(some[:5])), qdfast.simplify([[([1, 2, 3], [4, 9, 6])]]),
+    ]  # fmt: skip
+
+
+def test_no_array_of_drawings_is_writable(some: Drawings) -> None:
+    for d in made(some):
+        for name in ("x", "y", "stroke_offsets", "drawing_offsets", *COLUMNS):
+            assert not getattr(d, name).flags.writeable, name
+        for name in ("stroke_offsets", "drawing_offsets"):  # which kernels trust
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                getattr(d, name).flags.writeable = True
+
+
+def test_bitmaps_stay_read_only() -> None:
+    bitmaps = qdfast.Bitmaps(np.zeros((2, 784), np.uint8), words=("cat",))
+    for other in (copy.deepcopy(bitmaps), pickle.loads(pickle.dumps(bitmaps))):
+        assert not other.pixels.flags.writeable
+        assert other.words == ("cat",)
+
+
+def test_unpickled_columns_are_checked(some: Drawings) -> None:
+    state = some.__getstate__()
+    for change in ({"stroke_offsets": state["stroke_offsets"] + 1}, {"x": state["x"][1:]}, {"words": [["a"]]}):
+        with pytest.raises(DataError):
+            Drawings.__new__(Drawings).__setstate__({**state, **change})
+
+
+def test_copies_keep_what_was_added(some: Drawings) -> None:
+    d = some[:3]
+    d.note = "mine"
+    assert copy.deepcopy(d).note == "mine"
+
+
+def test_views_of_nothing() -> None:
+    views = _core.Views([])
+    empty = (np.empty((0, 4, 3), np.float32), np.empty(0, np.int32))
+    views.deltas(None, None, False, None, None, *empty)
+    views.ragged(4, False, None, None, np.zeros(1, np.int64), empty[0][:, 0])
+    views.bitmaps(0, None, np.empty((0, 28, 28), np.uint8))
+    assert views.stats(None, 1, 4, False).tolist() == [[0] * 5]
+    assert len(views.hashes()) == 0
+    assert [column.tolist() for column in views.take(np.empty(0, np.int64))] == [[], [], [0], [0]]
+    for call in (
+        lambda: views.take(np.zeros(1, np.int64)),
+        lambda: views.bitmaps(0, np.zeros(1, np.int64), np.empty((1, 28, 28), np.uint8)),
+        lambda: views.deltas(None, np.zeros(1, np.int64), False, None, None, np.empty((1, 4, 3), np.float32), empty[1]),
+    ):
+        with pytest.raises((IndexError, ValueError)):
+            call()
+
+
+def test_points_may_change_while_they_are_rendered() -> None:
+    """Nothing is rendered beyond the largest coordinate that was found first."""
+    n = 100_000
+    x, y = np.zeros((2, n), np.uint8)
+    d = Drawings(x, y, np.arange(0, n + 1, 10), [0, n // 10])
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            x[:] = y[:] = 0
+            time.sleep(0.001)
+            x[::3] = y[1::3] = 255
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(30):
+            d.bitmaps()
+    finally:
+        stop.set()
+        thread.join()
+    assert d.bitmaps().shape == (1, 28, 28)
+
+
 def test_words_nobody_has_are_dropped():
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * 3, words=["a", "b", "c"])
     assert qdfast.concat([d[:1], d[2:]]).words == ("a", "c")
@@ -128,6 +239,16 @@ def test_shows_itself(some: Drawings):
         ({"stroke_offsets": [0, 4, 3]}, "rise"), ({"drawing_offsets": [0, 1]}, "rise"), ({"drawing_offsets": [0, 2, 2]}, "rise"),
         ({"drawing_offsets": [0, -1, 2]}, "rise"), ({"drawing_offsets": []}, "empty"), ({"y": [1, 2]}, "differ"),
         ({"x": [1, 2, 256]}, "x does not fit"), ({"x": [1, 2, 0.5]}, "x does not fit"), ({"x": [[1, 2, 3]]}, "dimensions"),
+        ({"key_id": [2**64]}, "key_id does not fit uint64"), ({"key_id": [-1]}, "key_id does not fit"), ({"key_id": ["a"]}, "key_id does"),
+        ({"timestamp": [2**63]}, "timestamp does not fit"), ({"timestamp": [np.datetime64("2017-03-08")]}, "timestamp does not fit"),
+        ({"countrycode": ["éé"]}, "countrycode does not fit"), ({"countrycode": ["\ud800"]}, "countrycode does not fit"),
+        ({"countrycode": [b"USA"]}, "countrycode does not fit"), ({"countrycode": [None]}, "countrycode does not fit"),
+        ({"recognized": [7]}, "recognized has 7: it must be 0, 1 or 2"), ({"recognized": [3]}, "recognized has 3"),
+        ({"recognized": [256]}, "recognized does not fit"), ({"words": [["a"]]}, "words are text, not list"),
+        ({"words": [None]}, "words are text, not NoneType"), ({"words": 5}, "words are a list of text"),
+        ({"x": [None, 1, 2]}, "x does not fit"), ({"x": [[1], [2, 3], 4]}, "x does not fit"), ({"x": object()}, "x does not fit"),
+        ({"x": [float("nan"), 1, 2]}, "x does not fit"), ({"stroke_offsets": [0, 2, 2**70]}, "stroke_offsets does not fit"),
+        ({"word_codes": [2**40]}, "word_codes does not fit"),
         ({"key_id": [1, 2]}, "key_id has 2"), ({"word_codes": [1]}, "word_codes"), ({"word_codes": [-1]}, "word_codes"),
     ],
 )  # fmt: skip
@@ -139,6 +260,19 @@ def test_unsound_columns(change: dict, message: str):
 
 
 # ---- deltas ----
+
+
+def test_lengths_beyond_int64_cut_nothing() -> None:
+    d = qdfast.from_strokes([[[[1, 2], [3, 4]]]])
+    for max_len in (2**63, 2**70, np.uint64(2**63)):
+        assert d.ragged_deltas(max_len)[1].tolist() == [0, 2]
+        assert d.delta_stats(max_len).n == 2
+        with pytest.raises(ValueError, match=r"too big|too large|dimension"):
+            d.deltas(max_len)
+    for bad in ("5", 1.5, [4], 0, -(2**70)):
+        for call in (d.deltas, d.ragged_deltas, d.delta_stats):
+            with pytest.raises(ValueError, match="max_len is"):
+                call(bad)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +294,7 @@ def test_deltas_of_what_is_not_there():
     for index in ([1], [-2], [0, 5]):
         with pytest.raises(IndexError, match="no drawing"):
             d.deltas(4, index=index)
-    for index, said in (([0.5], "picked by"), ([True, False], "mask of shape")):
+    for index, said in (([0.5], "an index must be"), ([True, False], "the mask has shape")):
         with pytest.raises(IndexError, match=said):
             d.deltas(4, index=index)
 

@@ -25,6 +25,7 @@ PACKAGE = {
     "iter_ndjson",
     "open_prepared",
     "parse_ndjson",
+    "read",
     "read_bitmaps",
     "read_ndjson",
     "simplify",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forms
 import numpy as np
 import pytest
 from digests import tree
@@ -59,6 +60,23 @@ def test_the_same_files_as_here(small: None, doodles: Path, tmp_path: Path, opti
     assert said["beam"] == said["here"]
 
 
+def test_other_formats(small: None, doodles: Path, tmp_path: Path) -> None:
+    lines = {path.stem: path.read_bytes() for path in sorted(doodles.glob("*.ndjson"))}
+    src = tmp_path / "src"
+    forms.write(src, "circle.csv", forms.kaggle(lines["circle"]))
+    forms.write(src, "house.bin", forms.google_binary(lines["house"]))
+    forms.write(src, "ladder.npz", forms.sketch_rnn(lines["ladder"]))
+    forms.write(src, "a.tar.gz", forms.tarred({"star.ndjson": lines["star"], "tree.ndjson": lines["tree"]}, "w:gz"))
+    forms.write(src, "zigzag.zip", forms.zipped({"zigzag.json": forms.json_array(lines["zigzag"])}))
+    forms.write(src, "README.md", b"# about\n")
+    said: dict[str, list[str]] = {"here": [], "beam": []}
+    here = prepare(src, tmp_path / "here", log=said["here"].append)
+    assert list(here.classes) == list(lines)
+    beam.prepare([str(src)], str(tmp_path / "beam"), log=said["beam"].append)
+    assert tree(tmp_path / "beam") == tree(tmp_path / "here")
+    assert said["beam"] == said["here"]
+
+
 def test_real_drawings(quickdraw: Path, tmp_path: Path):
     manifest = beam.prepare([str(quickdraw / "qd20")], str(tmp_path / "beam"), recognized="any")
     assert manifest["drawings"] > 60_000
@@ -78,7 +96,7 @@ def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: P
     said: list[str] = []
     beam.prepare([str(src), str(src / "tree.ndjson")], str(out), log=said.append)
     assert len([line for line in said if "as prepared before" in line]) == 5
-    assert said[-1].endswith(f"left out: the same as {src / 'tree.ndjson'}")
+    assert said[-1].endswith(f"left out: duplicate of {src / 'tree.ndjson'}")
     assert {n for n, t in times.items() if "star" not in n} == {
         f.name for f in (out / SHARDS).iterdir() if times.get(f.name) == f.stat().st_mtime_ns
     }
@@ -246,7 +264,7 @@ def test_errors(doodles: Path, bitmap_files: Path, tmp_path: Path):
         ("empty.ndjson", r"empty\.ndjson: no drawings"),
         ("bad.ndjson", r"no drawings: 0 drawings .left out: 3 no drawing .first in line 1"),
         ("cut.ndjson.gz", "the pipeline failed: .*corrupt gzip data"),
-        (str(bitmap_files), "bitmaps are prepared by the local runner"),
+        (str(bitmap_files), "only the local runner can prepare bitmaps"),
         (os.devnull, "not a regular file"),
     ]
     for source, message in cases:

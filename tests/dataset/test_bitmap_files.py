@@ -135,7 +135,7 @@ def damaged(whole: bytes) -> dict[str, tuple[bytes, str]]:
         "text": (b"hello\n" * 100, "not a .npy file, or cut short"),
         "huge": (whole.replace(b"(120, 784), }" + b" " * 16, b"(9223372036854775807, 784), }"), "cut short"),
         "pickle": (saved(np.array([{}, print], object)), "Python objects"),
-        "none": (saved(pixels[:0]), "no drawings: an array of shape (0, 784)"),
+        "none": (saved(pixels[:0]), "no drawings: the array has shape (0, 784)"),
         "float": (saved(pixels / 255), "not bitmaps: float64 (120, 784), not uint8 (n, 28, 28) or (n, 784)"),
         "wide": (saved(pixels[:, :783]), "not bitmaps: uint8 (120, 783)"),
     }
@@ -246,7 +246,7 @@ def test_only_what_changed_is_done_again(bitmap_files: Path, tmp_path: Path):
     said: list[str] = []
     prepare([src, src / "star.npy"], out, log=said.append)
     assert sorted(re.sub(r"^[^:]*: (class [a-z]+: )?", "", line) for line in said) == sorted(
-        ["120 drawings", *["120 drawings, as prepared before"] * 5, f"left out: the same as {src / 'star.npy'}"]
+        ["120 drawings", *["120 drawings, as prepared before"] * 5, f"left out: duplicate of {src / 'star.npy'}"]
     )
     after = {f.name: f.stat().st_mtime_ns for f in (out / SHARDS).iterdir()}
     assert {name for name in before if after.get(name) == before[name]} == {n for n in before if "star" not in n}
@@ -287,7 +287,7 @@ def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_p
 
 def test_a_manifest_of_a_later_kind(data: qdfast.Prepared, tmp_path: Path):
     (tmp_path / "manifest.json").write_bytes(orjson.dumps({**data.manifest, "kind": "movies"}))
-    with pytest.raises(DataError, match="kind movies: this version reads strokes and bitmaps"):
+    with pytest.raises(DataError, match="kind movies, but this version reads only strokes and bitmaps"):
         qdfast.open_prepared(tmp_path)
 
 

@@ -128,8 +128,8 @@ def test_paths_that_cannot_be_written(some: Drawings, tmp_path: Path):
     (tmp_path / "directory.svg").mkdir()
     (tmp_path / "file").touch()
     for name, error, message in (
-        ("some.gif", DataError, r"some\.gif: a gallery is a \.svg or a \.png file"),
-        ("svg", DataError, r"svg: a gallery is"),
+        ("some.gif", DataError, r"some\.gif: a gallery must be a \.svg or \.png file"),
+        ("svg", DataError, r"svg: a gallery must be"),
         ("nowhere/some.svg", OSError, r"No such file or directory: '.*nowhere/some\.svg'"),
         ("nowhere/some.png", OSError, r"No such file or directory: '.*nowhere/some\.png'"),
         ("directory.svg", OSError, r"directory\.svg'"),
@@ -198,7 +198,7 @@ def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "run" / "run.json").write_text("{}")
     good, out = doodles / "star.ndjson", tmp_path / "out.svg"
     for arguments, message in (
-        ([good, "--gallery", tmp_path / "out.gif"], "out.gif: a gallery is a .svg or a .png file"),
+        ([good, "--gallery", tmp_path / "out.gif"], "out.gif: a gallery must be a .svg or .png file"),
         ([good, "--gallery", tmp_path / "nowhere" / "out.svg"], f"{tmp_path}/nowhere/out.svg: No such file"),
         ([good, tmp_path / "empty.ndjson", "--gallery", out], "empty.ndjson: no drawings to show: 0 drawings"),
         (

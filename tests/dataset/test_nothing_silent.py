@@ -72,7 +72,9 @@ def test_what_is_not_refused(bad: int, unrecognized: int, tmp_path: Path) -> Non
 def test_lines_without_a_word_are_unreadable_by_word(tmp_path: Path) -> None:
     path = tmp_path / "mixed.ndjson"
     path.write_bytes(GOOD % 1 + (GOOD % 2).replace(b'"word"', b'"label"'))
-    with pytest.raises(DataError, match=r"mixed\.ndjson: without a needed field .*; 1 of 2 lines could not be read"):
+    with pytest.raises(
+        DataError, match=r"mixed\.ndjson: a required field is missing .*; 1 of 2 lines could not be read"
+    ):
         prepare(path, tmp_path / "out", label="word")
     prepare(path, tmp_path / "out")
 

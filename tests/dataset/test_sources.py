@@ -17,7 +17,7 @@ def test_only_prepared_directories_have_splits(split, doodles: Path, bitmap_file
     held = load_rows([data.path], split=split)
     assert 0 < len(held) < 120
     for file in (doodles / "star.ndjson", bitmap_files / "star.npy"):
-        with pytest.raises(DataError, match=f"{file.name}: not a prepared directory: only these have a {split} split"):
+        with pytest.raises(DataError, match=f"{file.name}: not a prepared directory, so it has no {split} split"):
             load_rows([data.path, file], recognized="any", split=split)
         for whole in ("auto", "all"):
             assert len(load_rows([file], recognized="any", split=whole)) == 120

@@ -127,7 +127,7 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
 def test_files_of_others_are_not_replaced(prepared, name, tmp_path):
     (tmp_path / name).write_text("theirs")
-    with pytest.raises(DataError, match=f"{name}: not from an earlier conversion"):
+    with pytest.raises(DataError, match=f"{name}: not written by convert"):
         convert(prepared.path, tmp_path, format="ndjson")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "theirs")]
 
@@ -137,10 +137,10 @@ def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
     with path.open("a") as file:
         file.write("a line more")
     before = tree(tmp_path)
-    with pytest.raises(DataError, match=f"{path.name}: not from an earlier conversion, or changed since"):
+    with pytest.raises(DataError, match=f"{path.name}: not written by convert, or changed since"):
         convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / CONVERTED).write_text("{}")
-    with pytest.raises(DataError, match=f"{CONVERTED}: not a file of qdfast, or damaged"):
+    with pytest.raises(DataError, match=f"{CONVERTED}: not written by qdfast, or damaged"):
         convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / CONVERTED).unlink()
     assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != CONVERTED}

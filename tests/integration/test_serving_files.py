@@ -40,12 +40,18 @@ SERVING = ROOT / "serving"
 MODEL, GRPC_PORT, HTTP_PORT = "doodles", 8500, 8501
 BINARY = "tensorflow_model_server"
 
-# Its metrics, from its sources: files under tensorflow_serving/ and tensorflow/core/, where "/" stands for ":".
-TENSORFLOW_SERVING = {
-    ":tensorflow:serving:request_count": {"model_name", "status"},
-    ":tensorflow:serving:request_latency": {"model_name", "API", "entrypoint"},
-    ":tensorflow:serving:batching_session:queuing_latency": {"thread_pool_name"},
-    ":tensorflow:serving:batching_session:wrapped_run_count": set(),
+# The time series that release 2.20 has in `/monitoring/prometheus/metrics`, by name, each with its labels. In request_count
+# are the calls of all methods, also the status calls by REST that probes make; request_latency has those that succeeded.
+TENSORFLOW_SERVING: dict[str, list[dict[str, str]]] = {
+    ":tensorflow:serving:request_count": [
+        {"model_name": MODEL, "status": status} for status in ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE")
+    ],
+    ":tensorflow:serving:request_latency": [
+        {"model_name": MODEL, "API": "Predict", "entrypoint": "GRPC"},
+        {"model_name": MODEL, "API": "predict", "entrypoint": "REST"},
+    ],
+    ":tensorflow:serving:batching_session:queuing_latency": [{"thread_pool_name": "batch_threads"}],
+    ":tensorflow:serving:batching_session:processed_batch_size": [{}],
 }
 
 
@@ -131,7 +137,26 @@ def test_batching_config_configures_either_server() -> None:
     # TensorFlow Serving refuses requests of more rows than a batch has; the client sends up to so many.
     with Client(model=MODEL) as client:
         assert parameters.max_batch_size >= client.max_batch
-    assert parameters.pad_variable_length_inputs
+    assert parameters.rows_per_batch == 64
+    # With padding, TensorFlow Serving ends when a request has tensors of another rank than those it is batched with.
+    assert not parameters.pad_variable_length_inputs
+
+
+def test_tensorflow_serving_runs_without_batching(compose: dict[str, Any]) -> None:
+    """Without padding it would fail batches of requests of different lengths, which drawings have."""
+    assert not [flag for flag in all_tensorflow_serving_flags(compose) if "batching" in flag]
+
+
+def test_tensorflow_serving_is_started_as_by_qdfast_serve(compose: dict[str, Any]) -> None:
+    from qdfast.serve.tf_serving_process import GRPC_FLAGS
+
+    overlay = flags(container(documents("tensorflow-serving"))["args"])
+    image = flags(entrypoints()["tensorflow-serving"])
+    for given in (flags(compose["command"]), image, image | overlay):
+        assert "--allow_version_labels_for_unavailable_models" in given
+        for flag in GRPC_FLAGS:
+            name, _, value = flag.partition("=")
+            assert value in given[name].split(",")
 
 
 # ---- Docker ----
@@ -148,7 +173,7 @@ def test_compose(compose: dict[str, Any]) -> None:
     assert compose["ports"] == [f"127.0.0.1:{port}:{port}" for port in (GRPC_PORT, HTTP_PORT)]
     assert all(volume.endswith(":ro") for volume in compose["volumes"])
     mounted = {flag: Path(value) for flag, value in given.items() if flag.endswith("_file")}
-    assert len(mounted) == 3
+    assert len(mounted) == 2
     assert all(path.parent == Path("/config") and (SERVING / path.name).exists() for path in mounted.values())
     assert f"FROM {compose['image']} AS tensorflow-serving" in read("Dockerfile")
 
@@ -327,7 +352,8 @@ def require_series(query: str, exported: dict[str, set[str]], given: set[str]) -
     assert found, query
     for name, selector in found:
         base = re.sub(r"_(bucket|sum|count)$", "", name)
-        labels = exported.get(name) or TENSORFLOW_SERVING.get(name) or TENSORFLOW_SERVING.get(base)
+        series = TENSORFLOW_SERVING.get(name) or TENSORFLOW_SERVING.get(base)
+        labels = exported.get(name) or (None if series is None else set[str]().union(*series))
         assert labels is not None or name in {**exported, **TENSORFLOW_SERVING}, name
         assert set(re.findall(r"(\w+)(?:=|!)", selector or "")) <= (labels or set()) | given, query
 
@@ -342,9 +368,44 @@ def test_autoscaling_goes_by_metrics_that_there_are(
     made = {rule.get("name", {}).get("as") or rule["seriesQuery"].partition("{")[0] for rule in rules}
     (metric,) = embedded["HorizontalPodAutoscaler"]["spec"]["metrics"]
     patches = yaml.safe_load(read("kubernetes/tensorflow-serving/kustomization.yaml"))["patches"]
-    ((patch,),) = [yaml.safe_load(p["patch"]) for p in patches if "patch" in p]
+    ((patch, target),) = [yaml.safe_load(p["patch"]) for p in patches if "patch" in p]
     assert patch["path"] == "/spec/metrics/0/pods/metric/name"
+    assert target["path"] == "/spec/metrics/0/pods/target/averageValue"
     assert {metric["pods"]["metric"]["name"], patch["value"]} == made
+
+
+def selects(selector: str, series: dict[str, str]) -> bool:
+    """Whether a selector of a query, for any model, instance, namespace and pod, selects a time series."""
+    anything = {"instance": "i", "namespace": "n", "pod": "p"}
+    for label, operator, value in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', selector):
+        has = (anything | series).get(label, "")
+        wanted = re.sub(r"\$\w+", ".*", value)
+        if (re.fullmatch(wanted, has) is not None if operator == "=~" else has == wanted) is (operator == "!="):
+            return False
+    return True
+
+
+def test_queries_select_time_series_that_tensorflow_serving_has() -> None:
+    dashboard = json.loads(read("grafana-dashboard.json"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = yaml.safe_load(read("kubernetes/prometheus-adapter.yaml"))["rules"]["custom"]
+    queries += [rule["seriesQuery"] for rule in rules]
+    found = [pair for query in queries for pair in re.findall(r"(:tensorflow:[\w:]+)\{(.*?)\}", query)]
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in found} - {":tensorflow:serving:request"} == {
+        name for name in TENSORFLOW_SERVING if name != ":tensorflow:serving:request_count"
+    }
+    for name, selector in found:
+        series = TENSORFLOW_SERVING.get(name) or TENSORFLOW_SERVING[re.sub(r"_(bucket|sum|count)$", "", name)]
+        assert any(selects(selector, one) for one in series), (name, selector)
+
+
+def test_requests_are_counted_without_the_probes() -> None:
+    """The probes of the manifests are status calls by REST, which request_count counts as OK."""
+    dashboard = json.loads(read("grafana-dashboard.json"))
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            for selector in re.findall(r"request_count\{(.*?)\}", target["expr"]):
+                assert 'status!="OK"' in selector
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -46,6 +47,26 @@ def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) 
     for (question, version), scores in result.answers.items():
         p = tiny_model.probabilities(*asked[question].deltas(dtype=np.int16), version=version)
         np.testing.assert_allclose(scores, -np.sort(-p, axis=1)[:, :TOP], atol=1e-5)
+
+
+def test_clients_of_a_server_with_few_threads_all_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a TensorFlow Serving that runs 8 calls at once, and rejects the others with RESOURCE_EXHAUSTED."""
+    tiny_model.write_model(tmp_path)
+    monkeypatch.setattr(server, "MAX_CALLS", 8)
+    d = drawings([3 + i % 90 for i in range(600)])
+    answers = expected(d)
+    with server.Server(tmp_path) as s:
+
+        def ask(until: float) -> int:
+            calls = 0
+            with Client(f"127.0.0.1:{s.port}", model=tmp_path.name, timeout=30) as c:
+                while time.monotonic() < until:
+                    np.testing.assert_allclose(c.probabilities(d), answers, atol=1e-6)
+                    calls += 1
+            return calls
+
+        with ThreadPoolExecutor(32) as pool:
+            assert min(pool.map(ask, [time.monotonic() + 5] * 32)) > 0
 
 
 def test_percentiles() -> None:

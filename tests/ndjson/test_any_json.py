@@ -38,6 +38,10 @@ WRITERS: dict[str, Callable[[Fields], str]] = {
     "escapes": lambda f: json.dumps({**f, "word": 'été 猫 😀 "\\/\b\f\n\r\t\x7f'}),
     "JSON.stringify": compact,
     "pandas": lambda f: compact({**f, "word": "a/b", "key_id": int(f["key_id"])}).replace("/", "\\/"),
+    "pandas, milliseconds": lambda f: compact({**f, "key_id": int(f["key_id"]), "timestamp": 1488497110074}),
+    "pandas, ISO 8601": lambda f: compact({**f, "timestamp": "2017-03-02T23:25:10.074Z"}),
+    "polars, DuckDB": lambda f: compact({**f, "timestamp": "2017-03-02 23:25:10.074530"}),
+    "datetime.isoformat": lambda f: json.dumps({**f, "timestamp": "2017-03-02T23:25:10.074530+00:00"}),
     "nothing given": lambda f: compact({**dict.fromkeys(f), "drawing": f["drawing"]}),
     "drawing alone": lambda f: json.dumps({"drawing": f["drawing"]}),
     "sorted": lambda f: json.dumps(f, sort_keys=True),
@@ -72,6 +76,38 @@ def test_values_are_decoded() -> None:
     assert d.report.via_orjson == 0
 
 
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_numeric_timestamps(unit: int) -> None:
+    """At the borders of what is taken, and where the unit changes."""
+    first, last = 631_152_000 * unit, 4_102_444_800 * unit
+    numbers = [first, first + 1, first + 1000, last - 1, last - 1000, last, last + 1, first - 1, 1_488_497_110 * unit]
+    texts = [
+        *map(str, numbers),
+        f"{last - 1000}.0",
+        f"{first}e0",
+        f"0{first}",
+        f"-{first}",
+        f"{first}5",
+        "0",
+        "18446744073709551616",
+    ]
+    d = both_routes("\n".join(f'{{"timestamp":{t},"drawing":[[[1,2],[3,4]]]}}' for t in texts).encode())
+    assert d.timestamp[0] == 631_152_000_000_000
+    assert d.timestamp[8] == 1_488_497_110_000_000
+
+
+@given(
+    st.from_regex(
+        r"[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,7}0{0,4})?( ?UTC|Z| Z|\+00:00|-00:00|\+01:30|\+0000|)",
+        fullmatch=True,
+    ),
+    st.booleans(),
+)
+def test_textual_timestamps(text: str, real: bool) -> None:
+    text = "2017-03-02T23:25:1" + text[18:] if real else text
+    both_routes(compact({"timestamp": text, "drawing": [[[1, 2], [3, 4]]]}).encode())
+
+
 def test_white_space_between_all_tokens() -> None:
     """At each place in turn, where JSON allows it and where not; at all borders of what is read at once."""
     line = compact({"word": "a b", "drawing": drawing(30), "x": [1.5, {"k": True}]})
@@ -99,6 +135,7 @@ ODD = [
     *(f'"x": "{v}"' for v in ("\\", "\\x", "\\u12", "\\u12g4", "\\ud800", "\\udc00", "\\ud800\\u0041", "\\ud83d\\ude00")),
     *(f'"x": "{v}"' for v in ("\\U0041", "\\u00e9\\u0000", "\x01", "\x7f", "\\\"", "\\/", "\\'")),
     *('"w\\u006frd": "a", "word": "b"', '"word": 1', '"word": null', '"word": null, "word": "x"', '"x": 1, "x": 2'),
+    *('"word\\"": "a"', '"word\\"x": "a", "word": "b"', '"drawing\\"": 1', '"\\u0077ord\\u0022": 1', '"word\\u0000": "a"'),
     *('"countrycode": "\\u0000"', '"countrycode": "é"', '"countrycode": "\\u0044E"', '"countrycode": "USA"'),
     *('"key_id": 01', '"key_id": -0', '"key_id": 1.0', '"key_id": 1e3', '"key_id": 18446744073709551616', '"key_id": 0'),
     *('"recognized": tru', '"recognized": "true"', '"timestamp": "2017-03-02\\u002023:25:10 UTC"', '"": 1', "1: 2", "x: 1"),
@@ -142,7 +179,16 @@ strokes = st.lists(
 known: dict[str, st.SearchStrategy[Any]] = {
     "word": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     "countrycode": st.none() | st.text(max_size=2, alphabet="AZ/é\x00"),
-    "timestamp": st.none() | st.just("2017-03-02 23:25:10.07453 UTC") | st.just("2017-03-02 23:25:10 UTC"),
+    "timestamp": st.sampled_from(
+        [
+            None,
+            "2017-03-02 23:25:10.07453 UTC",
+            "2017-03-02 23:25:10 UTC",
+            "2017-03-02T23:25:10Z",
+            1488497110,
+            1488497110074,
+        ]
+    ),
     "recognized": st.none() | st.booleans(),
     "key_id": st.none() | st.integers(0, 2**64) | st.integers(0, 2**64).map(str),
 }
@@ -180,7 +226,8 @@ def write(value: Any, rng: random.Random, spaces: list[str]) -> str:
 @st.composite
 def any_line(draw: st.DrawFn) -> bytes:
     fields: Fields = {name: draw(known[name]) for name in draw(st.sets(st.sampled_from(sorted(known))))}
-    fields |= draw(st.dictionaries(st.text("abc/é", max_size=3), values, max_size=3))
+    names = st.text("abc/é", max_size=3) | st.sampled_from(['word"', 'drawing"x', "wor", "words", "key_id\\"])
+    fields |= draw(st.dictionaries(names, values, max_size=3))
     fields["drawing"] = draw(strokes)
     order = draw(st.permutations(list(fields)))
     rng = draw(st.randoms(use_true_random=False))
@@ -203,6 +250,8 @@ def test_any_json_with_an_accident(line: bytes, data: st.DataObject) -> None:
 
 
 def test_mutated_lines_of_json_dumps(doodles: Path) -> None:
-    lines = [json.dumps(json.loads(line)).encode() for p in sorted(doodles.iterdir()) for line in p.open("rb")]
+    lines = [
+        json.dumps(json.loads(line)).encode() for p in sorted(doodles.iterdir()) for line in p.read_bytes().splitlines()
+    ]
     for seed in range(3):
         check_mutations(lines, seed)

@@ -345,6 +345,57 @@ def test_a_pipe_that_does_not_block():
     thread.join()
 
 
+class Miscounting:
+    """A file whose ``readinto`` returns ``count`` when the second block is read."""
+
+    name = "odd"
+
+    def __init__(self, count: object, data: bytes = b"") -> None:
+        self.count, self.data = count, data
+
+    def read(self, n: int = -1) -> bytes:
+        raise NotImplementedError
+
+    def readinto(self, buffer: Any) -> object:
+        if not self.data:
+            return self.count
+        n = min(len(buffer), len(self.data))
+        buffer[:n], self.data = self.data[:n], self.data[n:]
+        return n
+
+
+@pytest.mark.parametrize("count", [-1, -(2**70), 10**9, "1", 1.0, [1]])
+@pytest.mark.parametrize("data", [b"", LINE * 3, gzip.compress(LINE * 3)[:-9]])
+def test_a_file_that_miscounts(count: object, data: bytes) -> None:
+    for read in (qdfast.read_ndjson, lambda file: list(qdfast.iter_ndjson(file))):
+        with pytest.raises(OSError, match="odd: readinto returned"):
+            read(Miscounting(count, data))
+
+
+def test_memory_that_others_can_write_to() -> None:
+    """Newlines that come and go while a block is scanned: the scanner reads up to the next one."""
+    size = len(LINE)
+    memory = np.frombuffer(bytearray(LINE * 3000), np.uint8)
+    ends = np.flatnonzero(memory == 10)
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            memory[ends] = 32
+            memory[ends] = 10
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert len(qdfast.parse_ndjson(memory.data)) <= len(memory) / size
+    finally:
+        stop.set()
+        thread.join()
+    for same in (bytearray(LINE * 3), memoryview(bytearray(LINE * 3)), memoryview(LINE * 3)):
+        assert qdfast.parse_ndjson(same).equals(qdfast.parse_ndjson(LINE * 3))
+
+
 # ---- both routes on everything ----
 
 

@@ -119,7 +119,7 @@ BAD = {
     "deep": (b"[" * 100_000, 400, "not JSON"),
     "NaN": (b'{"drawing":[[[NaN,1],[1,2]]]}', 400, "not JSON"),
     "infinite": (b'{"drawing":[[[1e999,1],[1,2]]]}', 400, "not JSON"),
-    "no object": (b"[]", 422, "not an object"),
+    "no object": (b"[]", 422, "must be a JSON object"),
     "no drawing": ({}, 422, "must be a list of strokes"),
     "no points": ({"drawing": []}, 422, "no points"),
     "no lists": ({"drawing": [5]}, 422, "wrong shape"),
@@ -324,7 +324,8 @@ def test_saved_drawings_can_be_prepared(url: str, tmp_path: Path) -> None:
     assert saved.report is not None
     assert saved.report.via_orjson == 0  # as plain as Google's
     (tmp_path / "drawn.ndjson").write_bytes(response.content)
-    data = prepare(tmp_path / "drawn.ndjson", tmp_path / "data", recognized="any", label="word", validation=0)
+    options = {"recognized": "any", "label": "word", "validation": 0, "max_rejects": 0.5}
+    data = prepare(tmp_path / "drawn.ndjson", tmp_path / "data", **options)
     assert data.counts() == {"cat": 1, "ice cream": 1}
 
 

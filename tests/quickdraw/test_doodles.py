@@ -146,7 +146,7 @@ def test_classes_can_be_told_apart_but_not_perfectly(lines):
 
 
 def test_unknown_class_lists_the_known_ones(tmp_path):
-    with pytest.raises(DataError, match="no doodles of 'unicorn'; there are: car, cat, circle") as error:
+    with pytest.raises(DataError, match="no doodles of 'unicorn'; the classes are car, cat, circle") as error:
         doodles.doodle("unicorn", np.random.default_rng(0))
     assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="'unicorn', 'dragon'"):
@@ -180,7 +180,7 @@ def test_other_drawings_are_not_replaced(tmp_path):
     real = tmp_path / "cat.ndjson"
     doodles.write_doodles(tmp_path, classes=["cat"], per_class=2, seed=1)  # as good as any
     before = real.read_bytes()
-    with pytest.raises(DataError, match=r"cat\.ndjson: exists with drawings other than"):
+    with pytest.raises(DataError, match=r"cat\.ndjson: contains other drawings than"):
         doodles.write_doodles(tmp_path, classes=["car", "cat"], per_class=2)
     assert [p.name for p in tmp_path.iterdir()] == ["cat.ndjson"]
     assert real.read_bytes() == before

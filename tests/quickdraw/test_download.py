@@ -365,9 +365,7 @@ def test_a_damaged_file_is_fetched_once_more(site, tmp_path):
 def test_a_wrong_hash_is_an_error_in_the_end(site, tmp_path):
     (tmp_path / "cat.ndjson").write_bytes(b"of old")
     site.hashes = lambda data: ["md5=" + base64.b64encode(hashlib.md5(OTHER).digest()).decode()]
-    with pytest.raises(
-        DataError, match=r"^cat: twice not of the size and hash its server states: http://.*/cat\.ndjson$"
-    ):
+    with pytest.raises(DataError, match=r"^cat: wrong size or hash after two downloads: http://.*/cat\.ndjson$"):
         download(["cat"], tmp_path, base_url=site.url)
     assert site.gets("cat") == [None, None]
     assert left(tmp_path) == {"cat.ndjson"}
@@ -502,7 +500,7 @@ def test_compressed_answers_are_refused(site, tmp_path):
         handler.send(data, extra={"Content-Encoding": "gzip"})
 
     site.fail("cat", compressed, method="HEAD")
-    with pytest.raises(DataError, match="cat: the server sends it compressed: http://"):
+    with pytest.raises(DataError, match="cat: the server compresses the file, which is not supported: http://"):
         download(["cat"], tmp_path, base_url=site.url)
 
 
@@ -512,7 +510,7 @@ def test_a_size_has_to_be_stated(site, tmp_path):
         handler.end_headers()
 
     site.fail("cat", unsized, method="HEAD")
-    with pytest.raises(DataError, match="cat: the server does not state its size: http://"):
+    with pytest.raises(DataError, match="cat: the server does not send the file's size: http://"):
         download(["cat"], tmp_path, base_url=site.url)
 
 
@@ -527,10 +525,10 @@ def test_proxies_from_the_environment(site, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["catt"], r"^no class 'catt' \(did you mean 'cat' or "),
-        (["cat", "Eiffel tower", "xqzv"], r"^no class 'Eiffel tower' \(did you mean 'The Eiffel Tower'.*; 'xqzv'$"),
+        (["catt"], r"^unknown class 'catt' \(did you mean 'cat' or "),
+        (["cat", "Eiffel tower", "xqzv"], r"unknown class 'Eiffel tower' \(did you mean 'The Eiffel Tower'.*; 'xqzv'$"),
         (["Smiley_Face"], r"did you mean 'smiley face'"),
-        ([], "^no class to download$"),
+        ([], "^no classes to download$"),
     ],
 )
 def test_unknown_classes_are_told_before_the_network_is_touched(tmp_path, monkeypatch, names, message):
@@ -619,7 +617,7 @@ def test_sizes_that_are_none(site: Site, tmp_path: Path, length: str, method: st
         handler.end_headers()
 
     site.fail("cat", fault, method=method)
-    with pytest.raises(DataError, match=r"^cat: the server does not state its size: http://"):
+    with pytest.raises(DataError, match=r"^cat: the server does not send the file's size: http://"):
         download(["cat"], tmp_path, base_url=site.url, retries=0)
 
 

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdfast.serve.batching_config import BatchingParameters
+from qdfast.serve.batching_config import DEFAULTS, MAX_ROWS, BatchingParameters
 
 pytest.importorskip("tensorflow_serving")
-from qdfast.serve.batch_ops import CHUNK_ROWS, MAX_ROWS, batchable_inputs
+from qdfast.serve.batch_ops import CHUNK_ROWS, batchable_inputs
 from qdfast.serve.batching import MIN_PARALLEL_ROWS, Batcher, run_unbatched
 from qdfast.serve.servable import RequestError, Servable, SignatureRunner
 
@@ -31,6 +32,11 @@ TIMEOUT = 60
 @pytest.fixture(scope="module")
 def servable(tmp_path_factory: pytest.TempPathFactory) -> Servable:
     return Servable(tiny_model.write_model(tmp_path_factory.mktemp("tiny"), 1), 1)
+
+
+def parameters(**options: Any) -> BatchingParameters:
+    """The embedded server's, with some changed."""
+    return replace(DEFAULTS, **options)
 
 
 class Gated:
@@ -154,8 +160,8 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray], tuple[str, ..
 @given(
     mixture=st.lists(requests(), min_size=1, max_size=12),
     parameters=st.builds(
-        BatchingParameters,
-        max_batch_size=st.integers(1, 20),
+        parameters,
+        max_execution_batch_size=st.integers(1, 20),
         batch_timeout_micros=st.sampled_from([0, 0, 500]),
         num_batch_threads=st.integers(1, 2),
         pad_variable_length_inputs=st.booleans(),
@@ -184,7 +190,7 @@ def test_every_mixture_is_answered_as_each_request_alone(
 def test_what_arrives_while_the_engine_is_busy_is_run_together(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
     sizes: list[int] = []
-    batcher = Batcher(BatchingParameters(num_batch_threads=1), sizes.append)
+    batcher = Batcher(parameters(num_batch_threads=1), sizes.append)
     asked = [inputs(lengths, seed=i) for i, lengths in enumerate(([5], [7, 2], [30, 1, 4]))]
     got = together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=6)
     assert sizes == [1, 6]
@@ -195,7 +201,7 @@ def test_what_arrives_while_the_engine_is_busy_is_run_together(servable: Servabl
 
 def test_a_long_drawing_does_not_pad_the_short_ones(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
     asked = [inputs([n]) for n in (20, 150, 25, 140, 10)]
     together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=5)
     assert sorted(gated.shapes) == [(1, 1, 3), (2, 150, 3), (3, 25, 3)]
@@ -203,7 +209,7 @@ def test_a_long_drawing_does_not_pad_the_short_ones(servable: Servable) -> None:
 
 def test_without_padding_only_equal_shapes_go_together(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(num_batch_threads=1, pad_variable_length_inputs=False))
+    batcher = Batcher(parameters(num_batch_threads=1, pad_variable_length_inputs=False))
     asked = [inputs([n]) for n in (20, 21, 20)]
     together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=3)
     assert sorted(gated.shapes) == [(1, 1, 3), (1, 21, 3), (2, 20, 3)]
@@ -211,7 +217,7 @@ def test_without_padding_only_equal_shapes_go_together(servable: Servable) -> No
 
 def test_other_outputs_are_another_batch(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
     calls = [lambda o=o: batcher.run(gated, inputs([5]), o) for o in (("labels",), ("scores",), ("labels",))]
     got = together(batcher, gated, calls, rows=3)
     assert [tuple(answer) for answer in got] == [("labels",), ("scores",), ("labels",)]
@@ -221,7 +227,7 @@ def test_other_outputs_are_another_batch(servable: Servable) -> None:
 def test_a_large_request_is_run_in_pieces(servable: Servable) -> None:
     gated = Gated(servable.signatures["serving_default"])
     asked = inputs([3, 9, 4, 5, 40, 2, 7], padding=10)
-    assert_same(Batcher(BatchingParameters(max_batch_size=3)).run(gated, asked), gated.signature.run(asked))
+    assert_same(Batcher(parameters(max_execution_batch_size=3)).run(gated, asked), gated.signature.run(asked))
     assert gated.shapes == [(3, 40, 3), (3, 40, 3), (1, 40, 3)]
     gated.shapes.clear()
     many = inputs([2] * (CHUNK_ROWS + 1))
@@ -233,7 +239,7 @@ def test_a_request_of_too_many_rows_is_refused(servable: Servable) -> None:
     signature = servable.signatures["top_k"]
     refusal = "INVALID_ARGUMENT", f"Task size {MAX_ROWS + 1} is larger than maximum input batch size {MAX_ROWS}"
     many = inputs([1] * (MAX_ROWS + 1))
-    assert outcome(Batcher(BatchingParameters()).run, signature, many) == refusal
+    assert outcome(Batcher(parameters()).run, signature, many) == refusal
     assert outcome(run_unbatched, signature, many) == refusal
 
 
@@ -246,7 +252,77 @@ def test_padding_that_no_length_reaches_is_not_run(servable: Servable) -> None:
 def test_a_model_that_does_not_answer_row_by_row_is_not_batched(servable: Servable) -> None:
     busy = servable.signatures["busy"]
     assert not busy.row_wise
-    assert Batcher(BatchingParameters()).run(busy, {"seconds": np.array(0.0)})["rounds"] >= 0
+    assert Batcher(parameters()).run(busy, {"seconds": np.array(0.0)})["rounds"] >= 0
+
+
+# ---- models that do not say that their rows are independent ----
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> SignatureRunner:
+    """``f(x) = softmax(sum(x, 1), axis=0)``: each answer depends on all rows of its request."""
+    import tensorflow as tf
+
+    class Foreign(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+        def serving_default(self, x: Any) -> Any:
+            return {"y": tf.nn.softmax(tf.reduce_sum(x, 1), axis=0)}
+
+    path = tmp_path_factory.mktemp("foreign") / "1"
+    model = Foreign()
+    tf.saved_model.save(model, str(path), signatures={"serving_default": model.serving_default})
+    return Servable(path, 1).signatures["serving_default"]
+
+
+def rows(n: int) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(n).random((n, 3), np.float32)}
+
+
+def test_such_a_model_is_neither_split_nor_batched(foreign: SignatureRunner) -> None:
+    assert foreign.batchable
+    assert not foreign.row_wise
+    batcher = Batcher(DEFAULTS)
+    for n in (1, 200, MAX_ROWS + 1):
+        for run in (batcher.run, run_unbatched):
+            answer = run(foreign, rows(n))["y"]
+            assert answer.shape == (n,)
+            assert answer.sum() == pytest.approx(1, abs=1e-4)
+    start = threading.Barrier(8)
+
+    def ask(n: int) -> float:
+        start.wait(TIMEOUT)
+        return max(abs(float(batcher.run(foreign, rows(n))["y"].sum()) - 1) for _ in range(20))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert max(threads.map(ask, range(1, 9))) < 1e-4
+
+
+def test_such_a_model_is_batched_and_split_as_a_file_says(foreign: SignatureRunner) -> None:
+    sizes: list[int] = []
+    batcher = Batcher(BatchingParameters(max_batch_size=200), sizes.append)
+    assert batcher.run(foreign, rows(200))["y"].sum() == pytest.approx(1, abs=1e-4)
+    assert sizes == [200]
+    refusal = "INVALID_ARGUMENT", "Task size 201 is larger than maximum input batch size 200"
+    assert outcome(batcher.run, foreign, rows(201)) == refusal
+    split = BatchingParameters(max_batch_size=200, max_execution_batch_size=50, enable_large_batch_splitting=True)
+    sizes.clear()
+    assert Batcher(split, sizes.append).run(foreign, rows(200))["y"].sum() == pytest.approx(4, abs=1e-4)
+    assert sizes == [50] * 4
+
+
+def test_a_file_that_does_not_say_so_splits_no_request(servable: Servable) -> None:
+    signature = servable.signatures["top_k"]
+    batcher = Batcher(BatchingParameters(max_batch_size=64))
+    assert_same(batcher.run(signature, inputs([3] * 64)), signature.run(inputs([3] * 64)))
+    refusal = "INVALID_ARGUMENT", "Task size 65 is larger than maximum input batch size 64"
+    assert outcome(batcher.run, signature, inputs([3] * 65)) == refusal
+
+
+def test_a_mark_that_is_no_list_of_names_marks_nothing(tmp_path: Path) -> None:
+    for i, content in enumerate(("", "[]", "{}", '{"independent_rows": true}', '{"independent_rows": [1, null]}'), 1):
+        path = tiny_model.write_model(tmp_path, i)
+        (path / "assets.extra" / "qdfast.json").write_text(content)
+        assert not any(s.row_wise for s in Servable(path, i).signatures.values())
 
 
 # ---- the faults of one request, and of the model ----
@@ -267,7 +343,7 @@ class Moody(Gated):
 @pytest.mark.parametrize("value", [98, 99])
 def test_a_run_that_fails_is_repeated_for_each_request(servable: Servable, value: int) -> None:
     moody = Moody(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
     asked = [inputs([n]) for n in (3, 4, 5)]
     for i in asked:
         i["deltas"] %= 50
@@ -286,7 +362,7 @@ def test_an_exception_reaches_its_request_and_frees_the_place(servable: Servable
         def run(self, inputs: Any, outputs: Sequence[str] = ()) -> Any:
             raise MemoryError
 
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
     for _ in range(2):
         with pytest.raises(MemoryError):
             batcher.run(Broken(servable.signatures["top_k"]), inputs([3]))
@@ -298,7 +374,7 @@ def test_an_exception_reaches_its_request_and_frees_the_place(servable: Servable
 
 def test_a_lone_request_is_run_at_once_in_its_own_thread(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters())
+    batcher = Batcher(parameters())
     for _ in range(3):
         batcher.run(gated, inputs([3]))
     assert gated.threads == [threading.get_ident()] * 3
@@ -307,7 +383,7 @@ def test_a_lone_request_is_run_at_once_in_its_own_thread(servable: Servable) -> 
 def test_another_run_is_begun_only_where_enough_rows_wait(servable: Servable) -> None:
     slow, gated = Gated(servable.signatures["serving_default"]), Gated(servable.signatures["top_k"])
     slow.gate.clear()
-    batcher = Batcher(BatchingParameters(num_batch_threads=2))
+    batcher = Batcher(parameters(num_batch_threads=2))
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(batcher.run, slow, inputs([1]))
         assert slow.entered.wait(TIMEOUT)
@@ -327,7 +403,7 @@ def test_another_run_is_begun_only_where_enough_rows_wait(servable: Servable) ->
 
 def test_a_full_queue_is_unavailable(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(max_batch_size=2, max_enqueued_batches=3, num_batch_threads=1))
+    batcher = Batcher(parameters(max_execution_batch_size=2, max_enqueued_batches=3, num_batch_threads=1))
     late: list[Any] = []
     calls = [lambda: batcher.run(gated, inputs([2, 3])) for _ in range(3)]
     together(batcher, gated, calls, 6, lambda: late.append(outcome(batcher.run, gated, inputs([4]))))
@@ -343,7 +419,7 @@ def test_a_full_queue_is_unavailable(servable: Servable) -> None:
 
 def test_who_has_given_up_is_not_run(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
     gone = [True, False, True]
     calls = [
         lambda g=g, n=n: outcome(batcher.run, gated, inputs([n]), (), lambda: not g) for n, g in enumerate(gone, 3)
@@ -358,7 +434,7 @@ def test_who_has_given_up_is_not_run(servable: Servable) -> None:
 def test_a_batch_waits_for_more_if_told_to(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
     hour = 3_600_000_000
-    batcher = Batcher(BatchingParameters(max_batch_size=3, batch_timeout_micros=hour, num_batch_threads=2))
+    batcher = Batcher(parameters(max_execution_batch_size=3, batch_timeout_micros=hour, num_batch_threads=2))
     with ThreadPoolExecutor(3) as threads:
         futures = [threads.submit(batcher.run, gated, inputs([n])) for n in (3, 4, 5)]
         for future in futures:
@@ -367,7 +443,7 @@ def test_a_batch_waits_for_more_if_told_to(servable: Servable) -> None:
 
 
 def test_a_version_goes_with_its_last_request(tmp_path: Path) -> None:
-    batcher = Batcher(BatchingParameters(num_batch_threads=1))
+    batcher = Batcher(parameters(num_batch_threads=1))
 
     def use() -> weakref.ref[SignatureRunner]:
         gated = Gated(Servable(tiny_model.write_model(tmp_path, 1), 1).signatures["top_k"])

@@ -98,7 +98,7 @@ def test_headers_without_end_at_full_speed(port: int) -> None:
 
 def test_a_response_that_is_not_read(port: int) -> None:
     with connect(port, b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
-        time.sleep(4 * STALL)
+        time.sleep(10 * STALL)
         received = 0
         with suppress(ConnectionResetError):
             while data := connection.recv(1 << 20):

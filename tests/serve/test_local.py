@@ -45,7 +45,7 @@ def test_it_answers_as_the_server_does(model_dir: Path) -> None:
 
 def test_the_version(model_dir: Path) -> None:
     d = drawings()
-    for version, answers in ((None, 3), (3, 3), (2, 2)):
+    for version, answers in ((None, 3), (3, 3), (2, 2), ("2", 2)):
         expected = tiny_model.probabilities(*d.deltas(dtype=np.int16), version=answers)
         np.testing.assert_allclose(LocalModel(model_dir, version).probabilities(d), expected, atol=1e-6)
     with pytest.raises(qdfast.DataError, match="this model has no version 7; the newest is 3"):

@@ -19,7 +19,7 @@ pytest.importorskip("tensorflow_serving")
 from qdfast.serve import served_model
 from qdfast.serve.manager import ModelManager
 from qdfast.serve.model_config import ModelConfig, ModelConfigFile, VersionPolicy
-from qdfast.serve.servable import RequestError
+from qdfast.serve.servable import LoadError, RequestError
 from qdfast.serve.watcher import Watcher
 
 
@@ -28,7 +28,7 @@ class Version:
 
     def __init__(self, path: Path, version: int) -> None:
         if (path / "broken").exists():
-            raise DataError(f"{path}: cannot be served: {(path / 'broken').read_text()}")
+            raise LoadError(f"{path}: cannot be served: {(path / 'broken').read_text()}", "DATA_LOSS")
         self.path = path
         self.version = version
 
@@ -165,21 +165,47 @@ def test_a_broken_version_gives_way_to_the_next_until_it_is_mended(tmp_path: Pat
     assert manager.refresh() == trouble
     assert manager.available("m") == [1, 2]
     assert manager.status(spec(version=3)) == [ModelVersion(3, "END", trouble[0])]
+    assert [s.error_code for s in manager.status(spec())] == ["DATA_LOSS", "OK", "OK"]
     assert manager.refresh() == trouble
     (tmp_path / "3" / "broken").unlink()
     assert manager.refresh() == []
     assert states(manager) == [(3, "AVAILABLE"), (2, "AVAILABLE"), (1, "END")]
 
 
-def test_what_is_loaded_stays_when_the_directory_goes(tmp_path: Path) -> None:
+def test_all_versions_taken_away_are_unloaded(tmp_path: Path) -> None:
+    """As TensorFlow Serving does; but a directory that is not there may be on a disk that is about to come back."""
     manager = ModelManager([ModelConfig("m", publish(tmp_path / "m", 1))])
     manager.refresh()
+    (tmp_path / "m").rename(tmp_path / "away")
+    assert manager.refresh() == [f"{tmp_path / 'm'}: no such directory; the loaded versions stay in service"]
+    assert manager.find(spec()).version == 1
+    (tmp_path / "away").rename(tmp_path / "m")
+    assert manager.refresh() == []
     shutil.rmtree(tmp_path / "m" / "1")
     (trouble,) = manager.refresh()
     assert trouble.startswith(f"{tmp_path / 'm'}: no model version found")
-    assert trouble.endswith("; the loaded versions stay in service")
-    shutil.rmtree(tmp_path / "m")
-    assert manager.refresh() == [f"{tmp_path / 'm'}: no such directory; the loaded versions stay in service"]
+    assert "stay in service" not in trouble
+    assert refused(lambda: manager.find(spec())) == ("NOT_FOUND", "Servable not found for request: Latest(m)")
+    assert states(manager) == [(1, "END")]
+    publish(tmp_path / "m", 2)
+    assert manager.refresh() == []
+    assert manager.find(spec()).version == 2
+
+
+def test_versions_that_a_policy_names_are_unloaded_when_taken_away(tmp_path: Path) -> None:
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1, 2), VersionPolicy(specific=frozenset({1})))])
+    manager.refresh()
+    shutil.rmtree(tmp_path / "1")
+    assert manager.refresh() == [f"{tmp_path / '1'}: no such directory, but the version policy lists it"]
+    assert manager.available("m") == []
+
+
+def test_what_is_loaded_stays_when_the_rest_is_broken(tmp_path: Path) -> None:
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))])
+    manager.refresh()
+    publish(tmp_path, 2, broken="no graph")
+    shutil.rmtree(tmp_path / "1")
+    assert manager.refresh() == [f"{tmp_path / '2'}: cannot be served: no graph"]
     assert manager.find(spec()).version == 1
 
 

@@ -239,7 +239,7 @@ def test_raw_strokes(tiny: Server) -> None:
     ("body", "error"),
     [
         ("{", "not JSON"),
-        ("[]", "the JSON is not an object"),
+        ("[]", "the body must be a JSON object"),
         ({}, "`drawing` must be a list of strokes"),
         ({"drawing": []}, "."),
         ({"drawing": [[[1, 2], [3]]]}, "."),

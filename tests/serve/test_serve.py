@@ -77,7 +77,9 @@ def test_shapes_are_checked_for_a_graph_that_does_not(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as e:
         predict(servable, request)
     assert e.value.code == "INVALID_ARGUMENT"
-    assert e.value.message == "Shape of tensor deltas [5,3] is not compatible with expected shape [?,?,3]."
+    assert (
+        e.value.message == "Shape of tensor _arg_top_k_deltas_0_0 [5,3] is not compatible with expected shape [?,?,3]."
+    )
 
 
 # ---- listening ----

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import grpc
+import numpy as np
 import pytest
 import tiny_model
 from certificates import write_certificates
@@ -24,7 +25,7 @@ from qdfast import client
 from qdfast.errors import DataError, ServingError
 from qdfast.protocol import messages
 from qdfast.serve import ServeOptions, serve
-from qdfast.serve.batching_config import DEFAULTS, read_parameters
+from qdfast.serve.tf_serving_log import readable_lines
 
 pytestmark = pytest.mark.slow
 
@@ -179,11 +180,10 @@ def test_tensorflow_serving_is_run_where_it_is_installed(tmp_path: Path, binary:
             "model_name": "tiny",
             "model_base_path": str(tmp_path / "m"),
             "file_system_poll_wait_seconds": "1",
-            "enable_batching": "true",
-            "batching_parameters_file": flags["batching_parameters_file"],
+            "grpc_max_threads": "256",
+            "grpc_channel_arguments": "grpc.http2.min_ping_interval_without_data_ms=5000",
         }
-        (tmp_path / "written").write_text(files["batching_parameters_file"])
-        assert read_parameters(tmp_path / "written") == DEFAULTS
+        assert files == {}
     finally:
         process.kill()
 
@@ -191,7 +191,7 @@ def test_tensorflow_serving_is_run_where_it_is_installed(tmp_path: Path, binary:
 def test_all_that_tensorflow_serving_can_be_told(tmp_path: Path, binary: dict[str, str]) -> None:
     certificates = write_certificates(tmp_path)
     listed = "model_config_list {{ {} }}".format(
-        " ".join(f'config {{ name: "{name}" base_path: "gs://b" }}' for name in "ab")
+        " ".join(f'config {{ name: "{name}" base_path: "gs://b" model_platform: "tensorflow" }}' for name in "ab")
     )
     (tmp_path / "models.config").write_text(listed)
     (tmp_path / "batching.config").write_text("max_batch_size { value: 3 }")
@@ -240,6 +240,111 @@ def test_what_tensorflow_serving_cannot_be_told(
     monkeypatch.setenv("PATH", binary["PATH"])
     with pytest.raises(ServingError, match=r"needs whole seconds between polls, not 0\.5"):
         serve(ServeOptions(tmp_path / "m", port=0, poll_seconds=0.5))
+
+
+def models_file(path: Path, models: dict[str, Path], more: str = "") -> Path:
+    configs = " ".join(
+        f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" {more} }}'
+        for name, base in models.items()
+    )
+    path.write_text(f"model_config_list {{ {configs} }}")
+    return path
+
+
+def test_what_tensorflow_serving_would_wait_for_without_a_word(
+    tmp_path: Path, binary: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", binary["PATH"])
+    (tmp_path / "good" / "1").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    good, file = tmp_path / "good", tmp_path / "models.config"
+    specific = "model_version_policy { specific { versions: 7 } }"
+    for base, more, message in (
+        (tmp_path / "gone", "", "gone: no such directory"),
+        (tmp_path / "empty", "", "empty: no model version found; expected a numbered directory"),
+        (good, specific, "good: none of the versions that the policy lists: 7"),
+    ):
+        models_file(file, {"a": good, "b": base}, more)
+        expected = rf"models\.config: model [ab]: .*{message}.*; tensorflow_model_server would serve no model at all"
+        with pytest.raises(DataError, match=expected) as e:
+            serve(ServeOptions(models=file, port=0, embedded=False))
+        assert "\n" not in str(e.value)
+    for text, message in (
+        ('name: "a" base_path: "m" model_platform: "tensorflow"', "Expected model a to have an absolute path"),
+        ('name: "a" base_path: "/m"', "model_platform is not set"),
+        ("", "a model without a name"),
+    ):
+        file.write_text(f"model_config_list {{ config {{ {text} }} }}")
+        with pytest.raises(DataError, match=message):
+            serve(ServeOptions(models=file, port=0, embedded=False))
+
+
+def test_warm_up_requests_that_batching_would_refuse(
+    tmp_path: Path, binary: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow_serving")
+    from qdfast.serve.tf_serving_checks import check, warm_up_requests
+
+    monkeypatch.setenv("PATH", binary["PATH"])
+    model_dir, batching = tmp_path / "m", tmp_path / "batching.config"
+    model_dir.mkdir()
+    d = drawings([3] * 32)
+    deltas, lengths = d.deltas(dtype=np.int16)
+    one, all_ = (
+        messages.predict_request("m", None, "top_k", {"deltas": deltas[:n], "lengths": lengths[:n]}) for n in (1, 32)
+    )
+    version = tiny_model.write_model(model_dir, warm_up=[one, all_])
+    assert [len(messages.decode_tensor(r.inputs["lengths"])) for r in warm_up_requests(version)] == [1, 32]
+    batching.write_text("max_batch_size { value: 31 } allowed_batch_sizes: 31")
+    with pytest.raises(DataError, match=r"batching.config: max_batch_size is 31, but .*m/1 has warm-up requests of 32"):
+        serve(ServeOptions(model_dir, port=0, embedded=False, batching=batching))
+    for text in (
+        "max_batch_size { value: 32 }",
+        "max_batch_size { value: 64 } max_execution_batch_size { value: 8 } enable_large_batch_splitting { value: true }",
+    ):
+        batching.write_text(text)
+        assert [m.path for m in check(ServeOptions(model_dir, batching=batching))] == [model_dir]
+    (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no TFRecord at all")
+    assert list(warm_up_requests(version)) == []
+
+
+LOG = """2026-01-31 12:00:00.1: I tensorflow_serving/model_servers/server.cc:1] Building single TensorFlow model file config
+2026-01-31 12:00:00.1: E external/local_xla/xla/cuda_driver.cc:152] failed call to cuInit: no GPU
+2026-01-31 12:00:00.2: W external/local_tsl/tsl/cpu.cc:2] rebuild for speed
+2026-01-31 12:00:00.3: W tensorflow_serving/sources/storage_path/source.cc:268] No versions of servable m found under base path
+2026-01-31 12:00:00.4: E tensorflow_serving/util/retrier.cc:37] Loading servable: {name: m version: 2} failed: INVALID: a
+\t [[{{node x}}]]
+
+2026-01-31 12:00:01.4: E tensorflow_serving/util/retrier.cc:37] Loading servable: {name: m version: 2} failed: INVALID: a
+\t [[{{node x}}]]
+E0131 12:00:00.123456      77 chttp2_server.cc:1053] No address added
+Failed to start server. Error: NOT_FOUND: b
+"""
+
+
+def test_the_log_of_tensorflow_serving_is_one_line_for_each_error() -> None:
+    assert list(readable_lines(LOG.splitlines(keepends=True))) == [
+        "tensorflow_model_server: No versions of servable m found under base path",
+        "tensorflow_model_server: Loading servable: {name: m version: 2} failed: INVALID: a",
+        "tensorflow_model_server: No address added",
+        "Failed to start server. Error: NOT_FOUND: b",
+    ]
+
+
+def test_its_errors_are_passed_on(tmp_path: Path, binary: dict[str, str]) -> None:
+    """Whatever the log level of qdfast is: at that one the server would not say them."""
+    path = Path(binary["PATH"].partition(os.pathsep)[0]) / "tensorflow_model_server"
+    path.write_text(
+        f"#!{sys.executable}\nimport os, sys\nassert os.environ['TF_CPP_MIN_LOG_LEVEL'] == '1'\n"
+        f"sys.stderr.write({LOG!r})\nsys.exit(1)\n"
+    )
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    process = start(tmp_path / "m", **binary)
+    out, err = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, out) == (1, "")
+    assert err.count("Loading servable") == 1
+    assert "tensorflow_model_server: Loading servable: {name: m version: 2} failed: INVALID: a\n" in err
+    assert "cuInit" not in err
 
 
 def test_tensorflow_serving_that_ends_is_an_error(tmp_path: Path, binary: dict[str, str]) -> None:

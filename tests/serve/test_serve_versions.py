@@ -23,7 +23,7 @@ from qdfast.serve.versions import find_versions, newest_version
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("grpc_health")
 from qdfast.serve.manager import ModelManager
-from qdfast.serve.model_config import ModelConfig
+from qdfast.serve.model_config import ModelConfig, VersionPolicy
 from qdfast.serve.server import Server
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,9 @@ def test_taking_a_version_away_brings_back_the_one_before(publish: Callable[...,
         assert c.wait_ready() == 2
         shutil.rmtree(model_dir / "2")
         eventually(lambda: c.wait_ready() == 1)
-        shutil.rmtree(model_dir / "1")  # nothing left to take its place: it stays
+        shutil.rmtree(model_dir / "1")  # nothing left
+        with pytest.raises(client.ModelNotFound, match=r"Latest\(tiny\)"):
+            eventually(lambda: not c.predict(drawings([3])))
         publish(10)
         eventually(lambda: c.wait_ready() == 10)
 
@@ -166,6 +168,29 @@ def test_a_replaced_version_is_freed(publish: Callable[..., Path]) -> None:
     gc.collect()
     assert old() is None
     assert [s.state for s in manager.status(spec)] == ["AVAILABLE", "END"]
+
+
+def test_the_status_of_a_version_that_cannot_be_loaded(publish: Callable[..., Path], tmp_path: Path) -> None:
+    model_dir = publish(1)
+    (model_dir / "2").mkdir()
+    for version, name in ((3, "saved_model.pb"), (4, "variables/variables.index")):
+        shutil.copytree(model_dir / "1", model_dir / str(version))
+        (model_dir / str(version) / name).write_bytes(b"nonsense")
+    shutil.copytree(model_dir / "1", model_dir / "5")
+    (model_dir / "5" / "variables" / "variables.index").unlink()
+    request = messages.predict_request("tiny", None, "no_such", {})
+    tiny_model.write_model(model_dir, 6, warm_up=[request])
+    models = [ModelConfig("tiny", model_dir, VersionPolicy(latest=None))]
+    with Server(models) as s, ask(s) as c:
+        codes = {v.version: v.error_code for v in c.model_status()}
+    assert codes[1] == "OK"
+    assert (codes[2], codes[3], codes[5], codes[6]) == (
+        "NOT_FOUND",
+        "DATA_LOSS",
+        "FAILED_PRECONDITION",
+        "FAILED_PRECONDITION",
+    )
+    assert codes[4] in ("DATA_LOSS", "OUT_OF_RANGE")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense"])

@@ -106,7 +106,7 @@ def test_a_report_is_replaced_by_a_report(tiny_run, doodles, tmp_path):
 
 def test_urls_are_no_paths_of_this_machine(doodles, prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    url, why = "gs://bucket/z3", "gs://bucket/z3: a URL: only `qdfast prepare --runner beam` reads and writes there"
+    url, why = "gs://bucket/z3", "gs://bucket/z3: a URL, which works only with `qdfast prepare --runner beam`"
     for arguments in (["prepare", doodles, "--out", url], ["prepare", url, "--out", "data"]):
         assert refused(capsys, *arguments) == f"qdfast prepare: error: {why}"
     for command in ("train", "evaluate x", "convert --format ndjson", "export"):

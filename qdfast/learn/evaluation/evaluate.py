@@ -50,7 +50,7 @@ def evaluate(
     opened = [run if isinstance(run, Run) else load_run(run) for run in several]
     labels = [map_labels(rows, run.classes) for run in opened]
     if not len(rows):
-        raise DataError(f"{source or 'the source'}: no drawings to evaluate")
+        raise DataError(f"{source or 'the source'}: no drawings to evaluate on")
     for run in opened:
         check_kind(run.input_spec.takes, rows, f"{run.arguments['model']} of {run.path}", source or "the source")
     first = predict(opened[0], rows, labels[0])
@@ -63,7 +63,7 @@ def evaluate(
 
 
 def predict(run: Run, rows: Rows, labels: NDArray[np.int32]) -> Predictions:
-    """Predict ``rows`` with the best model of a run; ``labels`` are their true classes in the order of the run's."""
+    """Predict ``rows`` with the best model of a run; ``labels`` are their true classes, as indices into the run's."""
     net, spec = run.load_model(calibrated=False), run.input_spec
     start = time.monotonic()
     with Progress(f"evaluate {run.name}", len(rows)) as progress:

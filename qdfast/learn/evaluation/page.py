@@ -73,7 +73,7 @@ def _card(predictions: Predictions, drawing: int, k: int) -> dict[str, Any]:
 
 
 def _inline(chart: str) -> Markup:
-    """An SVG document of matplotlib's, which has escaped all text in it, as an element in the page's text colour."""
+    """A matplotlib SVG as an element in the page's text colour. matplotlib has escaped all text in it."""
     tag, content = chart[chart.index("<svg") :].split(">", 1)
     tag = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", tag)
     content = re.sub(r"<style[^>]*>.*?</style>", "", content, flags=re.DOTALL)  # it would apply to the whole page

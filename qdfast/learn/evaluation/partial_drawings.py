@@ -39,7 +39,7 @@ def first_tenths(drawings: Drawings, tenths: int) -> Drawings:
 def accuracy_by_completion(
     predict: Callable[[Rows], NDArray[np.float32]], rows: Rows, labels: NDArray[np.int32], correct: NDArray[np.bool_]
 ) -> list[dict[str, Any]]:
-    """``accuracy`` by the ``share`` of the points that is drawn, for at most ``SAMPLE`` of the drawings.
+    """``accuracy`` by the ``share`` of the points that has been drawn, for at most ``SAMPLE`` of the drawings.
 
     Args:
         predict: returns probabilities (n, C).

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..._quiet import import_tensorflow
 from ...errors import DataError
 from ...storage.directories import MODEL, output
 from ...storage.files import TEMPORARY, only_writer
-from ...storage.names import MODEL_INFO, WARM_UP
+from ...storage.model_info import write_model_info
+from ...storage.names import WARM_UP
 from ..training.batches import DeltaInputSpec
 from ..training.runs import Run, first_line, load_run
 
@@ -72,8 +71,8 @@ def export(
     run = run if isinstance(run, Run) else load_run(run)
     if run.baseline:
         raise DataError(
-            f"{run.path}: {run.arguments['model']} is one of scikit-learn's models, which cannot be exported or "
-            "served; train a network, for bitmaps bitmap_cnn"
+            f"{run.path}: {run.arguments['model']} is a scikit-learn model, which cannot be exported or served; "
+            "train a network instead (for bitmaps: bitmap_cnn)"
         )
     model_dir = output(model_dir, MODEL)
     _use_tensorflow()
@@ -85,7 +84,7 @@ def export(
         versions = [int(name) for name in names if int(name) < MAX_VERSION]
         version = max(versions, default=0) + 1 if version is None else version
         if version in versions:
-            raise DataError(f"{model_dir / str(version)}: this version exists")
+            raise DataError(f"{model_dir / str(version)}: this version already exists")
         # The name is not a number, so a server that watches the directory ignores it.
         temporary = model_dir / f"{TEMPORARY}{os.getpid()}-{version}"
         try:
@@ -121,7 +120,6 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
     except tf.errors.OpError as e:  # of a full disk: ResourceExhaustedError
         reason = first_line(e).rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(f"{path.parent}: the SavedModel cannot be written: {reason}") from e
-    (path / MODEL_INFO).parent.mkdir()
     metadata = {
         "run": run.name,
         "model": run.arguments["model"],
@@ -130,11 +128,13 @@ def _write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None
         **served.metadata(),
         "temperature": run.temperature,
         "top_k": min(top_k, len(run.classes)),
+        # Lets a server batch requests and split large ones.
+        "independent_rows": list(OUTPUTS),
         "data": {key: value for key, value in run.info["data"].items() if key != "path"},
         "training": {key: run.info[key] for key in ("parameters", "backend", "versions")},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    (path / MODEL_INFO).write_bytes(orjson.dumps(metadata, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    write_model_info(path, metadata)
     try:
         _write_warmup(path / WARM_UP, served)
     except ImportError as e:

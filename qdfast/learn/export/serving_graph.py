@@ -1,8 +1,9 @@
 """The inputs of a served graph: shapes are checked, and deltas preprocessed as in training.
 
-TensorFlow Serving does not check shapes, and clients should not have to standardize. Each kind of input is called with
-a request's tensors (``specs``; in words, ``signature``) and returns the network's inputs. Its ``metadata()`` goes into
-the SavedModel's ``qdfast.json``, and ``warmup_inputs()`` has every shape that the model should be warmed up for.
+TensorFlow Serving does not check shapes, and clients should not have to standardize. Each kind of input is
+called with a request's tensors (their types are in ``specs``, and as text in ``signature``) and returns the network's
+inputs. Its ``metadata()`` goes into the SavedModel's ``qdfast.json``, and ``warmup_inputs()`` yields an input of every
+shape that the model should be warmed up for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""scikit-learn classifiers, by name: the baselines of the blog, to which a network of bitmaps is compared.
+"""scikit-learn classifiers, by name: the baselines of the blog, to compare with a bitmap network.
 
 Each is fitted to bitmaps as rows of 784 numbers in 0..1 and then used like a network. The fitted model is saved as
 plain arrays. A pickle would run whatever code the file holds and depend on the version of scikit-learn; arrays make a
@@ -58,7 +58,7 @@ class Baseline(ABC):
 
     @classmethod
     def fit_problem(cls, drawings: int, classes: int) -> str:
-        """Why this machine cannot fit it to so many drawings; "" if it can."""
+        """Why this machine cannot fit the model to so many drawings; "" if it can."""
         need, memory = cls._memory(drawings, classes), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if need <= memory:
             return ""
@@ -213,9 +213,9 @@ class NearestNeighbours(Baseline):
     def restore(self, arrays: Arrays) -> None:
         bitmaps, labels = arrays["bitmaps"], arrays["labels"]
         if bitmaps.dtype != np.uint8 or bitmaps.shape != (len(labels), SIDE, SIDE):
-            raise ValueError(f"bitmaps are {bitmaps.dtype} {bitmaps.shape}")
+            raise ValueError(f"bitmaps of type {bitmaps.dtype} and shape {bitmaps.shape}")
         if not np.array_equal(np.unique(labels), np.arange(self.output_shape[1])):
-            raise ValueError("labels of other classes")
+            raise ValueError("the labels do not match the classes of the run")
         self.fit(bitmaps, labels)
 
 

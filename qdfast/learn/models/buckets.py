@@ -1,4 +1,4 @@
-"""Default lengths that drawings are padded to. Apart from ``networks``, so that it is imported without Keras."""
+"""Default lengths that drawings are padded to. Separate from ``networks``, so that importing it does not need Keras."""
 
 # Coarse on purpose. Finer ones pad less (57 steps a drawing with (32, 48, 64, 96), 72 with these, 196 with none), but
 # learn less per epoch: after eight epochs of 8,000 drawings in 20 classes, validation top-1 was 59 % with the finer

@@ -25,7 +25,7 @@ class SequenceMask(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="qdfast")
 class MaskSteps(layers.Layer):  # type: ignore[misc]
-    """Sets steps (B, T, F) outside the mask (B, T) to 0, so that a convolution sees the same border in any padding."""
+    """Sets steps (B, T, F) outside the mask (B, T) to 0, so that convolutions do not depend on the padding."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -1,8 +1,8 @@
 """The networks, by name: what each takes, how it is trained, and the accuracy it reaches.
 
-A network of strokes maps ``deltas`` float32 (B, T, 3), standardized or raw (``Network.standardized``), and ``lengths``
+A stroke network maps ``deltas`` float32 (B, T, 3), standardized or raw (``Network.standardized``), and ``lengths``
 int32 (B,) to probabilities float32 (B, C), for any T. Its predictions do not depend on the padding: neither on its
-length nor on the values in it. A network of bitmaps maps ``bitmaps`` uint8 (B, 28, 28) to the same probabilities. All
+length nor on the values in it. A bitmap network maps ``bitmaps`` uint8 (B, 28, 28) to the same probabilities. All
 networks run on every backend.
 
 Accuracies in the docstrings are those of 6,037 held-out drawings of 20 classes after training on 54,549, with 95 %
@@ -253,7 +253,7 @@ def network(name: str) -> Network:
         DataError: there is no such network.
     """
     if name not in MODELS:
-        raise DataError(f"no model named {name!r}; there is {', '.join([*MODELS, *BASELINES])}")
+        raise DataError(f"no model named {name!r}; choose from {', '.join([*MODELS, *BASELINES])}")
     return MODELS[name]
 
 

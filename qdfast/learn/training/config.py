@@ -1,4 +1,4 @@
-"""``TrainConfig``: all that a training depends on, apart from the drawings."""
+"""``TrainConfig``: everything that a training run depends on, apart from the drawings."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class TrainConfig:
         epochs: maximum number of epochs (default: the recipe's).
         batch: drawings per step, over all workers (default: the recipe's).
         learning_rate: the highest learning rate (default: the recipe's); the recipe decides how it changes.
-        max_len: points after which a drawing is cut, for models of strokes (default: the model's).
+        max_len: points after which a drawing is cut, for stroke models (default: the model's).
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
-        recurrent_dropout: dropped share of an LSTM's state; the notebook uses 0.3. Above 0, cuDNN cannot be used.
+        recurrent_dropout: share of an LSTM's state to drop; the notebook uses 0.3. Above 0, cuDNN cannot be used.
         patience: epochs without a lower validation loss after which training stops (default: the recipe's).
         seed: seed of initial weights, dropout, augmentation and order.
         max_minutes: start no epoch that would end later than this, except the first of the call.
@@ -90,13 +90,13 @@ class TrainConfig:
 
     def _check_combination(self, net: Network, how: Recipe, name: str) -> None:
         if how.augmented and (net.takes == "bitmaps" or net.standardized):
-            raise DataError(f"recipe {name} augments raw steps, which {self.model} does not take")
+            raise DataError(f"recipe {name} augments unstandardized strokes, which {self.model} does not take")
         if self.patience is not None and how.patience is None:
-            raise DataError(f"recipe {name} has a fixed number of epochs and no option patience")
+            raise DataError(f"recipe {name} has a fixed number of epochs, so patience does not apply")
         if self.recurrent_dropout and not net.recurrent:
-            raise DataError(f"{self.model} has no LSTM and no option recurrent_dropout")
+            raise DataError(f"{self.model} has no LSTM, so recurrent_dropout does not apply")
         if net.takes == "bitmaps" and (self.max_len is not None or self.buckets is not None):
-            raise DataError(f"{self.model} takes bitmaps: max_len and buckets are for strokes")
+            raise DataError(f"{self.model} takes bitmaps, so max_len and buckets do not apply")
 
 
 def _check_ranges(arguments: dict[str, Any], epochs: int) -> None:

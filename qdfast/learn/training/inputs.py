@@ -100,7 +100,7 @@ class DeviceBitmaps(DeviceBatches):
 class DeviceDeltas(DeviceBatches):
     """Blocks of 8 points: their x, their y and one byte of pen bits; about 100 bytes per drawing.
 
-    So one index moves 17 bytes, and int32 row numbers reach all that a device holds. Standardized steps are looked up
+    So one index gathers 17 bytes, and int32 row numbers reach all that a device holds. Standardized steps are looked up
     in a table of 511 values per axis, which the host rounds once: the result equals the host's, bit for bit.
     """
 
@@ -142,20 +142,20 @@ class DeviceDeltas(DeviceBatches):
 
 
 def _blocks(rows: Rows, spec: DeltaInputSpec) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """int32 (N,): the points that are looked at, and the blocks that they take."""
+    """int32 (N,) each: how many points of each drawing are used, and how many blocks they take."""
     lengths = np.minimum(rows.lengths, spec.max_len).astype(np.int32)
     return lengths, -(-lengths // _BLOCK)
 
 
 def resident_size(rows: Rows, spec: InputSpec) -> int:
-    """Bytes that the drawings of ``rows`` take where they are resident."""
+    """Bytes that the drawings of ``rows`` take when they are resident on the device."""
     if not isinstance(spec, DeltaInputSpec):
         return len(rows) * (SIDE * SIDE + 4)
     return int(_blocks(rows, spec)[1].sum(dtype=np.int64)) * (2 * _BLOCK + 1) + len(rows) * 12
 
 
 def _packed(rows: Rows, index: NDArray[np.int64], width: int, blocks: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """The blocks of some drawings uint8 (blocks.sum(), 17), of which the longest is padded to ``width``."""
+    """The blocks of drawings ``index``, uint8 (blocks.sum(), 17); ``width`` is that of the longest, in whole blocks."""
     deltas, _ = rows.deltas(index, width, dtype=np.int16)
     shape = (len(index), width // _BLOCK, _BLOCK)
     x, y = (np.cumsum(deltas[..., axis], axis=1).astype(np.uint8).reshape(shape) for axis in (0, 1))
@@ -165,7 +165,7 @@ def _packed(rows: Rows, index: NDArray[np.int64], width: int, blocks: NDArray[np
 
 
 def _step_values(stats: DeltaStats | None) -> NDArray[np.float32]:
-    """float32 (2, 511): what a difference of -255 to 255 is given as, along x and along y."""
+    """float32 (2, 511): the network's input for each difference from -255 to 255, along x and along y."""
     moves = np.arange(-255, 256)
     if stats is None:
         return np.stack([moves, moves]).astype(np.float32)

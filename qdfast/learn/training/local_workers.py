@@ -35,7 +35,7 @@ def on_workers(work: Callable[[], int], count: int) -> None:
     """Call ``work`` in ``count`` new processes, whose TF_CONFIG names them all. It returns the exit status.
 
     Raises:
-        WorkerError: a process ended with a status other than 0. All are stopped then.
+        WorkerError: a process ended with a status other than 0. The others are stopped.
     """
     addresses = _free_addresses(count)
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
@@ -54,8 +54,8 @@ def on_workers(work: Callable[[], int], count: int) -> None:
         for worker in workers:
             worker.kill()
             worker.join()
-    if failed := [f"{i} with status {w.exitcode}" for i, w in enumerate(workers) if w.exitcode]:
-        raise WorkerError(f"of {count} workers, these failed: {', '.join(failed)}")
+    if failed := [f"{i} (exit status {w.exitcode})" for i, w in enumerate(workers) if w.exitcode]:
+        raise WorkerError(f"{len(failed)} of {count} workers failed: {', '.join(failed)}")
 
 
 def _free_addresses(count: int) -> list[str]:

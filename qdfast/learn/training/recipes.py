@@ -79,5 +79,5 @@ RECIPES = {
 def recipe(name: str) -> Recipe:
     """The recipe ``name``. DataError: there is none."""
     if name not in RECIPES:
-        raise DataError(f"no recipe named {name!r}; there is {', '.join(RECIPES)}")
+        raise DataError(f"no recipe named {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]

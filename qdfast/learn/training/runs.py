@@ -2,7 +2,7 @@
 
 ======================  ==================================================================================
 ``run.json``            configuration, class names, statistics, digest of the data, versions
-``history.json``        the figures of every finished epoch, and the name of the last checkpoint
+``history.json``        the figures of every finished epoch, the last checkpoint, digests of it and of the best weights
 ``checkpoint-N.keras``  network and optimizer after epoch N
 ``best.keras``          network and optimizer after the epoch with the lowest validation loss
 ``log.csv``             the figures of ``history.json`` as a table
@@ -12,12 +12,14 @@
 
 An epoch is finished once ``history.json`` names its checkpoint. The checkpoint is complete by then, and files of
 earlier epochs are removed only afterwards, so a run that is killed at any moment resumes after its last finished epoch.
+``run.json`` and ``history.json`` end with a digest of themselves, which is checked when they are read.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import platform
 import shutil
@@ -29,12 +31,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import orjson
-
 from ...dataset.prepared import Prepared
 from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
+from ...storage import sealed_json
+from ...storage.digests import check_file, file_xxh3
 from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
 from ...storage.names import BEST, FITTED, HISTORY, LOG, RUN
 from ..models.baselines import BASELINES, Baseline
@@ -165,7 +167,7 @@ class Run:
         """
         history = self.history
         if not history:
-            raise DataError(f"{self.path}: no epoch of this run is finished")
+            raise DataError(f"{self.path}: no epoch of this run has finished")
         if self.baseline:
             return self._load_baseline()
         from ..models.networks import build, with_temperature
@@ -174,7 +176,8 @@ class Run:
         if best_epoch(history) < len(history) or not path.exists():
             path = self.path / BEST
         if not path.exists():
-            raise DataError(f"{path}: missing")
+            raise DataError(f"{path}: no such file")
+        check_weights(path)
         arguments = self.info["arguments"]
         net = build(
             arguments["model"],
@@ -186,7 +189,7 @@ class Run:
         try:
             net.load_weights(path)
         except Exception as e:  # Keras does not wrap what zipfile, h5py and its own code raise
-            raise DataError(f"{path}: not the weights of {arguments['model']}: {first_line(e)}") from e
+            raise DataError(f"{path}: cannot be loaded as {arguments['model']}: {first_line(e)}") from e
         return with_temperature(net, self.temperature) if calibrated else net
 
     def _load_baseline(self) -> Baseline:
@@ -194,13 +197,16 @@ class Run:
         model, path = options.pop("model"), self.path / FITTED
         try:
             found = BASELINES[model](len(self.classes), **options)
+            check_weights(path)
             found.load(path)
         except FileNotFoundError:
-            raise DataError(f"{path}: missing") from None
+            raise DataError(f"{path}: no such file") from None
+        except DataError:
+            raise
         except READ_ERRORS as e:
             then, now = self.info["versions"].get("scikit-learn"), installed("scikit-learn")
-            by = "" if then == now else f" (written with scikit-learn {then}, this is {now})"
-            raise DataError(f"{path}: not a model of {model}, or damaged{by}: {first_line(e)}") from e
+            by = "" if then == now else f" (written by scikit-learn {then}; installed is {now})"
+            raise DataError(f"{path}: not a {model} model, or damaged{by}: {first_line(e)}") from e
         return found
 
 
@@ -208,14 +214,40 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """Open a run directory, finished or not.
 
     Raises:
-        DataError: ``path`` is not a run directory, or this version cannot read its ``run.json``.
+        DataError: ``path`` is not a run directory, or its ``run.json`` was changed or is of another version.
     """
     path = Path(path)
     info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
     if info is None:
         what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
         raise DataError(f"{path}: {what}")
+    if problem := _problem_of(info):
+        raise DataError(f"{path / RUN}: damaged: {problem}")
     return Run(path, info)
+
+
+def _problem_of(info: dict[str, Any]) -> str:
+    """What is wrong with the content of a ``run.json``; "" if nothing is. Those of earlier versions have no digest."""
+    classes, arguments = info["classes"], info["arguments"]
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        return "classes are a list of names"
+    if len(set(classes)) < len(classes):
+        return "a class is named twice"
+    if not all(isinstance(info[key], dict) for key in ("arguments", "data", "versions")):
+        return "arguments, data and versions are objects"
+    if not isinstance(arguments.get("model"), str):
+        return "arguments name no model"
+    buckets = arguments.get("buckets", [])
+    numbers = [arguments[name] for name in ("max_len", "batch") if name in arguments]
+    if not isinstance(buckets, list) or not all(type(number) is int and number >= 1 for number in numbers + buckets):
+        return "max_len, batch and buckets are integers of at least 1"
+    if not all(isinstance(info["data"].get(key), str) for key in ("path", "digest")):
+        return "data have no path and digest"
+    try:
+        DeltaStats.from_dict(info["stats"])
+    except (KeyError, TypeError, ValueError) as e:
+        return f"stats: {e}"
+    return ""
 
 
 def run_info(
@@ -262,17 +294,17 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     Raises:
         DataError: the directory contains something else, or a run of another configuration or other data.
     """
-    before = _read_json(path / RUN, ("arguments", "backend", "data"))
+    before = load_run(path).info if (path / RUN).exists() else None
     if before is None and any(not _unfinished(file) for file in path.iterdir()):
-        raise DataError(f"{path}: neither empty nor a run directory")
+        raise DataError(f"{path}: not empty, and not a run directory")
     remove_temporaries(path)
     if before is None:
-        write_bytes(path / RUN, _dump({"format": FORMAT, **info}))
+        write_bytes(path / RUN, sealed_json.dump({"format": FORMAT, **info}))
         return load_run(path)
     then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
     now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
     if changed := describe_mismatch(then, now):
-        raise DataError(f"{path}: this directory has another run, with {changed}: give another --out, or delete it")
+        raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
     return Run(path, before)
 
 
@@ -301,12 +333,47 @@ def read_history(path: Path) -> list[Epoch]:
     if not isinstance(epochs, list) or not all(
         isinstance(e, dict) and e.keys() >= set(BASELINE_FIGURES) for e in epochs
     ):
-        raise DataError(f"{path / HISTORY}: damaged: figures are missing")
+        raise DataError(f"{path / HISTORY}: damaged: metrics are missing")
+    for epoch in epochs:
+        for name, figure in epoch.items():
+            if type(figure) not in (int, float) or not math.isfinite(figure):
+                raise DataError(f"{path / HISTORY}: damaged: {name} is {figure!r:.40}, not a number")
+    if [e["epoch"] for e in epochs] != list(range(1, len(epochs) + 1)):
+        raise DataError(f"{path / HISTORY}: damaged: the epochs are not numbered from 1")
     return epochs
 
 
+def check_weights(path: Path) -> None:
+    """Compare a file of weights with its digest in ``history.json``, if that has one.
+
+    Raises:
+        DataError: it has other bytes.
+        OSError: it cannot be read.
+    """
+    if recorded := _digests(path.parent).get(path.name):
+        check_file(path, recorded, "restore it, or train again")
+
+
+def check_run(path: Path) -> list[str]:
+    """Check ``run.json``, ``history.json`` and the files with digests in that. Returns the names of these files.
+
+    Raises:
+        DataError: one was changed.
+        OSError: one is missing.
+    """
+    _ = load_run(path).history
+    digests = _digests(path)
+    for name in digests:
+        check_weights(path / name)
+    return list(digests)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    return dict((_read_json(path / HISTORY, ()) or {}).get("digests", {}))
+
+
 def planned_epochs(history: list[Epoch], epochs: int) -> int:
-    """The number of planned epochs: the last one recorded, else ``epochs``."""
+    """The number of planned epochs: the one recorded last, or ``epochs`` if none is recorded."""
     return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
 
 
@@ -328,8 +395,14 @@ def commit(path: Path, history: list[Epoch]) -> None:
 
 def write_history(path: Path, history: list[Epoch], checkpoint: Path) -> None:
     """Write ``history.json``, with the last epoch's checkpoint."""
-    about = {"format": FORMAT, "checkpoint": checkpoint.name, "best_epoch": best_epoch(history), "epochs": history}
-    write_bytes(path / HISTORY, _dump(about))
+    best = best_epoch(history)
+    digests = {checkpoint.name: file_xxh3(checkpoint)}
+    if best == len(history):
+        digests[BEST] = digests[checkpoint.name]  # of which it becomes a copy
+    elif known := _digests(path).get(BEST):
+        digests[BEST] = known
+    about = {"format": FORMAT, "checkpoint": checkpoint.name, "best_epoch": best, "digests": digests, "epochs": history}
+    write_bytes(path / HISTORY, sealed_json.dump(about))
 
 
 def finalize_run(path: Path, history: list[Epoch]) -> None:
@@ -361,18 +434,14 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _dump(value: dict[str, Any]) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
 def _read_json(path: Path, keys: Iterable[str]) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(path.read_bytes())
+        value = sealed_json.load(path.read_bytes())
         version = value["format"]
         _ = [value[key] for key in keys] if version == FORMAT else []
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (orjson.JSONDecodeError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path}: not written by qdfast, or damaged: {type(e).__name__}: {first_line(e)}") from e
     if version != FORMAT:
         raise DataError(f"{path}: has format {version}, but this version of qdfast reads format {FORMAT}")

@@ -1,4 +1,4 @@
-"""How long training goes on, and at which learning rate: functions of the epochs so far and of the time."""
+"""When training stops, and the learning rate until then: functions of the finished epochs and of the time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Schedule:
         return self._plateau(history).learning_rate
 
     def planned(self, history: list[Epoch]) -> int:
-        """How many epochs there are to be, as known after the last."""
+        """The number of planned epochs, as known after the last finished one."""
         epochs = self.settled.epochs
         return planned_epochs(history, epochs) if self.settled.recipe.patience is None else epochs
 
@@ -83,9 +83,9 @@ class Schedule:
         if len(history) >= planned:
             reason = f"finished, {counted(len(history), 'epoch')}"
             if planned < epochs:
-                reason += f" of {epochs}, for want of time"
+                reason += f" of {epochs}, because of the time limit"
             if self.settled.fits_epochs and planned == 1 < epochs:
-                reason += " (so the learning rate never fell)"
+                reason += " (too short for the learning rate to fall)"
             return reason
         late = not self.settled.fits_epochs and self.slowest > max(0.0, self._time_left())
         if self.workers.broadcast_object(late):
@@ -93,7 +93,7 @@ class Schedule:
         return ""
 
     def fit_epochs(self, figures: Epoch, history: list[Epoch]) -> Epoch:
-        """An epoch's figures, with the number of epochs that fit into the time where that decides.
+        """An epoch's metrics; if the time limit sets the number of epochs, also how many fit into it.
 
         The first epoch is slower than the others, so the second may still raise the number; later it only falls.
         """

@@ -57,7 +57,7 @@ class TrainStep:
 
 
 class CompiledSteps(ABC):
-    """Compiled steps of training and prediction; each shape of a batch is compiled when it first comes.
+    """Compiled steps of training and prediction; each shape of a batch is compiled when it first occurs.
 
     Between ``begin`` and ``end`` of training, Keras' variables may be out of date.
     """
@@ -68,10 +68,10 @@ class CompiledSteps(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Before steps of training; every worker then has the chief's state."""
+        """Call before training steps. Afterwards every worker has the chief's state."""
 
     def end(self) -> None:  # noqa: B027 - TensorFlow has nothing to do
-        """After steps of training."""
+        """Call after training steps."""
 
     def batch(self, source: BatchSource, group: Group) -> dict[str, NDArray[Any]]:
         """What this worker sends to its devices for a group."""
@@ -97,7 +97,7 @@ class CompiledSteps(ABC):
 class TensorFlowSteps(CompiledSteps):
     """A graph for each shape: one graph for all shapes would be slower.
 
-    With several workers, gradients, moving statistics, sums and predictions are reduced; the rest each worker does for
+    With several workers, gradients, moving statistics, sums and predictions are reduced; each worker does the rest
     itself. Batch normalization uses the statistics of the worker's part of a batch, as is usual: those of the whole
     batch would cost two exchanges per layer. The moving statistics are the mean over the workers.
     """
@@ -289,7 +289,7 @@ class JaxSteps(CompiledSteps):
         return str(self.lower(batch, group).as_text())
 
     def lower(self, batch: dict[str, NDArray[Any]], group: Group) -> Any:
-        """JAX's lowered training step, to be compiled or looked at."""
+        """JAX's lowered training step, to be compiled or inspected."""
         return self._compiled_train.lower(self._state, *self._arguments(batch, group, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""Writes the figures of a run for TensorBoard: ``tensorboard --logdir RUNS``."""
+"""Writes the metrics of a run for TensorBoard: ``tensorboard --logdir RUNS``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TAGS = {
 def write_events(run: Path, history: list[dict[str, Any]]) -> None:
     """Write one file for each epoch that has none yet. Does nothing if ``tensorboard`` is not installed.
 
-    TensorBoard reads the files of a directory in the order of their names. One file per epoch means that no file is
-    appended to, and that a resumed run repeats no epoch.
+    TensorBoard reads the files of a directory in the order of their names. With one file per epoch, no file is
+    ever appended to, and a resumed run repeats no epoch.
     """
     try:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -1,4 +1,4 @@
-"""Prepared drawings as a ``tf.data.Dataset``, for training loops of one's own."""
+"""Prepared drawings as a ``tf.data.Dataset``, for custom training loops."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Train a network on prepared drawings; the same call continues a run that was interrupted.
 
-A run's course depends on its configuration and on the figures of its finished epochs. Both are in the run directory
-(see ``runs``), so a run that was killed ends as an undisturbed one does. That is why the loop is here instead of in
-``Model.fit`` with callbacks, which keep such state in memory.
+How a run continues depends only on its configuration and on the metrics of its finished epochs. Both are in the run
+directory (see ``runs``), so a run that was killed and resumed gives the same result as an uninterrupted one. That is
+why the loop is here and not in ``Model.fit`` with callbacks, which keep such state in memory.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from ...storage.progress import counted, duration
 from ..models.baselines import BASELINES
 from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
-from .fit import fit
+from .fit_baseline import fit
 from .recipes import recipe
 from .runs import (
     Epoch,
     Run,
     Trained,
     best_epoch,
+    check_weights,
     checkpoint_path,
     commit,
     describe_mismatch,
@@ -60,17 +61,18 @@ def train(
 ) -> Trained:
     """Train on the training split, and keep the weights with the lowest loss on the validation split.
 
-    Called again, it continues an unfinished run after its last finished epoch, with the result that it would have had
-    undisturbed, and leaves a finished run as it is. ``max_minutes`` may differ then, and ``epochs`` may be larger,
-    unless the recipe's learning rate depends on it. If it does and ``epochs`` is not given, ``max_minutes`` sets the
-    number of epochs, judged by the speed of the first two, so that the learning rate has fallen at the end.
+    Called again, it continues an unfinished run after its last finished epoch, with the same result as without the
+    interruption, and leaves a finished run as it is. The second call may give another ``max_minutes``, and larger
+    ``epochs`` if the recipe's learning rate does not depend on them. If it does, and ``epochs`` is not given,
+    ``max_minutes`` sets the number of epochs, estimated from the speed of the first two, so that the learning rate
+    has fallen by the end.
 
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes bitmaps.
         out: the run directory, created if missing.
         config: how to train. Default: ``TrainConfig(**options)``.
-        on_epoch: called after each epoch with its figures, a dict with the keys of ``runs.FIGURES``; the place to log
-            to MLflow or Weights & Biases. With several workers, the chief's is called.
+        on_epoch: called after each epoch with its metrics, a dict with the keys of ``runs.FIGURES``; use it to log to
+            MLflow or Weights & Biases. With several workers, only the chief calls it.
         log: called with a line at the beginning, after each epoch and at the end.
         options: the fields of ``TrainConfig``, where ``config`` is not given.
 
@@ -78,8 +80,8 @@ def train(
         The run's path, its number of epochs, the best epoch and its figures, and why training stopped.
 
     Raises:
-        DataError: the configuration, data or ``out`` cannot be trained with; ``out`` is a run of another configuration
-            or other data, or another process trains in it; a worker was called with other arguments than the chief.
+        DataError: the configuration, ``data`` or ``out`` is invalid; ``out`` is a run of another configuration or of
+            other data, or another process trains in it; a worker was called with other arguments than the chief.
         TrainingError: the loss is no longer a finite number, or memory ran out.
         WorkerError: another worker has ended. The same call, by all of them, continues after the last finished epoch.
 
@@ -98,7 +100,7 @@ def train(
 
     # ---- the configuration and the data ----
     settled = config.settle()
-    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation = prepared.rows("train"), prepared.rows("validation")
     check_rows(settled.network.takes, prepared, training, validation, config.model)
 
@@ -178,14 +180,14 @@ def _check_backend() -> None:
     import keras
 
     if keras.backend.backend() not in BACKENDS:
-        raise DataError(f"Keras runs on {keras.backend.backend()} here: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
+        raise DataError(f"Keras runs on {keras.backend.backend()}: KERAS_BACKEND must be {' or '.join(BACKENDS)}")
 
 
 def _check_same_call(workers: Workers, settled: SettledConfig, prepared: Prepared) -> None:
     call = {**settled.arguments, "epochs": settled.epochs, "max_minutes": settled.config.max_minutes}
     call["data"] = prepared.digest
     if changed := describe_mismatch(workers.broadcast_object(call), call):
-        raise DataError(f"worker {workers.rank}: the chief was called with {changed}")
+        raise DataError(f"worker {workers.rank}: its arguments differ from the chief's: the chief has {changed}")
 
 
 def _resident(config: TrainConfig, training: Rows, validation: Rows, run: Run) -> bool:
@@ -226,6 +228,7 @@ def _restore(net: keras.Model, path: Path) -> None:
     """Load a checkpoint's weights and optimizer state into a new network."""
     import keras
 
+    check_weights(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras warns if it leaves out an optimizer's state

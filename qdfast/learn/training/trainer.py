@@ -34,7 +34,7 @@ _VALIDATION_BATCH = 512
 
 
 class TrainingError(Error):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 @contextmanager
@@ -47,9 +47,7 @@ def memory_errors() -> Iterator[None]:
         kind = type(e).__name__
         if not isinstance(e, MemoryError) and kind != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(e):
             raise
-        raise TrainingError(
-            f"out of memory ({kind}): a smaller --batch needs less, and on a GPU so does --no-resident"
-        ) from e
+        raise TrainingError(f"out of memory ({kind}): use a smaller --batch or, on a GPU, --no-resident") from e
 
 
 class Trainer:
@@ -83,7 +81,7 @@ class Trainer:
         smallest = min(len(group.rows) for group in self.groups(1))
         if smallest < 2 * workers.world_size:
             raise DataError(
-                f"a step has {smallest} drawings, and each of {workers.world_size} workers needs 2: use a larger batch"
+                f"a step has {smallest} drawings for {workers.world_size} workers, but each needs 2: use a larger batch"
             )
         step = TrainStep(net, recipe, len(training.classes))
         sources = (batch_source(rows, spec, resident=resident) for rows in (training, validation))
@@ -199,14 +197,14 @@ class Trainer:
         size = sum(resident_size(rows, self.spec) for rows in (self.training, self.validation))
         parts = [
             f"{keras.backend.backend()} on a {'GPU' if on_gpu() else 'CPU'}, {self.net.dtype_policy.name}",
-            f"drawings resident there ({size / 1e6:,.1f} MB)" if self.resident else "drawings sent batch by batch",
+            f"drawings kept in its memory ({size / 1e6:,.1f} MB)" if self.resident else "drawings sent batch by batch",
         ]
         if self.workers.devices > 1:
             parts.append(f"{self.workers.devices} devices, {self.workers.world_size} processes")
         if _has_lstm(self.net):
             self.steps.begin()
             cudnn = _CUDNN_LSTM.search(self.steps.program(self.groups(1)[0]))
-            parts.append(f"LSTMs {'by' if cudnn else 'without'} cuDNN")
+            parts.append(f"LSTMs {'on' if cudnn else 'without'} cuDNN")
         return ", ".join(parts)
 
 

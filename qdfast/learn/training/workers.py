@@ -32,12 +32,12 @@ class WorkerError(Error):
 
 
 class Workers:
-    """One process with one device. The subclasses are several.
+    """A single process with one device. The subclasses stand for several processes or devices.
 
     Attributes:
         rank, world_size: the number of this process, and how many there are.
         devices: devices of all processes together.
-        random_stream: workers that compute apart draw different random numbers.
+        random_stream: part of the random seed; differs between workers that draw their own random numbers.
     """
 
     rank, world_size, devices, random_stream = 0, 1, 1, 0
@@ -74,7 +74,7 @@ class Workers:
             self.broadcast_object(str(e))
             raise
         if message := self.broadcast_object(""):
-            raise DataError(f"from the chief: {message}")
+            raise DataError(f"error on the chief: {message}")
 
     @contextmanager
     def lost_workers(self) -> Iterator[None]:
@@ -247,7 +247,7 @@ def cluster() -> Cluster | None:
         if not 0 <= index < len(jobs[kind]):
             raise ValueError(f"there is no {kind} {index}")
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise DataError(f"TF_CONFIG: the workers, or which of them this is, cannot be read: {e}") from e
+        raise DataError(f"TF_CONFIG: invalid cluster or task: {e}") from e
     if kind not in ("chief", "worker"):
         raise DataError(f"TF_CONFIG: the task type is {kind}; it must be worker or chief")
     return Cluster(addresses, index + len(chiefs) * (kind == "worker"))
@@ -278,8 +278,8 @@ def join(distribute: str) -> Workers:
         if here.devices > 1:
             return here
     if distribute == "mirrored":
-        what = "JAX has one device here" if jax else "`qdfast train` starts a process for each of several GPUs"
-        raise DataError(f"distribute is mirrored: {what}")
+        what = "JAX has only one device" if jax else "with TensorFlow it needs `qdfast train` and several GPUs"
+        raise DataError(f"distribute is mirrored, but {what}")
     return Workers()
 
 

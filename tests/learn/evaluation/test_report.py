@@ -35,8 +35,8 @@ def run_of(path: Path, classes: tuple[str, ...], *, temperature: float | None = 
     info = {
         "arguments": {"model": "knn" if baseline else "made_up"},
         "classes": classes,
-        "stats": {},
-        "data": {"train": 10},
+        "stats": {"n": 0, "sum": [0, 0], "sum_sq": [0, 0]},
+        "data": {"path": "data", "digest": "", "train": 10},
         "parameters": None if baseline else 1234,
         "backend": "none",
         "versions": {},

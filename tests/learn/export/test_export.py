@@ -5,23 +5,27 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from paths import python_path
 from tiny_network import add_tiny
 
-from qdfast import from_strokes
+from qdfast import cli, from_strokes
 from qdfast.dataset.rows import Rows
 from qdfast.errors import DataError
 from qdfast.learn.export.export import export
 from qdfast.learn.export.serving_graph import DeltaInput
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.runs import Run, load_run
+from qdfast.serve.servable import Servable
 from qdfast.storage.files import only_writer
+from qdfast.storage.model_info import check_model
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +156,15 @@ def test_it_explains_itself(exported, tiny_run):
     assert set(about["signatures"]) == {"serving_default", "top_k"}
 
 
+def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Any) -> None:
+    """To the embedded server, which otherwise neither batches nor splits."""
+    pytest.importorskip("tensorflow_serving")
+    from qdfast.serve.servable import Servable
+
+    signatures = Servable(exported, 1).signatures
+    assert {name for name, signature in signatures.items() if signature.row_wise} == {"serving_default", "top_k"}
+
+
 def test_warm_up_requests_are_answered(exported, signatures):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path = exported / "assets.extra" / "tf_serving_warmup_requests"
@@ -188,7 +201,7 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
     assert export(tiny_run, tmp_path).name == "10"
-    with pytest.raises(DataError, match="9: this version exists"):
+    with pytest.raises(DataError, match="9: this version already exists"):
         export(tiny_run, tmp_path, version=9)
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
@@ -233,6 +246,37 @@ def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypa
     assert "no warm-up requests" in lines[0]
 
 
+def test_its_files_have_digests(exported: Path, tmp_path: Path) -> None:
+    files = json.loads((exported / "assets.extra" / "qdfast.json").read_text())["files"]
+    assert {"saved_model.pb", "variables/variables.index"} <= files.keys()
+    assert not [name for name in files if name.startswith("assets.extra")]
+    for name in ("saved_model.pb", "variables/variables.data-00000-of-00001", "assets.extra/qdfast.json"):
+        version = Path(shutil.copytree(exported, tmp_path / name.replace("/", " ") / "1"))
+        assert check_model(version)
+        data = bytearray((version / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (version / name).write_bytes(data)
+        with pytest.raises(DataError, match=f"{name}: damaged: "):
+            check_model(version)
+        with pytest.raises(DataError, match=f"cannot be served: .*{name}: damaged"):
+            Servable(version, 1)
+        assert cli.main(["info", "--verify", str(version.parent)]) == 1
+
+
+def test_a_model_without_digests_is_served(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    version = Path(shutil.copytree(exported, tmp_path / "1"))
+    about = version / "assets.extra" / "qdfast.json"
+    known = json.loads(about.read_text())
+    about.write_text(json.dumps({name: value for name, value in known.items() if name not in ("digest", "files")}))
+    assert not check_model(version)
+    assert Servable(version, 1).signatures
+    shutil.copytree(exported, tmp_path / "2")
+    assert cli.main(["info", "--verify", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(
+        "verified: version 2; 1: no digests were recorded, by an earlier version of qdfast\n"
+    )
+
+
 @pytest.mark.parametrize(("arguments", "said"), [({"top_k": 0}, "top_k is 0"), ({"version": 0}, "version is 0")])
 def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said):
     with pytest.raises(DataError, match=said):
@@ -242,7 +286,7 @@ def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said)
 def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         export(tmp_path / "run", tmp_path / "models")
     assert names(tmp_path / "models") == []
 

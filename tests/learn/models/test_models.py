@@ -191,7 +191,7 @@ def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(DataError, match="no model named 'resnet'; there is stroke_lstm"):
+    with pytest.raises(DataError, match="no model named 'resnet'; choose from stroke_lstm"):
         networks.build("resnet", classes=3)
 
 

@@ -99,5 +99,5 @@ def test_it_learns_in_every_precision(trained):
 def test_the_log_says_what_computes(trained):
     _, said, backend = trained
     assert said["sent"] == f"{backend} on a CPU, float32, drawings sent batch by batch"
-    assert said["lstm"] == f"{backend} on a CPU, float32, drawings resident there (0.1 MB), LSTMs without cuDNN"
-    assert said["bfloat16"] == f"{backend} on a CPU, mixed_bfloat16, drawings resident there (0.1 MB)"
+    assert said["lstm"] == f"{backend} on a CPU, float32, drawings kept in its memory (0.1 MB), LSTMs without cuDNN"
+    assert said["bfloat16"] == f"{backend} on a CPU, mixed_bfloat16, drawings kept in its memory (0.1 MB)"

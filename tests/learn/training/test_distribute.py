@@ -150,11 +150,11 @@ def test_tf_config_says_who(monkeypatch):
     both = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "evaluator": ["d:1"]}
     assert of(both, "chief", 0) == Cluster(("a:1", "b:1", "c:1"), 0)
     assert of(both, "worker", 0) == Cluster(("a:1", "b:1", "c:1"), 1)
-    with pytest.raises(DataError, match="TF_CONFIG makes this a evaluator"):
+    with pytest.raises(DataError, match="TF_CONFIG: the task type is evaluator"):
         of(both, "evaluator", 0)
     for bad in ("not JSON", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'):
         monkeypatch.setenv("TF_CONFIG", bad)
-        with pytest.raises(DataError, match="TF_CONFIG: the workers, or which of them this is, cannot be read"):
+        with pytest.raises(DataError, match="TF_CONFIG: invalid cluster or task"):
             cluster()
 
 
@@ -162,7 +162,7 @@ def test_ways_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for distribute, said in {
         "multiworker": "TF_CONFIG names no other worker",
-        "mirrored": "distribute is mirrored: ",
+        "mirrored": "distribute is mirrored, but ",
         "everywhere": "distribute is 'everywhere': it must be one of auto, mirrored, multiworker, none",
     }.items():
         with pytest.raises(DataError, match=said):
@@ -185,8 +185,8 @@ class Second(Workers):
 @pytest.mark.parametrize(
     ("chiefs_seed", "said"),
     [
-        (7, "worker 1: the chief was called with seed 7, not 42"),
-        (42, "from the chief: there is another run here"),
+        (7, "worker 1: its arguments differ from the chief's: the chief has seed 7, not 42"),
+        (42, "error on the chief: there is another run here"),
     ],
 )
 def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):
@@ -209,5 +209,5 @@ def test_a_host_starts_its_workers(tmp_path):
 
 def test_no_worker_is_left_when_one_was_killed(monkeypatch):
     monkeypatch.setattr("qdfast.learn.training.local_workers._GRACE", 0.5)
-    with pytest.raises(WorkerError, match=r"of 2 workers, these failed: .*1 with status -9"):
+    with pytest.raises(WorkerError, match=r"of 2 workers failed: .*1 \(exit status -9\)"):
         on_workers(fail_second, 2)

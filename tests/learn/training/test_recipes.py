@@ -49,7 +49,7 @@ def test_targets():
 
 
 def test_there_is_no_other_recipe():
-    with pytest.raises(DataError, match="no recipe named 'weak'; there is notebook, strong"):
+    with pytest.raises(DataError, match="no recipe named 'weak'; choose from notebook, strong"):
         recipe("weak")
 
 
@@ -178,7 +178,7 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
     # 24 are the recipe's; after the first, one more fits; after the second, 8 of 2 s; from the fifth on, each takes 4.5
     assert planned == [24, 2, 10, 10, 10, 6]
     assert now[0] == 10 + 3 * 2 + 2 * 4.5 <= 29
-    assert got.stopped == f"finished, {got.epochs} epochs of 24, for want of time"
+    assert got.stopped == f"finished, {got.epochs} epochs of 24, because of the time limit"
     again = training.train(prepared, tmp_path / "run", **{**arguments, "max_minutes": None})
     assert again == got
 
@@ -201,7 +201,7 @@ def test_it_has_no_patience(prepared, tmp_path: Path):
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 
-    with pytest.raises(DataError, match="recipe strong has a fixed number of epochs and no option patience"):
+    with pytest.raises(DataError, match="recipe strong has a fixed number of epochs, so patience does not apply"):
         train(prepared, tmp_path / "run", patience=3, log=silent)
 
 
@@ -209,5 +209,5 @@ def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: P
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 
-    with pytest.raises(DataError, match="recipe strong augments raw steps, which stroke_lstm does not"):
+    with pytest.raises(DataError, match="recipe strong augments unstandardized strokes, which stroke_lstm does not"):
         train(prepared, tmp_path / "run", model="stroke_lstm", recipe="strong", log=silent)

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from earlier_versions import run_without_digests
 
 from qdfast.errors import DataError
 from qdfast.learn.training import runs
 from qdfast.learn.training.runs import (
     best_epoch,
+    check_run,
+    check_weights,
     checkpoint_path,
     commit,
     finalize_run,
@@ -122,13 +125,13 @@ def test_start_run_explains_itself_and_is_found_again(tmp_path):
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (changed(arguments={"batch": 64}), "with batch 128, not 64: give another --out, or delete it$"),
-        (changed(data={"digest": "b" * 64}), "with data aaaaaaaaaaaa…, not bbbbbbbbbbbb…: give another"),
+        (changed(arguments={"batch": 64}), r"settings \(batch 128, not 64\): choose another --out, or delete it$"),
+        (changed(data={"digest": "b" * 64}), r"settings \(data aaaaaaaaaaaa…, not bbbbbbbbbbbb…\): choose another"),
         (
             changed(arguments={"seed": 1, "buckets": []}),
-            r"with seed 42, not 1; buckets \[64, 96\], not \[\]: give another",
+            r"settings \(seed 42, not 1; buckets \[64, 96\], not \[\]\): choose another",
         ),
-        ({**INFO, "backend": "jax"}, "with backend tensorflow, not jax: give another"),
+        ({**INFO, "backend": "jax"}, r"settings \(backend tensorflow, not jax\): choose another"),
     ],
 )
 def test_another_run_in_the_directory_is_named(tmp_path, info, said):
@@ -146,7 +149,7 @@ def test_data_may_move(tmp_path):
 @pytest.mark.parametrize("name", ["thesis.tex", ".tmp-1-thesis.tex"])
 def test_a_directory_of_something_else_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("years of work")
-    with pytest.raises(DataError, match="neither empty nor a run"):
+    with pytest.raises(DataError, match="not empty, and not a run"):
         start_run(tmp_path, INFO)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -178,7 +181,7 @@ def test_load_run_says_what_is_wrong(tmp_path):
 
 def test_a_run_without_an_epoch_has_no_model(tmp_path):
     pytest.importorskip("keras")
-    with pytest.raises(DataError, match="no epoch of this run is finished"):
+    with pytest.raises(DataError, match="no epoch of this run has finished"):
         start_run(tmp_path, INFO).load_model()
 
 
@@ -188,8 +191,118 @@ def test_weights_of_another_network_are_refused(tmp_path):
     run = start_run(tmp_path, info)
     finish_epoch(tmp_path, [0.5])  # whose checkpoint is a line of text
     finish_epoch(tmp_path, [0.5, 0.6])
-    with pytest.raises(DataError, match=r"best\.keras: not the weights of stroke_lstm: "):
+    with pytest.raises(DataError, match=r"best\.keras: cannot be loaded as stroke_lstm: "):
         run.load_model()
     (tmp_path / "best.keras").unlink()
-    with pytest.raises(DataError, match=r"best\.keras: missing"):
+    with pytest.raises(DataError, match=r"best\.keras: no such file"):
         run.load_model()
+
+
+# ---- changed after it was written ----
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"dog"', '"cat"'), ('"seed": 42', '"seed": 43'), ('"n": 2', '"n": 3'), ('"format": 1', '"format":  1')],
+)
+def test_a_run_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    start_run(tmp_path, INFO)
+    edit(tmp_path / "run.json", old, new)
+    for opened in (load_run, lambda path: start_run(path, INFO)):
+        with pytest.raises(DataError, match=r"run\.json: .*changed after it was written"):
+            opened(tmp_path)
+
+
+def test_a_history_that_was_edited_is_refused(tmp_path: Path) -> None:
+    start_run(tmp_path, INFO)
+    finish_epoch(tmp_path, [0.5])
+    edit(tmp_path / "history.json", '"val_loss": 0.5', '"val_loss": 0.4')
+    with pytest.raises(DataError, match=r"history\.json: .*changed after it was written"):
+        read_history(tmp_path)
+
+
+def test_a_flipped_bit_of_a_run_is_found(tmp_path: Path) -> None:
+    start_run(tmp_path, INFO)
+    path = tmp_path / "run.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = load_run(tmp_path).info
+        except DataError:
+            continue
+        assert {key: found[key] for key in INFO} == INFO  # the digest's own key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["cat"] * 5},
+        {"classes": []},
+        {"classes": "cat"},
+        {"classes": [1, 2]},
+        {"classes": None},
+        {"stats": {}},
+        {"stats": None},
+        {"stats": {"n": -1, "sum": [0, 0], "sum_sq": [0, 0]}},
+        {"stats": {"n": 2, "sum": [9, 0], "sum_sq": [1, 0]}},
+        {"stats": {"n": 2, "sum": [1, 2], "sum_sq": [10**9, 4]}},
+        {"stats": {"n": "2", "sum": [1, 2], "sum_sq": [3, 4]}},
+        {"stats": {"n": 2, "sum": [1], "sum_sq": [3, 4]}},
+        {"arguments": None},
+        {"arguments": {}},
+        {"arguments": {"model": 5}},
+        {"arguments": {"model": "stroke_lstm", "max_len": "x"}},
+        {"arguments": {"model": "stroke_lstm", "max_len": 0}},
+        {"arguments": {"model": "stroke_lstm", "buckets": [1.5]}},
+        {"arguments": {"model": "stroke_lstm", "buckets": 5}},
+        {"data": []},
+        {"data": {"path": 5, "digest": "a"}},
+        {"versions": 3},
+    ],
+)
+def test_a_run_of_an_earlier_version_has_no_digest_but_valid_values(tmp_path: Path, change: dict[str, object]) -> None:
+    start_run(tmp_path, INFO)
+    run_without_digests(tmp_path)
+    assert load_run(tmp_path).classes == ("cat", "dog")
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, **INFO, **change}))
+    with pytest.raises(DataError, match=r"run\.json: damaged: ") as caught:
+        load_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"val_loss": "x"}, {"val_loss": None}, {"seconds": True}, {"epoch": 2}, {"temperature": [1]}, {"loss": {}}],
+)
+def test_figures_are_numbers(tmp_path: Path, change: dict[str, object]) -> None:
+    (tmp_path / "history.json").write_text(json.dumps({"format": 1, "epochs": [{**figures(1, 0.5), **change}]}))
+    with pytest.raises(DataError, match=r"history\.json: damaged: "):
+        read_history(tmp_path)
+
+
+def test_weights_have_digests(tmp_path: Path) -> None:
+    run = start_run(tmp_path, INFO)
+    finish_epoch(tmp_path, [0.5])
+    finish_epoch(tmp_path, [0.5, 0.6])
+    assert check_run(run.path) == ["checkpoint-0002.keras", "best.keras"]
+    for name in check_run(run.path):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"E" + whole[1:])
+        with pytest.raises(DataError, match=rf"{name}: damaged: its digest is"):
+            check_weights(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name}: damaged: its digest is"):
+            check_run(tmp_path)
+        (tmp_path / name).write_bytes(whole)
+    run_without_digests(tmp_path)
+    assert check_run(run.path) == []
+    finish_epoch(tmp_path, [0.5, 0.6, 0.7])  # an earlier version's run goes on
+    assert check_run(run.path) == ["checkpoint-0003.keras"]

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from earlier_versions import run_without_digests
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import python_path
 from tiny_network import add_tiny
 
 from qdfast.dataset.prepare import prepare
+from qdfast.dataset.prepared import Prepared, open_prepared
 from qdfast.errors import DataError
 from qdfast.learn.training.runs import FIGURES, Run, checkpoint_path, load_run
 from qdfast.quickdraw.doodles import write_doodles
@@ -209,9 +212,47 @@ def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):
     train(prepared, tmp_path, **ARGUMENTS, epochs=1, log=silent)
     best = (tmp_path / "best.keras").read_bytes()
     checkpoint_path(tmp_path, 1).write_bytes(b"")
+    with pytest.raises(DataError, match=r"checkpoint-0001\.keras: damaged: its digest is"):
+        train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
+    run_without_digests(tmp_path)
     with pytest.raises(DataError, match=r"checkpoint-0001\.keras: not a checkpoint, or damaged"):
         train(prepared, tmp_path, **ARGUMENTS, epochs=2, log=silent)
     assert (tmp_path / "best.keras").read_bytes() == best
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_damaged_data_are_not_trained_on(prepared: Prepared, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(prepared.path, tmp_path / "data"))
+    flip(open_prepared(data).shard_paths[0])
+    for model in ({**ARGUMENTS}, {"model": "knn"}):
+        with pytest.raises(DataError, match=r"damaged: its digest is .*: run qdfast prepare again"):
+            train(data, tmp_path / "run", **model, log=silent)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["overwritten", "replaced"])
+def test_training_survives_shards_that_change(prepared: Prepared, tmp_path: Path, how: str) -> None:
+    data, out = Path(shutil.copytree(prepared.path, tmp_path / "data")), tmp_path / "run"
+    paths = open_prepared(data).shard_paths
+    noise = {path: np.random.default_rng(0).bytes(path.stat().st_size) for path in paths}
+    with start(data, out) as process:
+        while process.poll() is None:
+            if (out / "run.json").exists():  # the data are open
+                for path in paths:
+                    if how == "overwritten":
+                        with path.open("r+b") as file:
+                            file.write(noise[path])
+                    else:
+                        (tmp_path / "noise").write_bytes(noise[path])
+                        (tmp_path / "noise").replace(path)
+            time.sleep(0.02)
+        assert process.returncode == 0
+    assert len(load_run(out).history) == 4
 
 
 def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
@@ -329,7 +370,7 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"buckets": (0, 64)}, "buckets are"),
         ({"model": "resnet"}, "no model named 'resnet'"),
         ({"model": "stroke_conv", "recurrent_dropout": 0.3}, "stroke_conv has no LSTM"),
-        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps: max_len and buckets are for strokes"),
+        ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps, so max_len and buckets do not apply"),
     ],
 )
 def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):
@@ -359,5 +400,5 @@ def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch
     run = load_run(train(prepared, tmp_path / "run", **ARGUMENTS, epochs=1, log=lines.append).path)
     assert shapes == [{(96, 32)}]
     assert run.arguments["buckets"] == []
-    assert " on a GPU, float32, drawings resident there (0.1 MB)" in lines[1]
+    assert " on a GPU, float32, drawings kept in its memory (0.1 MB)" in lines[1]
     assert run.history[0]["loss"] > 0

@@ -10,9 +10,9 @@ Models that take bitmaps also accept strokes and render them. `train --recipe` o
 Models without a recipe are scikit-learn's; they cannot be exported or served."""
 
 
-def catalogue(classes: int) -> str:
+def model_table(classes: int) -> str:
     """The networks and baselines as a table, with the number of parameters for ``classes`` classes."""
-    rows = [("model", "takes", "parameters", "recipe", "what it is, and what for")]
+    rows = [("model", "takes", "parameters", "recipe", "what it is and what it is for")]
     for name, network in MODELS.items():
         size = f"{build(name, classes=classes).count_params():,}"
         rows += [(name, network.takes, size, network.recipe, network.summary), ("", "", "", "", network.purpose)]

@@ -15,7 +15,7 @@ from qdfast.learn.models.baselines import BASELINES
 
 pytest.importorskip("keras")
 
-from qdfast.learn.models.catalogue import catalogue
+from qdfast.learn.models.model_table import model_table
 from qdfast.learn.models.networks import MODELS, build
 
 
@@ -36,7 +36,7 @@ def default(option: str) -> str:
 
 
 def test_all_models_are_listed_with_what_they_are():
-    got = listed(catalogue(345))
+    got = listed(model_table(345))
     known = {**MODELS, **BASELINES}
     assert list(got) == list(known)
     for name, (row, purpose) in got.items():
@@ -51,12 +51,12 @@ def test_all_models_are_listed_with_what_they_are():
 @pytest.mark.parametrize("classes", [2, 30])
 @pytest.mark.slow
 def test_parameters_are_those_of_so_many_classes(classes: int):
-    got = listed(catalogue(classes))
+    got = listed(model_table(classes))
     for name in MODELS:
         assert got[name][0].split()[2] == f"{build(name, classes=classes).count_params():,}"
     learned = {2: 784 * 100 + 100 + 100 * 100 + 100 + 100 + 1, 30: 784 * 100 + 100 + 100 * 100 + 100 + 100 * 30 + 30}
     assert got["mlp"][0].split()[2] == f"{learned[classes]:,}"
-    assert f"Parameters are those for {classes} classes" in catalogue(classes)
+    assert f"Parameters are those for {classes} classes" in model_table(classes)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_the_command():
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], capture_output=True, text=True, env=env)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert done.stdout == catalogue(345) + "\n"
+    assert done.stdout == model_table(345) + "\n"
 
 
 def test_the_readme_lists_the_same():

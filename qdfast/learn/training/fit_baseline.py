@@ -1,6 +1,6 @@
 """Fits a scikit-learn classifier to prepared drawings. The result is a run directory, like that of a network.
 
-The run has one epoch, with the figures of the validation split. A run that was killed starts again.
+The run has one epoch, with the metrics of the validation split. A run that was killed starts from the beginning.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def fit(
     *,
     log: Callable[[str], None] = print,
 ) -> Trained:
-    """Fit to the training split, and compute the figures of the validation split.
+    """Fit to the training split, and compute the metrics of the validation split.
 
     A finished run is left as it is.
 
@@ -55,10 +55,10 @@ def fit(
     if config.distribute == "none":
         given.remove("distribute")
     if given:
-        raise DataError(f"{model} is not a network and has no option {', '.join(given)}")
+        raise DataError(f"these options are for networks, and {model} is not one: {', '.join(given)}")
     if not 0 <= seed < SEEDS:
         raise DataError(f"seed is {seed}: it must be 0 to {SEEDS - 1}")
-    prepared = data if isinstance(data, Prepared) else open_prepared(data)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation, classes = prepared.rows("train"), prepared.rows("validation"), len(prepared.classes)
     check_rows("bitmaps", prepared, training, validation, model)
     if reason := kind.fit_problem(len(training), classes):
@@ -100,7 +100,7 @@ def _epoch(baseline: Baseline, training: Rows, validation: Rows, run: Run, log: 
     """Fit, validate and save. Returns ``runs.BASELINE_FIGURES``."""
     begun = time.monotonic()
     if said := baseline.fit(training.bitmaps(np.arange(len(training))), training.labels):
-        log(f"{run.path}: scikit-learn says: {said}")
+        log(f"{run.path}: warning from scikit-learn: {said}")
     with Progress("validation", len(validation)) as progress:
         probabilities = predict_rows(baseline, validation, run.input_spec, progress=progress)
     judged = score(probabilities, validation.labels, training.classes)
