@@ -245,7 +245,7 @@ def test_predict_takes_either(pixels: str, doodles: Path, bitmap_files: Path, da
 
 
 def test_a_network_of_strokes_learns_nothing_from_bitmaps(data: qdfast.Prepared, tmp_path: Path):
-    with pytest.raises(DataError, match=r"/data: there are bitmaps, and stroke_conv needs strokes") as e:
+    with pytest.raises(DataError, match=r"/data: these are bitmaps, and stroke_conv needs strokes") as e:
         train(data, tmp_path / "run")
     assert str(data.path) in str(e.value)
     assert not (tmp_path / "run").exists()
@@ -257,7 +257,7 @@ def test_nor_is_it_judged_by_them(tiny_run: Run, bitmap_files: Path, doodles: Pa
         command = ["evaluate", tiny_run.path, *sources, "--recognized", "any", "--out", tmp_path / "out"]
         assert cli.main([str(part) for part in command]) == 1
         line = capsys.readouterr().err.splitlines()[-1]
-        assert "star.npy: there are bitmaps, and tiny of " in line
+        assert "star.npy: these are bitmaps, and tiny of " in line
         assert str(tiny_run.path) in line
     assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="needs strokes"):
