@@ -38,7 +38,7 @@ $(VENV)/installed: $(PACKAGE_INPUTS)
 
 # In an environment of its own: Apache Beam requires older versions of protobuf and pyarrow than the other tests use.
 test-beam: $(VENV)-beam/installed
-	$(VENV)-beam/bin/pytest tests/dataset/test_beam.py tests/dataset/test_shard_writer.py tests/dataset/test_prepare.py
+	$(VENV)-beam/bin/pytest -W default tests/dataset/test_beam.py tests/dataset/test_shard_writer.py tests/dataset/test_prepare.py
 
 $(VENV)-beam/installed: $(PACKAGE_INPUTS)
 	test -x $(VENV)-beam/bin/python || $(PYTHON) -m venv $(VENV)-beam

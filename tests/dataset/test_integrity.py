@@ -165,8 +165,8 @@ def test_a_shard_with_other_counts_than_the_manifest_says(data: qdfast.Prepared)
     value = orjson.loads(text)
     for change, said in (
         ({"drawings": 7}, "do not add up to 7"),
-        ({"drawings": "8"}, "not a manifest"),
-        ({"drawings": None}, "not a manifest"),
+        ({"drawings": "8"}, "not a qdfast manifest"),
+        ({"drawings": None}, "not a qdfast manifest"),
     ):
         manifest.write_bytes(orjson.dumps({k: v for k, v in {**value, **change}.items() if k != "digest"}))
         with pytest.raises(DataError, match=said):
