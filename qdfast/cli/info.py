@@ -23,12 +23,12 @@ from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names, sealed_json
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, versions_in
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
 from ..storage.source_files import SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
-from .verify import verified, versions_in
+from .verify import verified
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),

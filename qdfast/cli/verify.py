@@ -6,18 +6,11 @@ from pathlib import Path
 
 from ..dataset.prepared import Prepared
 from ..errors import DataError
-from ..storage.directories import MODEL, PREPARED, RUN, VERSION, contents_of
+from ..storage.directories import MODEL, PREPARED, RUN, VERSION, contents_of, versions_in
 from ..storage.model_info import check_model
-from ..storage.names import SAVED_MODEL
 from ..storage.progress import counted
 
 _NONE = "no digests were recorded, by an earlier version of qdfast"
-
-
-def versions_in(path: Path) -> list[int]:
-    """The versions of a model, in order."""
-    names = [file.parent.name for file in path.glob(f"*/{SAVED_MODEL}")]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def verified(path: Path) -> str:

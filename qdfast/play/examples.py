@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from ..client import Client
 from ..dataset.prepared import Prepared
@@ -19,6 +18,7 @@ from ..errors import DataError
 from ..ndjson import iter_ndjson
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..serve.versions import newest_version
+from ..storage.model_info import read_model_info
 from ..storage.names import MODEL_INFO
 from ..storage.source_files import SourceFile
 from ..strokes import from_strokes
@@ -103,8 +103,7 @@ def newest_export(directory: Path) -> Path:
 
 def exported_classes(model_dir: Path) -> list[str]:
     """Return the class names of the newest version in ``model_dir``; none if `qdfast export` did not write it."""
-    metadata = model_dir / str(newest_version(model_dir)) / MODEL_INFO
-    return list(orjson.loads(metadata.read_bytes())["classes"]) if metadata.exists() else []
+    return list(read_model_info(model_dir / str(newest_version(model_dir))).get("classes", []))
 
 
 def probe_classes(client: Client) -> list[str]:

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
 from ..protocol.messages import STATUS_NAMES
-from ..storage.model_info import check_model
-from ..storage.names import MODEL_INFO, SAVED_MODEL
+from ..storage.model_info import check_model, read_model_info
+from ..storage.names import SAVED_MODEL
 
 
 class RequestError(Exception):
@@ -154,8 +153,7 @@ class Servable:
         signatures: the ``SignatureRunner``s by name.
 
     Raises:
-        LoadError: ``path`` holds no SavedModel for serving, or it cannot be restored.
-        DataError: the SavedModel is damaged.
+        LoadError: ``path`` holds no SavedModel for serving, a damaged one, or one that cannot be restored.
     """
 
     def __init__(self, path: Path, version: int) -> None:
@@ -190,10 +188,7 @@ class Servable:
 
 def _signatures_with_independent_rows(path: Path) -> set[str]:
     """The signatures that answer each row independently, as `qdfast export` notes beside the SavedModel."""
-    try:
-        names = orjson.loads((path / MODEL_INFO).read_bytes())["independent_rows"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return set()
+    names = read_model_info(path).get("independent_rows")
     return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 

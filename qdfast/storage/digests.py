@@ -47,20 +47,6 @@ def join_digests(chunks: Mapping[int, bytes]) -> str:
     return in_order[0].hex() if len(in_order) == 1 else xxhash.xxh3_128_hexdigest(b"".join(in_order))
 
 
-def digests_of(path: Path) -> dict[int, bytes]:
-    """The digest of each chunk of a file."""
-    digest = Digest()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.chunks
-
-
-def digest_of(path: Path) -> str:
-    """The digest (hex) of a file, as ``join_digests`` makes it."""
-    return join_digests(digests_of(path))
-
-
 def file_xxh3(path: Path) -> str:
     """XXH3 (128 bits, hex) of all bytes of a file. It is read, not mapped: another process may cut it meanwhile."""
     digest = xxhash.xxh3_128()

@@ -34,11 +34,16 @@ def contents_of(path: Path) -> str | None:
             return kind
     if not path.is_dir():
         return None
-    versions = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
-    if any(version.isascii() and version.isdigit() for version in versions):
+    if versions_in(path):
         return MODEL
     files = (file.name for file in path.iterdir() if not file.name.startswith((".", TEMPORARY)))
     return DRAWINGS if any(map(is_certain, files)) else None
+
+
+def versions_in(path: Path) -> list[int]:
+    """The versions of an exported model, in order: its numbered subdirectories with a SavedModel."""
+    found = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
+    return sorted(int(name) for name in found if name.isascii() and name.isdigit())
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:

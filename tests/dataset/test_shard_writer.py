@@ -20,8 +20,9 @@ from qdfast.ndjson import blocks
 from qdfast.ndjson.blocks import FileBlocks
 from qdfast.ndjson.parser import ParserPool
 from qdfast.storage import digests
-from qdfast.storage.digests import chunk_numbers, digest_of, digests_of, join_digests
+from qdfast.storage.digests import chunk_numbers, join_digests
 from qdfast.storage.files import Directory
+from qdfast.storage.source_files import SourceFile
 
 CHUNK, BLOCK, MAX_LINE = 200, 64, 900  # bytes: so that a few lines are pieces, blocks and lines that are too long
 
@@ -93,9 +94,9 @@ def test_the_digest_of_a_file(small: object, tmp_path: Path):
         (tmp_path / "file").write_bytes(b"z" * size)
         source = FileBlocks(tmp_path / "file", digest=True)
         list(source)
-        assert source.digests == digests_of(tmp_path / "file")
+        assert source.digests == SourceFile.of(tmp_path / "file").digests()
         assert len(source.digests) == len(chunk_numbers(size)) - (size == 0)
-        assert join_digests(source.digests) == digest_of(tmp_path / "file")
-        assert (digest_of(tmp_path / "file") == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= CHUNK)
-        seen.add(digest_of(tmp_path / "file"))
+        assert join_digests(source.digests) == SourceFile.of(tmp_path / "file").digest()
+        assert (SourceFile.of(tmp_path / "file").digest() == xxhash.xxh3_128_hexdigest(b"z" * size)) is (size <= CHUNK)
+        seen.add(SourceFile.of(tmp_path / "file").digest())
     assert len(seen) == 7
