@@ -61,17 +61,23 @@ def serve_tiny(kind: str, model_dir: Path) -> Iterator[Served]:
         with Server(model_dir) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield Served(f"127.0.0.1:{server.port}", channel, model_dir)
         return
-    code = "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(sys.argv[1], port=0, embedded=False))"
+    with tensorflow_serving(model_dir, "tiny version 3") as target, grpc.insecure_channel(target) as channel:
+        yield Served(target, channel, model_dir)
+
+
+@contextmanager
+def tensorflow_serving(model_dir: Path, served: str, batching: Path | None = None) -> Iterator[str]:
+    """`qdfast serve` of a model by ``tensorflow_model_server``; gives its address. ``served``: what it says it serves."""
+    options = f"sys.argv[1], port=0, embedded=False, batching={str(batching) if batching else None!r}"
+    code = f"import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions({options}))"
     environment = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1])}
     command = [sys.executable, "-c", code, str(model_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("serving tiny version 3 on 127.0.0.1:")
-        target = line.split()[-1]
-        with grpc.insecure_channel(target) as channel:
-            yield Served(target, channel, model_dir)
+        assert line.startswith(f"serving {served} on 127.0.0.1:")
+        yield line.split()[-1]
     finally:
         process.terminate()
         process.wait()

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +21,10 @@ import pytest
 import recorded_model
 from scripted_server import TIMEOUT
 
-import qdfast
 from qdfast.protocol import messages
 
 pytest.importorskip("tensorflow_serving")
+from served import tensorflow_serving
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -75,23 +71,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def tensorflow_serving(model_dir: Path, batching: Path | None) -> Iterator[str]:
-    options = f"sys.argv[1], port=0, embedded=False, batching={str(batching) if batching else None!r}"
-    code = f"import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions({options}))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1])}
-    command = [sys.executable, "-c", code, str(model_dir)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("serving doodles version 1 on 127.0.0.1:")
-        yield line.split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
-
-
 NOT_INSTALLED = pytest.mark.skipif(
     shutil.which("tensorflow_model_server") is None, reason="no tensorflow_model_server on the PATH"
 )
@@ -125,7 +104,7 @@ def contract(
             yield Contract(channel, batched, real=False)
         return
     with (
-        tensorflow_serving(model_dir, file if batched else None) as target,
+        tensorflow_serving(model_dir, "doodles version 1", file if batched else None) as target,
         grpc.insecure_channel(target, options=sizes) as channel,
     ):
         yield Contract(channel, batched, real=True)
