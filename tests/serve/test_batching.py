@@ -17,6 +17,7 @@ import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qdfast import DataError
 from qdfast.serve.batching_config import DEFAULTS, MAX_ROWS, BatchingParameters
 
 pytest.importorskip("tensorflow_serving")
@@ -319,10 +320,18 @@ def test_a_file_that_does_not_say_so_splits_no_request(servable: Servable) -> No
 
 
 def test_a_mark_that_is_no_list_of_names_marks_nothing(tmp_path: Path) -> None:
-    for i, content in enumerate(("", "[]", "{}", '{"independent_rows": true}', '{"independent_rows": [1, null]}'), 1):
+    for i, content in enumerate(("{}", '{"independent_rows": true}', '{"independent_rows": [1, null]}'), 1):
         path = tiny_model.write_model(tmp_path, i)
         (path / "assets.extra" / "qdfast.json").write_text(content)
         assert not any(s.row_wise for s in Servable(path, i).signatures.values())
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", '{"independent_rows"'])
+def test_a_damaged_description_is_refused(tmp_path: Path, content: str) -> None:
+    path = tiny_model.write_model(tmp_path, 1)
+    (path / "assets.extra" / "qdfast.json").write_text(content)
+    with pytest.raises(DataError, match=r"qdfast\.json: damaged"):
+        Servable(path, 1)
 
 
 # ---- the faults of one request, and of the model ----

@@ -151,7 +151,7 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
     assert len(ours) > 50
     for x, y in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(x, y)
-    with pytest.raises(DataError, match="with epochs 3, not 4"):
+    with pytest.raises(DataError, match=r"\(epochs 3, not 4\)"):
         train(prepared, parts.path, **{**ARGUMENTS, "epochs": 4})
 
 

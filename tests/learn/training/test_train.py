@@ -261,7 +261,7 @@ def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
 
 
 def test_another_run_in_the_directory_is_refused(tiny_run, prepared):
-    with pytest.raises(DataError, match="with batch 32, not 16"):
+    with pytest.raises(DataError, match=r"\(batch 32, not 16\)"):
         train(prepared, tiny_run.path, **{**ARGUMENTS, "batch": 16}, log=silent)
 
 
@@ -308,7 +308,7 @@ def no_memory() -> None:
 @pytest.mark.parametrize("fail", [out_of_memory, no_memory])
 def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):
     monkeypatch.setattr(Trainer, "epoch", lambda *_: fail())
-    with pytest.raises(TrainingError, match=r"out of memory \(\w+\): a smaller --batch"):
+    with pytest.raises(TrainingError, match=r"out of memory \(\w+\): use a smaller --batch"):
         train(prepared, tmp_path, **ARGUMENTS, log=silent)
 
 
