@@ -30,7 +30,8 @@ from qdfast.dataset.sources import load_rows
 from qdfast.errors import Error
 from qdfast.learn.evaluation.evaluate import map_labels
 from qdfast.learn.metrics import score
-from qdfast.learn.training.runs import Run, checkpoint_path, commit, finalize_run, run_info, start_run
+from qdfast.learn.training.history import checkpoint_path, commit, finalize_run
+from qdfast.learn.training.runs import Run, run_info, start_run
 from qdfast.learn.training.schedule import plateau
 from qdfast.stats import DeltaStats
 from qdfast.storage.files import only_writer, replacing, write_bytes

@@ -21,7 +21,7 @@ from ...pictures import in_xml
 from ...storage.files import replacing, write_bytes
 from ...storage.progress import duration
 from ..metrics import RocCurve, macro_average
-from ..training.runs import Epoch, best_epoch
+from ..training.history import Epoch, best_epoch
 
 INK = "#202124"
 """Colour of text and axes; a page replaces it with its own text colour."""

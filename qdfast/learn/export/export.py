@@ -21,7 +21,8 @@ from ...storage.files import TEMPORARY, only_writer
 from ...storage.model_info import write_model_info
 from ...storage.names import WARM_UP
 from ..training.batches import DeltaInputSpec
-from ..training.runs import Run, first_line, load_run
+from ..training.history import first_line
+from ..training.runs import Run, load_run
 
 if TYPE_CHECKING:
     import tensorflow as tf

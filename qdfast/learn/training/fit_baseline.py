@@ -23,7 +23,8 @@ from ..models.baselines import BASELINES, Baseline
 from ..predict import predict_rows
 from .batches import check_rows, without_drawings
 from .config import TrainConfig
-from .runs import Epoch, Run, Trained, installed, read_history, run_info, start_run, write_history, write_log
+from .history import Epoch, read_history, write_history, write_log
+from .runs import Run, Trained, installed, run_info, start_run
 
 SEEDS = 2**31  # seeds are below this
 

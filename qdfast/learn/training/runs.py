@@ -10,63 +10,42 @@
 ``model.npz``           a fitted scikit-learn baseline, which has no checkpoints
 ======================  ==================================================================================
 
-An epoch is finished once ``history.json`` names its checkpoint. The checkpoint is complete by then, and files of
-earlier epochs are removed only afterwards, so a run that is killed at any moment resumes after its last finished epoch.
-``run.json`` and ``history.json`` end with a digest of themselves, which is checked when they are read.
+``history`` writes and reads the files of the epochs. ``run.json`` and ``history.json`` end with a digest of themselves,
+which is checked when they are read.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
 import platform
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from ...dataset.prepared import Prepared
 from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
 from ...storage import sealed_json
-from ...storage.digests import check_file, file_xxh3
-from ...storage.files import TEMPORARY, remove_temporaries, replacing, write_bytes
-from ...storage.names import BEST, FITTED, HISTORY, LOG, RUN
+from ...storage.files import TEMPORARY, remove_temporaries, write_bytes
+from ...storage.names import BEST, FITTED, RUN
 from ..models.baselines import BASELINES, Baseline
 from .batches import BitmapInputSpec, DeltaInputSpec, InputSpec
-from .tensorboard import write_events
-
-FORMAT = 1
-
-Epoch: TypeAlias = "dict[str, float]"
-FIGURES = (
-    "epoch",
-    "loss",
-    "top1",
-    "val_loss",
-    "val_top1",
-    "val_top3",
-    "temperature",
-    "learning_rate",
-    "seconds",
-    "drawings_per_s",
+from .history import (
+    FORMAT,
+    Epoch,
+    best_epoch,
+    check_weights,
+    checkpoint_path,
+    digests_of,
+    first_line,
+    read_history,
+    read_record,
 )
-"""The figures of an epoch.
-
-``loss`` (mean cross-entropy in nats, without label smoothing) and ``top1`` (0 to 1) are averages over the training
-drawings while the weights change, with dropout and augmentation. ``val_*`` are of the validation split after the epoch.
-``temperature`` calibrates the probabilities (see ``calibration``). ``seconds`` includes validation; ``drawings_per_s``
-does not. If ``max_minutes`` sets the number of epochs, ``epochs`` is the number planned after this one.
-"""
-BASELINE_FIGURES = ("epoch", "val_loss", "val_top1", "val_top3", "seconds")
-"""The figures of a scikit-learn baseline."""
 
 
 class Trained(NamedTuple):
@@ -217,7 +196,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         DataError: ``path`` is not a run directory, or its ``run.json`` was changed or is of another version.
     """
     path = Path(path)
-    info = _read_json(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
+    info = read_record(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
     if info is None:
         what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
         raise DataError(f"{path}: {what}")
@@ -248,6 +227,20 @@ def _problem_of(info: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError) as e:
         return f"stats: {e}"
     return ""
+
+
+def check_run(path: Path) -> list[str]:
+    """Check ``run.json``, ``history.json`` and the files with digests in that. Returns the names of these files.
+
+    Raises:
+        DataError: one was changed.
+        OSError: one is missing.
+    """
+    _ = load_run(path).history
+    digests = digests_of(path)
+    for name in digests:
+        check_weights(path / name)
+    return list(digests)
 
 
 def run_info(
@@ -322,127 +315,3 @@ def _unfinished(file: Path) -> bool:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:12] + "…"
-
-
-def read_history(path: Path) -> list[Epoch]:
-    """The figures of the finished epochs of the run at ``path``."""
-    found = _read_json(path / HISTORY, ("epochs",))
-    if found is None:
-        return []
-    epochs = found["epochs"]
-    if not isinstance(epochs, list) or not all(
-        isinstance(e, dict) and e.keys() >= set(BASELINE_FIGURES) for e in epochs
-    ):
-        raise DataError(f"{path / HISTORY}: damaged: metrics are missing")
-    for epoch in epochs:
-        for name, figure in epoch.items():
-            if type(figure) not in (int, float) or not math.isfinite(figure):
-                raise DataError(f"{path / HISTORY}: damaged: {name} is {figure!r:.40}, not a number")
-    if [e["epoch"] for e in epochs] != list(range(1, len(epochs) + 1)):
-        raise DataError(f"{path / HISTORY}: damaged: the epochs are not numbered from 1")
-    return epochs
-
-
-def check_weights(path: Path) -> None:
-    """Compare a file of weights with its digest in ``history.json``, if that has one.
-
-    Raises:
-        DataError: it has other bytes.
-        OSError: it cannot be read.
-    """
-    if recorded := _digests(path.parent).get(path.name):
-        check_file(path, recorded, "restore it, or train again")
-
-
-def check_run(path: Path) -> list[str]:
-    """Check ``run.json``, ``history.json`` and the files with digests in that. Returns the names of these files.
-
-    Raises:
-        DataError: one was changed.
-        OSError: one is missing.
-    """
-    _ = load_run(path).history
-    digests = _digests(path)
-    for name in digests:
-        check_weights(path / name)
-    return list(digests)
-
-
-def _digests(path: Path) -> dict[str, str]:
-    return dict((_read_json(path / HISTORY, ()) or {}).get("digests", {}))
-
-
-def planned_epochs(history: list[Epoch], epochs: int) -> int:
-    """The number of planned epochs: the one recorded last, or ``epochs`` if none is recorded."""
-    return next((int(e["epochs"]) for e in reversed(history) if "epochs" in e), epochs)
-
-
-def best_epoch(history: list[Epoch]) -> int:
-    """The first epoch (from 1) with the lowest validation loss; 0 if no epoch is finished."""
-    return 1 + min(range(len(history)), key=lambda i: history[i]["val_loss"]) if history else 0
-
-
-def checkpoint_path(path: Path, epoch: int) -> Path:
-    """The checkpoint of an epoch: network and optimizer."""
-    return path / f"checkpoint-{epoch:04d}.keras"
-
-
-def commit(path: Path, history: list[Epoch]) -> None:
-    """Record the last epoch of ``history`` as finished. Its checkpoint must be complete."""
-    write_history(path, history, checkpoint_path(path, len(history)))
-    finalize_run(path, history)
-
-
-def write_history(path: Path, history: list[Epoch], checkpoint: Path) -> None:
-    """Write ``history.json``, with the last epoch's checkpoint."""
-    best = best_epoch(history)
-    digests = {checkpoint.name: file_xxh3(checkpoint)}
-    if best == len(history):
-        digests[BEST] = digests[checkpoint.name]  # of which it becomes a copy
-    elif known := _digests(path).get(BEST):
-        digests[BEST] = known
-    about = {"format": FORMAT, "checkpoint": checkpoint.name, "best_epoch": best, "digests": digests, "epochs": history}
-    write_bytes(path / HISTORY, sealed_json.dump(about))
-
-
-def finalize_run(path: Path, history: list[Epoch]) -> None:
-    """Update the files derived from ``history.json``, and remove older checkpoints. Idempotent."""
-    if not history:
-        return
-    last = checkpoint_path(path, len(history))
-    if best_epoch(history) == len(history):
-        with replacing(path / BEST) as temporary:
-            shutil.copyfile(last, temporary)
-    for file in path.glob("checkpoint-*"):
-        if file.stem != last.stem:
-            file.unlink()
-    write_log(path, history)
-    write_events(path, history)
-
-
-def write_log(path: Path, history: list[Epoch]) -> None:
-    """Write ``log.csv``; missing figures stay empty."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, FIGURES, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(history)
-    write_bytes(path / LOG, text.getvalue().encode())
-
-
-def first_line(error: Exception) -> str:
-    """An exception's message for a one-line report."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _read_json(path: Path, keys: Iterable[str]) -> dict[str, Any] | None:
-    try:
-        value = sealed_json.load(path.read_bytes())
-        version = value["format"]
-        _ = [value[key] for key in keys] if version == FORMAT else []
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{path}: not written by qdfast, or damaged: {type(e).__name__}: {first_line(e)}") from e
-    if version != FORMAT:
-        raise DataError(f"{path}: has format {version}, but this version of qdfast reads format {FORMAT}")
-    return dict(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...storage.progress import counted
 from .config import SettledConfig
-from .runs import Epoch, planned_epochs
+from .history import Epoch, planned_epochs
 
 if TYPE_CHECKING:
     from .workers import Workers

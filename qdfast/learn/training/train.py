@@ -24,22 +24,9 @@ from ..models.baselines import BASELINES
 from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
 from .fit_baseline import fit
+from .history import Epoch, best_epoch, check_weights, checkpoint_path, commit, finalize_run, first_line, read_history
 from .recipes import recipe
-from .runs import (
-    Epoch,
-    Run,
-    Trained,
-    best_epoch,
-    check_weights,
-    checkpoint_path,
-    commit,
-    describe_mismatch,
-    finalize_run,
-    first_line,
-    read_history,
-    run_info,
-    start_run,
-)
+from .runs import Run, Trained, describe_mismatch, run_info, start_run
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -71,8 +58,8 @@ def train(
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes bitmaps.
         out: the run directory, created if missing.
         config: how to train. Default: ``TrainConfig(**options)``.
-        on_epoch: called after each epoch with its metrics, a dict with the keys of ``runs.FIGURES``; use it to log to
-            MLflow or Weights & Biases. With several workers, only the chief calls it.
+        on_epoch: called after each epoch with its metrics, a dict with the keys of ``history.FIGURES``; use it to log
+            to MLflow or Weights & Biases. With several workers, only the chief calls it.
         log: called with a line at the beginning, after each epoch and at the end.
         options: the fields of ``TrainConfig``, where ``config`` is not given.
 

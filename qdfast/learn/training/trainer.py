@@ -21,9 +21,9 @@ from ..metrics import score
 from ..models.calibration import fit_temperature
 from ..predict import predict_with
 from .batches import Group, InputSpec, filled, training_order
+from .history import Epoch
 from .inputs import batch_source, prefetch, resident_size
 from .recipes import Recipe
-from .runs import Epoch
 from .step import SEED_STATE, TrainStep, compile_steps
 from .workers import Workers
 

@@ -21,7 +21,8 @@ from qdfast.learn.models.calibration import (
     scale_by_temperature,
 )
 from qdfast.learn.predict import predict_rows
-from qdfast.learn.training.runs import best_epoch, load_run
+from qdfast.learn.training.history import best_epoch
+from qdfast.learn.training.runs import load_run
 
 pytest.importorskip("scipy")
 

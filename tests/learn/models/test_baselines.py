@@ -30,7 +30,8 @@ from qdfast.learn.export.export import export
 from qdfast.learn.models.baselines import BASELINES, flatten_and_scale
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.config import TrainConfig
-from qdfast.learn.training.runs import BASELINE_FIGURES, FIGURES, Run, load_run
+from qdfast.learn.training.history import BASELINE_FIGURES, FIGURES
+from qdfast.learn.training.runs import Run, load_run
 from qdfast.learn.training.train import train
 from qdfast.serve.versions import newest_version
 

@@ -17,7 +17,8 @@ from tiny_network import add_tiny
 
 keras = pytest.importorskip("keras")
 
-from qdfast.learn.training.runs import checkpoint_path, load_run  # noqa: E402
+from qdfast.learn.training.history import checkpoint_path  # noqa: E402
+from qdfast.learn.training.runs import load_run  # noqa: E402
 from qdfast.learn.training.train import train  # noqa: E402
 
 pytestmark = pytest.mark.slow

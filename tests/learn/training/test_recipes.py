@@ -159,7 +159,7 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
 def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
     from qdfast.learn.training import train as training
-    from qdfast.learn.training.runs import FIGURES
+    from qdfast.learn.training.history import FIGURES
     from qdfast.learn.training.trainer import Trainer
 
     now = [0.0]

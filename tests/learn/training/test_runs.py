@@ -11,18 +11,18 @@ import pytest
 from earlier_versions import run_without_digests
 
 from qdfast.errors import DataError
-from qdfast.learn.training import runs
-from qdfast.learn.training.runs import (
+from qdfast.learn.training.history import (
+    FIGURES,
+    Epoch,
     best_epoch,
-    check_run,
     check_weights,
     checkpoint_path,
     commit,
     finalize_run,
-    load_run,
     read_history,
-    start_run,
 )
+from qdfast.learn.training.runs import check_run, load_run, start_run
+from qdfast.storage.files import remove_temporaries
 
 INFO = {
     "arguments": {"model": "stroke_lstm", "batch": 128, "seed": 42, "buckets": [64, 96]},
@@ -35,8 +35,8 @@ INFO = {
 }
 
 
-def figures(epoch: int, val_loss: float) -> runs.Epoch:
-    return dict.fromkeys(runs.FIGURES, 0.5) | {"epoch": epoch, "val_loss": val_loss}
+def figures(epoch: int, val_loss: float) -> Epoch:
+    return dict.fromkeys(FIGURES, 0.5) | {"epoch": epoch, "val_loss": val_loss}
 
 
 def changed(**sections: dict[str, object]) -> dict[str, object]:
@@ -97,7 +97,7 @@ def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(tmp_
         assert (path / "best.keras").read_text() == f"epoch {best_epoch(read_history(path))}"
         assert json.loads((path / "history.json").read_text())["checkpoint"] == checkpoint_path(path, len(losses)).name
         assert [float(row["val_loss"]) for row in csv.DictReader((path / "log.csv").read_text().splitlines())] == losses
-        runs.remove_temporaries(path)
+        remove_temporaries(path)
         names = {f.name for f in path.iterdir()}
         assert names - {"tensorboard"} == {
             "history.json",

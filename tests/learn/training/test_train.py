@@ -27,7 +27,8 @@ from tiny_network import add_tiny
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.prepared import Prepared, open_prepared
 from qdfast.errors import DataError
-from qdfast.learn.training.runs import FIGURES, Run, checkpoint_path, load_run
+from qdfast.learn.training.history import FIGURES, checkpoint_path
+from qdfast.learn.training.runs import Run, load_run
 from qdfast.quickdraw.doodles import write_doodles
 from qdfast.storage.files import only_writer
 
