@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from qdfast import cli
 
 
-def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qdfast", *map(str, arguments)]
     # TensorFlow, imported by other tests in this process, sets its log level to the default.
     options.setdefault("env", {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ import qdfast
 from qdfast.quickdraw.doodles import write_doodles
 
 if TYPE_CHECKING:
+    from certificates import Certificates
+
     from qdfast.learn.training.runs import Run
 
 # Few examples for a developer's loop, many where CI=true; $QDFAST_EXAMPLES is for whoever wants another number.
@@ -69,7 +71,7 @@ def bitmap_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """``Certificates`` for TLS; skips where they cannot be made."""
     from certificates import write_certificates
 

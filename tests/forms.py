@@ -13,7 +13,7 @@ import struct
 import tarfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,9 @@ def json_array(lines: bytes, **options: Any) -> bytes:
     return json.dumps(fields_of(lines), **options).encode()
 
 
-FORMS = {
+Make = Callable[[bytes], bytes]
+
+FORMS: dict[str, Make] = {
     "cat.ndjson": lambda lines: lines,
     "cat.JSONL": lambda lines: lines,
     "cat.jsonl.gz": gzip.compress,
@@ -131,12 +133,12 @@ FORMS = {
 }
 """All columns of drawings in each form: file name -> what makes its bytes of lines."""
 
-BINARY = {
+BINARY: dict[str, Make] = {
     "full_binary_cat.bin": google_binary,
     "cat.bin.gz": lambda lines: gzip.compress(google_binary(lines)),
     "cat.zip": lambda lines: zipped({"cat.bin": google_binary(lines)}),
 }
-SKETCH_RNN = {
+SKETCH_RNN: dict[str, Make] = {
     "sketchrnn_cat.npz": sketch_rnn,
     "cat.npz.gz": lambda lines: gzip.compress(sketch_rnn(lines)),
     "cat.tar.gz": lambda lines: tarred({"cat.full.npz": sketch_rnn(lines)}, "w:gz"),

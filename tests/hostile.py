@@ -82,7 +82,8 @@ def odd_shapes() -> st.SearchStrategy[list[int]]:
 @st.composite
 def odd_tensors(draw: st.DrawFn) -> pb.TensorProto:
     """A tensor whose type, shape and content need not fit together."""
-    tensor = pb.TensorProto(dtype=draw(st.sampled_from(pb.DataType.values()) | st.integers(-3, 130)))
+    dtype: Any = draw(st.sampled_from(pb.DataType.values()) | st.integers(-3, 130))
+    tensor = pb.TensorProto(dtype=dtype)
     for size in draw(odd_shapes()):
         tensor.tensor_shape.dim.add(size=size)
     tensor.tensor_shape.unknown_rank = draw(st.sampled_from([False] * 9 + [True]))
@@ -144,7 +145,11 @@ def damaged(draw: st.DrawFn) -> pb.PredictRequest:
         tensor.int_val[:] = [1]
         dims[0].size = draw(st.sampled_from([10**5, 10**7, 10**9, 2**40]))
 
-    damages = {
+    def remove_drawings() -> None:
+        for each in ("deltas", "lengths"):
+            _set_array(request, each, lambda array: array[:0])
+
+    damages: dict[str, Callable[[], object]] = {
         "another type": lambda: setattr(tensor, "dtype", draw(st.sampled_from(NUMBERS))),
         "another shape": reshape,
         "another size": resize,
@@ -156,7 +161,7 @@ def damaged(draw: st.DrawFn) -> pb.PredictRequest:
         "one drawing less": lambda: _set_array(request, name, lambda array: array[1:]),
         "an axis more": lambda: _set_array(request, name, lambda array: array[None]),
         "an axis less": lambda: _set_array(request, name, lambda array: array[0]),
-        "no drawings": lambda: [_set_array(request, n, lambda array: array[:0]) for n in ("deltas", "lengths")],
+        "no drawings": remove_drawings,
         "a missing input": lambda: request.inputs.pop(name),
         "an input too many": lambda: request.inputs[draw(st.text(max_size=9))].CopyFrom(draw(odd_tensors())),
         "outputs": lambda: request.output_filter.extend(
@@ -223,7 +228,7 @@ def expected(data: bytes) -> dict[str, np.ndarray] | None:
     if (spec.HasField("version") and spec.version.value != 1) or set(arrays) != {"deltas", "lengths"}:
         return None
     deltas, lengths = arrays["deltas"], arrays["lengths"]
-    if (deltas.dtype, lengths.dtype) != (np.int16, np.int32) or (deltas.ndim, lengths.ndim) != (3, 1):
+    if deltas.dtype != np.int16 or lengths.dtype != np.int32 or (deltas.ndim, lengths.ndim) != (3, 1):
         return None
     if deltas.shape[2] != 3 or not 0 < len(lengths) == len(deltas):
         return None
@@ -248,7 +253,7 @@ def judge(method: str, data: bytes, call: Any) -> str:
         return "OK" if error is None else error.code().name
     outputs = expected(data)
     if error is not None:
-        status = error.code().name
+        status: str = error.code().name
         assert outputs is None, f"a good request was refused: {status} {error.details()}"
         try:
             predict_pb2.PredictRequest.FromString(data)

@@ -24,13 +24,13 @@ def write_model(model_dir: Path) -> None:
     from qdfast.learn.export.serving_graph import DeltaInput
     from qdfast.storage.names import MODEL_INFO
 
-    table = np.float32(_predictions("rows") + _predictions("out of int16"))
+    table = np.array(_predictions("rows") + _predictions("out of int16"), np.float32)
     classes = [f"class {i}" for i in range(table.shape[1])]
     for probabilities, best in zip(table[:2], _predictions("rows signature"), strict=True):
         for label, score in zip(best["labels"], best["scores"], strict=True):
             classes[int(np.flatnonzero(probabilities == np.float32(score))[0])] = label
 
-    class Classifier(tf.Module):
+    class Classifier(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.served = DeltaInput(None, 196)
@@ -41,11 +41,11 @@ def write_model(model_dir: Path) -> None:
             known = tf.constant(FIRST_STEPS, tf.float32)
             return tf.gather(self.table, tf.argmin(tf.abs(steps[:, 0, :1] - known), axis=1))
 
-        @tf.function(input_signature=DeltaInput.specs)
+        @tf.function(input_signature=DeltaInput.specs)  # type: ignore[untyped-decorator]
         def serving_default(self, deltas: Any, lengths: Any) -> Any:
             return {"probabilities": self.probabilities(deltas, lengths)}
 
-        @tf.function(input_signature=DeltaInput.specs)
+        @tf.function(input_signature=DeltaInput.specs)  # type: ignore[untyped-decorator]
         def top_k(self, deltas: Any, lengths: Any) -> Any:
             scores, index = tf.math.top_k(self.probabilities(deltas, lengths), 10)
             return {"labels": tf.gather(tf.constant(classes), index), "scores": scores}
@@ -59,4 +59,5 @@ def write_model(model_dir: Path) -> None:
 
 
 def _predictions(name: str) -> list[Any]:
-    return json.loads(ROWS[name]["answer"])["predictions"]
+    predictions: list[Any] = json.loads(ROWS[name]["answer"])["predictions"]
+    return predictions

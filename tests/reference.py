@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ Drawing = list[list[list[int]]]
 RawDrawing = Sequence[Sequence[Sequence[float]]]
 
 
-def drawings(data: bytes) -> list[dict]:
+def drawings(data: bytes) -> list[dict[str, Any]]:
     """The objects of all lines that are good beyond doubt (for files known to be good)."""
     return [json.loads(line) for line in data.decode().splitlines()]
 

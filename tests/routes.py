@@ -6,6 +6,7 @@ import io
 import random
 
 import pytest
+from reports import report_of
 
 import qdfast
 from qdfast import _simd
@@ -31,7 +32,7 @@ def both_routes(data: bytes, raw: bool = False) -> qdfast.Drawings:
     """
     for recognized in ("only", "any"):
         judged = qdfast.parse_ndjson(data, recognized=recognized, threads=1, route="orjson", raw=raw)
-        assert judged.report.via_orjson == judged.report.lines - judged.report.rejected.get("too_long", 0)
+        assert report_of(judged).via_orjson == report_of(judged).lines - report_of(judged).rejected.get("too_long", 0)
         one_block = qdfast.read_ndjson(Named(data), recognized=recognized, threads=1, raw=raw)
         scanned = []
         for level in LEVELS_HERE:
@@ -42,8 +43,8 @@ def both_routes(data: bytes, raw: bool = False) -> qdfast.Drawings:
             assert d.report == judged.report
             assert d.words == judged.words
             assert d.equals(judged)
-            assert d.report.kept == len(d)
-            assert d.report.via_orjson == scanned[0].report.via_orjson
+            assert report_of(d).kept == len(d)
+            assert report_of(d).via_orjson == report_of(scanned[0]).via_orjson
     return scanned[0]
 
 
@@ -76,4 +77,4 @@ def check_mutations(lines: list[bytes], seed: int, raw: bool = False) -> None:
     rng = random.Random(seed)
     data = b"\n".join(mutate(line, rng) for line in lines)
     d = both_routes(data, raw)
-    assert 0.1 < d.report.kept / d.report.lines < 0.9  # the accidents are neither harmless nor all fatal
+    assert 0.1 < report_of(d).kept / report_of(d).lines < 0.9  # the accidents are neither harmless nor all fatal

@@ -146,7 +146,7 @@ def status(state: str, error: str = "") -> pb.GetModelStatusResponse:
 
 
 def _metadata() -> pb.GetModelMetadataResponse:
-    shapes = (
+    shapes: tuple[dict[str, tuple[Any, tuple[int, ...]]], ...] = (
         {"deltas": (pb.DT_INT16, (-1, -1, 3)), "lengths": (pb.DT_INT32, (-1,))},
         {"probabilities": (pb.DT_FLOAT, (-1, 5))},
     )
@@ -187,7 +187,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def ask(server: Any, **options: Any) -> client.Client:
     """A client of an embedded server."""
-    return client.Client(f"{server.host}:{server.port}", **({"model": "tiny", "timeout": TIMEOUT} | options))
+    return client.Client(f"{server.host}:{server.port}", **{"model": "tiny", "timeout": TIMEOUT, **options})
 
 
 def busy(seconds: float) -> pb.PredictRequest:

@@ -28,7 +28,7 @@ def probabilities(deltas: np.ndarray, lengths: np.ndarray, version: int = 1) -> 
     mask = np.arange(steps.shape[1])[None, :, None] < n[:, None, None]
     logits = (steps * mask).sum(axis=1) / n[:, None] / 20 @ weights(version)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
 
 
 def write_model(
@@ -45,7 +45,7 @@ def write_model(
     deltas_spec = tf.TensorSpec((None, None, 3), tf.int16, name="deltas")
     lengths_spec = tf.TensorSpec((None,), tf.int32, name="lengths")
 
-    class Tiny(tf.Module):
+    class Tiny(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             self.w = tf.Variable(weights(version))
 
@@ -67,16 +67,16 @@ def write_model(
             mean = tf.reduce_sum(steps * mask, axis=1) / tf.cast(n, tf.float32)[:, None]
             return tf.nn.softmax(mean / 20 @ self.w)
 
-        @tf.function(input_signature=[deltas_spec, lengths_spec])
+        @tf.function(input_signature=[deltas_spec, lengths_spec])  # type: ignore[untyped-decorator]
         def serving_default(self, deltas: Any, lengths: Any) -> Any:
             return {"probabilities": self._probabilities(deltas, lengths)}
 
-        @tf.function(input_signature=[deltas_spec, lengths_spec])
+        @tf.function(input_signature=[deltas_spec, lengths_spec])  # type: ignore[untyped-decorator]
         def top_k(self, deltas: Any, lengths: Any) -> Any:
             scores, best = tf.math.top_k(self._probabilities(deltas, lengths), K)
             return {"labels": tf.gather(tf.constant(CLASSES), best), "scores": scores}
 
-        @tf.function(input_signature=[tf.TensorSpec((), tf.float64, name="seconds")])
+        @tf.function(input_signature=[tf.TensorSpec((), tf.float64, name="seconds")])  # type: ignore[untyped-decorator]
         def busy(self, seconds: Any) -> Any:
             end = tf.timestamp() + seconds
             rounds = tf.while_loop(lambda i: tf.timestamp() < end, lambda i: [i + 1], [tf.constant(0, tf.int64)])

@@ -9,19 +9,20 @@ def add_tiny() -> None:
     from keras import layers
 
     from qdfast.learn.models import networks
+    from qdfast.learn.models.layers import AttentionPooling, LastStep, MaskSteps, SequenceMask, StepFeatures
 
     def tiny(*, classes: int, recurrent_dropout: float, export: bool) -> keras.Model:
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")
-        mask = networks.SequenceMask(name="mask")(deltas, lengths)
-        x = networks.MaskSteps(name="masked0")(deltas, mask)
+        mask = SequenceMask(name="mask")(deltas, lengths)
+        x = MaskSteps(name="masked0")(deltas, mask)
         x = layers.Conv1D(8, 5, padding="same", name="conv")(x)
         x = layers.BatchNormalization(momentum=0.9, name="norm")(x, mask=mask)
         x = layers.Dropout(0.2, name="drop")(layers.ReLU(name="relu")(x))
-        x = networks.MaskSteps(name="masked1")(x, mask)
+        x = MaskSteps(name="masked1")(x, mask)
         dropout = {"dropout": 0.0 if export else 0.3, "recurrent_dropout": 0.0 if export else recurrent_dropout}
         x = layers.LSTM(8, return_sequences=True, use_cudnn=False if export else "auto", name="lstm", **dropout)(x)
-        x = networks.LastStep(name="last")(x, lengths)
+        x = LastStep(name="last")(x, lengths)
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny")
 
@@ -29,12 +30,12 @@ def add_tiny() -> None:
         """What the strong recipe can train: of raw steps."""
         deltas = keras.Input((None, 3), dtype="float32", name="deltas")
         lengths = keras.Input((), dtype="int32", name="lengths")
-        mask = networks.SequenceMask(dtype="float32", name="mask")(deltas, lengths)
-        x = networks.MaskSteps(dtype="float32", name="masked0")(deltas, mask)
-        x = networks.MaskSteps(name="masked1")(networks.StepFeatures(dtype="float32", name="features")(x), mask)
+        mask = SequenceMask(dtype="float32", name="mask")(deltas, lengths)
+        x = MaskSteps(dtype="float32", name="masked0")(deltas, mask)
+        x = MaskSteps(name="masked1")(StepFeatures(dtype="float32", name="features")(x), mask)
         x = layers.Conv1D(16, 5, padding="same", activation="relu", name="conv")(x)
         x = layers.SpatialDropout1D(0.1, name="drop")(x)
-        x = networks.AttentionPooling(2, dtype="float32", name="attention")(x, mask)
+        x = AttentionPooling(2, dtype="float32", name="attention")(x, mask)
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
         return keras.Model({"deltas": deltas, "lengths": lengths}, x, name="tiny_raw")
 

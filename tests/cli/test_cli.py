@@ -16,9 +16,10 @@ from commands import refused, run
 from paths import ROOT
 
 from qdfast import cli
+from qdfast.storage.names import RECIPE_NAMES
 
 
-def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "none.ndjson").write_bytes(b'{"word":"none","recognized":false,"drawing":[[[1,2],[3,4]]]}\n')
     (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress((doodles / "star.ndjson").read_bytes())[:-20])
@@ -34,7 +35,9 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
         assert not out.exists() or not [f for f in out.rglob("*") if f.is_file()]
 
 
-def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_runners(
+    doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ["prepare", doodles, "--out", tmp_path / "out"]
     assert "--beam-arg requires --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
     monkeypatch.setitem(sys.modules, "apache_beam", None)
@@ -43,12 +46,12 @@ def test_runners(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "out").exists()
 
 
-def test_backends_that_are_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_backends_that_are_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     assert "KERAS_BACKEND is 'torch': it must be tensorflow or jax" in refused(capsys, "models")
 
 
-def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (
         ["train", tmp_path, "--out", tmp_path / "run"],
         ["evaluate", tmp_path, tmp_path, "--out", tmp_path / "report"],
@@ -65,7 +68,7 @@ def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "export"])
 @pytest.mark.slow
-def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path: Path):
+def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     sources = [tmp_path] if command == "evaluate" else []
     done = run(command, tmp_path / "nowhere", *sources, "--out", tmp_path / "out")
@@ -76,7 +79,9 @@ def test_an_error_is_one_line_also_from_tensorflows_users(command: str, tmp_path
 
 @pytest.mark.parametrize("command", [["export"], ["convert", "--format", "tfrecord"]])
 @pytest.mark.slow
-def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(command: list[str], tmp_path: Path):
+def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(
+    command: list[str], tmp_path: Path
+) -> None:
     pytest.importorskip("tensorflow")
     environment = {**os.environ, "KERAS_BACKEND": "nothing"}
     done = run(*command, tmp_path / "nowhere", "--out", tmp_path / "out", env=environment)
@@ -85,14 +90,14 @@ def test_where_only_tensorflow_is_needed_the_backend_of_keras_does_not_matter(co
     assert done.stderr.count("\n") == 1
 
 
-def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_output_that_cannot_be_written(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file")
     assert "file" in refused(capsys, "prepare", doodles, "--out", tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_port_in_use(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_port_in_use(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model" / "1").mkdir(parents=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -102,7 +107,7 @@ def test_a_port_in_use(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert str(port) in line
 
 
-def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
+def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -110,7 +115,7 @@ def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]):
     assert f"127.0.0.1:{port}" in line
 
 
-def test_wrong_usage():
+def test_wrong_usage() -> None:
     prepare, predict = ["prepare", "x", "--out", "y"], ["predict", "x"]
     for arguments in (
         ["serve"], ["serve", "x", "--models", "y"], ["serve", "x", "--batching", "y", "--no-batching"],
@@ -134,14 +139,14 @@ def test_wrong_usage():
         (["models", "--classes", "0"], "0 is out of range: it must be from 1 to 2147483648"),
     ],
 )
-def test_numbers_out_of_range(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+def test_numbers_out_of_range(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(arguments)
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"format":1}', '{"format":1,"arguments":3}'])
-def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("manifest.json", "run.json", "metrics.json"):
         path = tmp_path / name
         path.write_text(damage)
@@ -153,8 +158,8 @@ def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.Cap
     assert "no drawings" in refused(capsys, "info", tmp_path / "x.ndjson")
 
 
-def test_standard_streams_that_are_closed(doodles: Path, tmp_path: Path):
-    def shell(command: str) -> subprocess.CompletedProcess:
+def test_standard_streams_that_are_closed(doodles: Path, tmp_path: Path) -> None:
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
         line = f"{sys.executable} -m qdfast {command}"
         return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
 
@@ -166,7 +171,7 @@ def test_standard_streams_that_are_closed(doodles: Path, tmp_path: Path):
         assert "is closed" in done.stderr
 
 
-def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path):
+def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "grpc.py"
     blocked.write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')")
     done = run("predict", doodles, env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""})
@@ -174,7 +179,7 @@ def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path):
     assert done.stderr == "qdfast predict: error: grpc is not installed: pip install 'qdfast[client]'\n"
 
 
-def test_whoever_reads_may_stop(doodles: Path):
+def test_whoever_reads_may_stop(doodles: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "qdfast", "info", *[str(f) for f in sorted(doodles.iterdir())] * 20],
         stdout=subprocess.PIPE,
@@ -190,7 +195,7 @@ def test_whoever_reads_may_stop(doodles: Path):
 
 
 @pytest.mark.slow
-def test_interrupted(doodles: Path, tmp_path: Path):
+def test_interrupted(doodles: Path, tmp_path: Path) -> None:
     lines = (doodles / "star.ndjson").read_bytes()
     (tmp_path / "big.ndjson").write_bytes(lines * 4000)
     out = tmp_path / "out"
@@ -209,7 +214,9 @@ def test_interrupted(doodles: Path, tmp_path: Path):
     assert [f for f in out.rglob("*") if f.is_file()] == []
 
 
-def test_interrupted_before_the_command_begins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_interrupted_before_the_command_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("qdfast.cli.commands.parser", interrupt)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr() == ("", "qdfast: interrupted\n")
@@ -219,7 +226,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path):
+def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path) -> None:
     done = run("prepare", doodles, "--out", tmp_path / "out")
     assert done.returncode == 0
     assert done.stdout.count("\n") == 1
@@ -227,7 +234,7 @@ def test_quiet_in_a_pipe(doodles: Path, tmp_path: Path):
     assert done.stderr.count("\n") == 6  # one line a source
 
 
-def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["prepare", str(doodles), "--out", str(tmp_path / "data")]) == 0
     capsys.readouterr()
     assert cli.main(["info", str(doodles / "star.ndjson"), str(tmp_path / "data")]) == 0
@@ -237,7 +244,7 @@ def test_info(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "6 classes" in out
 
 
-def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doodles", "star", "--per-class", "1", "--out", str(tmp_path)]) == 0
     command = ["prepare", str(tmp_path / "star.ndjson"), "--recognized", "any", "--validation", "0"]
     assert cli.main([*command, "--out", str(tmp_path / "data")]) == 0
@@ -255,24 +262,23 @@ def test_one_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert line.endswith(f"no drawings to evaluate on: every SRC is a run directory: {tmp_path / 'run'}")
 
 
-def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_doodles_and_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doodles", "star", "--per-class", "3", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'star.ndjson'}\n"
     assert (tmp_path / "star.ndjson").read_bytes().count(b"\n") == 3
     assert "unicorn" in refused(capsys, "doodles", "unicorn", "--out", tmp_path)
 
 
-def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_download_needs_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--all" in refused(capsys, "download", "--out", tmp_path)
 
 
-def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_download_of_some_and_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["download", "cat", "--all", "--out", tmp_path, "--base-url", "http://127.0.0.1:9", "--retries", 0]
     assert "name classes or use --all, not both" in refused(capsys, *command)
 
 
-def test_recipes_are_those_of_the_trainer():
-    from qdfast.cli import arguments
+def test_recipes_are_those_of_the_trainer() -> None:
     from qdfast.learn.training.recipes import RECIPES
 
-    assert tuple(RECIPES) == arguments.RECIPE_NAMES
+    assert tuple(RECIPES) == RECIPE_NAMES

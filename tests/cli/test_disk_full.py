@@ -21,7 +21,7 @@ def data(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare([doodles / "star.ndjson", doodles / "tree.ndjson"], out, recognized="any").path
 
 
-def check(done: subprocess.CompletedProcess, command: str, out: Path) -> None:
+def check(done: subprocess.CompletedProcess[str], command: str, out: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"qdfast {command}: error: {out}")
     assert "File too large" in done.stderr

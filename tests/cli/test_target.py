@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -31,16 +32,21 @@ def test_tls_metadata_and_several_targets(
 ) -> None:
     d = drawings()
     (tmp_path / "some.ndjson").write_bytes(qdfast.format_ndjson(d))
-    seen = []
+    seen: list[dict[str, str]] = []
     respond = server.predict
-    server.predict = lambda r, context: seen.append(dict(context.invocation_metadata())) or respond(r, context)
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        seen.append(dict(context.invocation_metadata()))
+        return respond(request, context)
+
+    server.predict = predict
     command = ["predict", str(tmp_path / "some.ndjson"), "--model", "tiny", "--wait", "20"]
     command += ["--target", f"{server.target},{server.target}", "--ca", str(pems.ca)]
     pair = ["--certificate", str(pems.client[0]), "--key", str(pems.client[1])]
     assert cli.main([*command, *pair, "--metadata", "token=a=b", "--metadata", "who=me"]) == 0
     out, err = capsys.readouterr()
     scores = [orjson.loads(line)["scores"] for line in out.splitlines()]
-    np.testing.assert_array_equal(np.float32(scores), -np.sort(-expected(d))[:, :3])
+    np.testing.assert_array_equal(np.array(scores, np.float32), -np.sort(-expected(d))[:, :3])
     assert err == "10 drawings\n"
     assert seen
     assert all({"token": "a=b", "who": "me"}.items() <= m.items() for m in seen)

@@ -221,8 +221,12 @@ def test_every_call_has_a_deadline(scripted: Scripted) -> None:
         left.append(context.time_remaining())
         return answer(request)
 
+    def model_status(request: Any, context: grpc.ServicerContext) -> Any:
+        left.append(context.time_remaining())
+        return status("AVAILABLE")
+
     scripted.predict = predict
-    scripted.status = lambda request, context: left.append(context.time_remaining()) or status("AVAILABLE")
+    scripted.status = model_status
     with scripted.client(timeout=50, max_batch=1) as c:
         c.predict(drawings([3, 4]))
         c.probabilities(drawings([5]))

@@ -58,7 +58,7 @@ def requirements() -> list[str]:
 def test_the_client_alone(version: str, requirements: list[str], tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
     environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONPATH")}
     done = subprocess.run([*pip, *requirements, f"protobuf{version}"], capture_output=True, text=True, env=environment)
     if done.returncode:

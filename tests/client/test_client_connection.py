@@ -370,7 +370,7 @@ def test_a_missing_file_is_named(kind: Any, tmp_path: Path) -> None:
 
 def test_a_status_that_is_asked_for_is_of_a_server_that_is_there(serve: Callable[..., Scripted]) -> None:
     s = serve()
-    attempts = iter([refuse("UNAVAILABLE", "going"), lambda r, c: status("AVAILABLE")])
+    attempts: Iterator[Callable[..., Any]] = iter([refuse("UNAVAILABLE", "going"), lambda r, c: status("AVAILABLE")])
     s.status = lambda r, c: next(attempts)(r, c)
     with s.client() as c:
         assert c.model_status()[0].state == "AVAILABLE"

@@ -56,7 +56,7 @@ def test_bitmaps_are_split_into_consecutive_rows() -> None:
 
 
 def test_predictions_as_a_collection() -> None:
-    p = requests.Predictions(np.array([["cat", "dog"]] * 10), np.tile(np.float32([0.75, 0.25]), (10, 1)), 3)
+    p = requests.Predictions(np.array([["cat", "dog"]] * 10), np.tile(np.array([0.75, 0.25], np.float32), (10, 1)), 3)
     assert len(p) == len(list(p)) == 10
     assert p[0] == next(iter(p)) == [("cat", 0.75), ("dog", 0.25)]
     lines = repr(p).split("\n")

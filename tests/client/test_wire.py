@@ -217,7 +217,7 @@ def test_no_tensor_of_that(a: np.ndarray) -> None:
 
 
 def test_predict_request() -> None:
-    inputs = {"deltas": np.ones((2, 4, 3), np.int16), "lengths": np.array([4, 2], np.int32)}
+    inputs: dict[str, np.ndarray] = {"deltas": np.ones((2, 4, 3), np.int16), "lengths": np.array([4, 2], np.int32)}
     request = messages.predict_request("m", 7, "top_k", inputs, ["labels"])
     assert (request.model_spec.name, request.model_spec.version.value) == ("m", 7)
     assert request.model_spec.signature_name == "top_k"

@@ -6,6 +6,7 @@ import hashlib
 import timeit
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from qdfast._simd import VARIABLE
 
 try:
     import cairo_reference
+
+    drawn_by_cairo = cairo_reference.GOOGLES
 except (ImportError, OSError):  # the package, or the library behind it
-    cairo_reference = None
+    drawn_by_cairo = False
 
 needs_cairo = pytest.mark.skipif(
-    cairo_reference is None or not cairo_reference.GOOGLES,
+    not drawn_by_cairo,
     reason="no cairo 1.16 (package cairocffi, library libcairo2)",
 )
 
@@ -55,13 +58,13 @@ def columns(drawing: list[list[tuple[int, int]]]) -> Strokes:
 
 
 @pytest.fixture(params=["portable", "avx2"], autouse=True)
-def _level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+def _level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if qdfast._core.LEVELS.index(request.param) > qdfast._core.best_level():
         pytest.skip(f"this CPU has no {request.param}")
     monkeypatch.setenv(VARIABLE, request.param)
 
 
-def test_googles_own_files(quickdraw: Path):
+def test_googles_own_files(quickdraw: Path) -> None:
     rows = 0
     for path in sorted((quickdraw / "bitmap").glob("*.npy")):
         google = np.load(path)
@@ -75,19 +78,19 @@ def test_googles_own_files(quickdraw: Path):
 
 @needs_cairo
 @pytest.mark.parametrize("name", ODD)
-def test_odd_drawings_are_as_cairo_draws_them(name: str):
+def test_odd_drawings_are_as_cairo_draws_them(name: str) -> None:
     np.testing.assert_array_equal(qdfast.from_strokes(ODD[name]).bitmaps(), cairo_reference.bitmaps(ODD[name]))
 
 
 @needs_cairo
 @given(drawings)
-def test_any_drawing_is_as_cairo_draws_it(drawing: list[list[tuple[int, int]]]):
+def test_any_drawing_is_as_cairo_draws_it(drawing: list[list[tuple[int, int]]]) -> None:
     strokes = columns(drawing)
     np.testing.assert_array_equal(qdfast.from_strokes([strokes]).bitmaps(), cairo_reference.bitmaps([strokes]))
 
 
 @needs_cairo
-def test_real_drawings_are_as_cairo_draws_them(quickdraw: Path):
+def test_real_drawings_are_as_cairo_draws_them(quickdraw: Path) -> None:
     d = qdfast.read_ndjson(sorted((quickdraw / "simplified").glob("*.ndjson")), recognized="any")[::10]
     np.testing.assert_array_equal(d.bitmaps(), cairo_reference.bitmaps(d))
 
@@ -95,10 +98,11 @@ def test_real_drawings_are_as_cairo_draws_them(quickdraw: Path):
 def scattered(n: int) -> list[Strokes]:
     """Drawings of three strokes each, the same on every machine."""
     numbers = np.frombuffer(hashlib.shake_128(b"bitmaps").digest(n * 3 * 2 * 8), np.uint8).reshape(n, 3, 2, 8)
-    return (numbers >> (np.arange(n) % 4)[:, None, None, None]).tolist()
+    drawn: list[Strokes] = (numbers >> (np.arange(n) % 4)[:, None, None, None]).tolist()
+    return drawn
 
 
-def test_what_cairo_has_drawn():
+def test_what_cairo_has_drawn() -> None:
     """For where there is no cairo: the digest of what it made of these."""
     d = qdfast.from_strokes([*chain.from_iterable(ODD.values()), *scattered(500)])
     assert (
@@ -107,7 +111,7 @@ def test_what_cairo_has_drawn():
     )
 
 
-def test_index_and_out(doodles: Path):
+def test_index_and_out(doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")
     every = d.bitmaps()
     assert every.shape == (len(d), 28, 28)
@@ -134,9 +138,10 @@ def test_one_row_takes_no_longer_from_a_large_batch() -> None:
     assert best(many) < 20 * best(few)  # all strokes of the batch would take 200 times as long
 
 
-def test_an_out_that_does_not_fit(doodles: Path):
+def test_an_out_that_does_not_fit(doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")[:3]
-    for out in (np.empty((2, 28, 28), np.uint8), np.empty((3, 28, 28), np.float32), np.empty((3, 784), np.uint8)):
+    outs: list[Any] = [np.empty((2, 28, 28), np.uint8), np.empty((3, 28, 28), np.float32), np.empty((3, 784), np.uint8)]
+    for out in outs:
         with pytest.raises(ValueError, match="out is"):
             d.bitmaps(out=out)
     with pytest.raises(ValueError, match="contiguous"):

@@ -15,7 +15,7 @@ MODULES = (
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name: str):
+def test_examples_in_docstrings(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"qdfast.{name}"), optionflags=doctest.ELLIPSIS)
     assert found.attempted
     assert not found.failed

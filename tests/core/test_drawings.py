@@ -32,21 +32,21 @@ def some(doodles: Path) -> Drawings:
     return qdfast.read_ndjson(doodles, recognized="any")
 
 
-def lists(d: Drawings) -> list:
+def lists(d: Drawings) -> list[reference.Drawing]:
     return [[[x.tolist(), y.tolist()] for x, y in strokes] for strokes in d]
 
 
 # ---- as a collection ----
 
 
-def test_picking(some: Drawings):
+def test_picking(some: Drawings) -> None:
     everything = lists(some)
     n = len(some)
     assert len(everything) == n
     rng = np.random.default_rng(0)
     mask = rng.random(n) < 0.3
     rows = rng.integers(-n, n, 200)
-    picks = [
+    picks: list[tuple[Any, list[reference.Drawing]]] = [
         (slice(10, 20), everything[10:20]), (slice(None), everything), (slice(5, 5), []), (slice(20, 10), []),
         (slice(None, None, -7), everything[::-7]), (slice(-3, None), everything[-3:]), (slice(0, 10**9), everything),
         (mask, [e for e, m in zip(everything, mask, strict=True) if m]), (rows, [everything[r] for r in rows]),
@@ -63,12 +63,12 @@ def test_picking(some: Drawings):
 
 
 @pytest.mark.parametrize("index", [720, -721, [720], np.array([-721]), np.zeros(5, bool), [[1]], [1.5], "a"])
-def test_picking_what_is_not_there(some: Drawings, index: object):
+def test_picking_what_is_not_there(some: Drawings, index: Any) -> None:
     with pytest.raises((IndexError, ValueError)):
         some[index]
 
 
-def test_concat(some: Drawings):
+def test_concat(some: Drawings) -> None:
     parts = [some[:100], some[100:100], some[100:]]
     assert qdfast.concat(parts).equals(some)
     a = qdfast.from_strokes([[[[1, 2], [3, 4]]]], words=["a"])
@@ -79,21 +79,21 @@ def test_concat(some: Drawings):
     assert qdfast.concat([]).words == ("",)
 
 
-def test_reports_add_up(doodles: Path):
+def test_reports_add_up(doodles: Path) -> None:
     files = sorted(doodles.iterdir())
     parts = [qdfast.read_ndjson(f) for f in files]
     assert qdfast.concat(parts).report == qdfast.read_ndjson(files).report
     assert "not recognized" in str(qdfast.read_ndjson(files).report)
 
 
-def test_the_arrays_cannot_be_written(some: Drawings):
+def test_the_arrays_cannot_be_written(some: Drawings) -> None:
     with pytest.raises(ValueError, match="read-only"):
         some.x[0] = 1
     with pytest.raises(ValueError, match="read-only"):
         some[3:5].stroke_offsets[0] = 1
 
 
-def test_offsets_cannot_be_changed_behind_the_check():
+def test_offsets_cannot_be_changed_behind_the_check() -> None:
     offsets = np.array([0, 2])
     view = offsets.view()
     view.flags.writeable = False
@@ -162,7 +162,7 @@ def test_unpickled_columns_are_checked(some: Drawings) -> None:
 
 
 def test_copies_keep_what_was_added(some: Drawings) -> None:
-    d = some[:3]
+    d: Any = some[:3]
     d.note = "mine"
     assert copy.deepcopy(d).note == "mine"
 
@@ -210,7 +210,7 @@ def test_points_may_change_while_they_are_rendered() -> None:
     assert d.bitmaps().shape == (1, 28, 28)
 
 
-def test_words_nobody_has_are_dropped():
+def test_words_nobody_has_are_dropped() -> None:
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * 3, words=["a", "b", "c"])
     assert qdfast.concat([d[:1], d[2:]]).words == ("a", "c")
     assert qdfast.concat([d[1:2]]).words == ("b",)
@@ -218,11 +218,11 @@ def test_words_nobody_has_are_dropped():
     assert d[:0].with_used_words().words == ("",)
 
 
-def test_pickle(some: Drawings):
+def test_pickle(some: Drawings) -> None:
     assert pickle.loads(pickle.dumps(some)).equals(some)
 
 
-def test_shows_itself(some: Drawings):
+def test_shows_itself(some: Drawings) -> None:
     assert repr(some).startswith("Drawings(720 drawings, ")
     assert "circle" in repr(some)
     page = some._repr_html_()
@@ -252,8 +252,8 @@ def test_shows_itself(some: Drawings):
         ({"key_id": [1, 2]}, "key_id has 2"), ({"word_codes": [1]}, "word_codes"), ({"word_codes": [-1]}, "word_codes"),
     ],
 )  # fmt: skip
-def test_unsound_columns(change: dict, message: str):
-    sound = {"x": [1, 2, 3], "y": [4, 5, 6], "stroke_offsets": [0, 2, 3], "drawing_offsets": [0, 2]}
+def test_unsound_columns(change: dict[str, Any], message: str) -> None:
+    sound: dict[str, Any] = {"x": [1, 2, 3], "y": [4, 5, 6], "stroke_offsets": [0, 2, 3], "drawing_offsets": [0, 2]}
     assert len(Drawings(**sound)) == 1
     with pytest.raises(DataError, match=message):
         Drawings(**sound | change)
@@ -264,12 +264,14 @@ def test_unsound_columns(change: dict, message: str):
 
 def test_lengths_beyond_int64_cut_nothing() -> None:
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]])
-    for max_len in (2**63, 2**70, np.uint64(2**63)):
+    lengths: list[Any] = [2**63, 2**70, np.uint64(2**63)]
+    for max_len in lengths:
         assert d.ragged_deltas(max_len)[1].tolist() == [0, 2]
         assert d.delta_stats(max_len).n == 2
         with pytest.raises(ValueError, match=r"too big|too large|dimension"):
             d.deltas(max_len)
-    for bad in ("5", 1.5, [4], 0, -(2**70)):
+    wrong: list[Any] = ["5", 1.5, [4], 0, -(2**70)]
+    for bad in wrong:
         for call in (d.deltas, d.ragged_deltas, d.delta_stats):
             with pytest.raises(ValueError, match="max_len is"):
                 call(bad)
@@ -279,7 +281,7 @@ def test_lengths_beyond_int64_cut_nothing() -> None:
     "index", [slice(None), slice(3, 90), slice(90, 3, -7), slice(5, 5), [], [4, 4, -1], range(99, 0, -1)]
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_deltas_of_some(index: object, dtype: type, doodles: Path):
+def test_deltas_of_some(index: Any, dtype: type, doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")[:100]
     out, lengths = d.deltas(30, dtype=dtype, index=index)
     expected = d[index if isinstance(index, slice) else np.array(index, np.int64)].deltas(30, dtype=dtype)
@@ -289,17 +291,17 @@ def test_deltas_of_some(index: object, dtype: type, doodles: Path):
     assert d.deltas(dtype=dtype, index=index)[0].shape[1] == d.lengths[rows].max(initial=0)
 
 
-def test_deltas_of_what_is_not_there():
+def test_deltas_of_what_is_not_there() -> None:
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]])
     for index in ([1], [-2], [0, 5]):
         with pytest.raises(IndexError, match="no drawing"):
             d.deltas(4, index=index)
-    for index, said in (([0.5], "an index must be"), ([True, False], "the mask has shape")):
+    for wrong, said in (([0.5], "an index must be"), ([True, False], "the mask has shape")):
         with pytest.raises(IndexError, match=said):
-            d.deltas(4, index=index)
+            d.deltas(4, index=wrong)
 
 
-def test_deltas_of_a_mask(doodles: Path):
+def test_deltas_of_a_mask(doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")[:100]
     mask = d.lengths > np.median(d.lengths)
     assert 0 < mask.sum() < 100
@@ -307,7 +309,7 @@ def test_deltas_of_a_mask(doodles: Path):
 
 
 @given(batch, st.integers(1, 20))
-def test_deltas_are_the_oracles(strokes: list, max_len: int):
+def test_deltas_are_the_oracles(strokes: list[reference.Drawing], max_len: int) -> None:
     d = qdfast.from_strokes(strokes)
     expected = reference.padded(strokes, max_len)
     lengths = [min(len(reference.steps(s)), max_len) for s in strokes]
@@ -320,7 +322,7 @@ def test_deltas_are_the_oracles(strokes: list, max_len: int):
         assert np.diff(offsets).tolist() == lengths
         for i, k in enumerate(lengths):
             assert np.array_equal(values[offsets[i] : offsets[i + 1]], expected[i, :k])
-    steps = np.concatenate([reference.steps(s)[:max_len] for s in strokes] or [np.zeros((0, 3))]).reshape(-1, 3)
+    steps = np.array([step for s in strokes for step in reference.steps(s)[:max_len]], float).reshape(-1, 3)
     stats = d.delta_stats(max_len)
     assert stats.n == len(steps)
     assert stats.sum == tuple(steps[:, :2].sum(axis=0))
@@ -337,7 +339,7 @@ def test_deltas_are_the_oracles(strokes: list, max_len: int):
         assert not out[i, k:].any()
 
 
-def check_notebook(d: Drawings, strokes: list) -> None:
+def check_notebook(d: Drawings, strokes: list[reference.Drawing]) -> None:
     expected, mean, std = reference.notebook(strokes)
     stats = d.delta_stats(196, blank_zero_steps=True)
     np.testing.assert_allclose(stats.mean, mean, rtol=1e-12)
@@ -356,12 +358,12 @@ def check_notebook(d: Drawings, strokes: list) -> None:
     assert not out[zero].any()
 
 
-def test_the_notebook_on_doodles(some: Drawings):
+def test_the_notebook_on_doodles(some: Drawings) -> None:
     check_notebook(some, lists(some))
 
 
 @pytest.mark.slow
-def test_the_notebook_on_real_drawings(quickdraw: Path):
+def test_the_notebook_on_real_drawings(quickdraw: Path) -> None:
     for name in ("cat", "mouth", "eye"):
         data = (quickdraw / "simplified" / f"{name}.ndjson").read_bytes()
         strokes = [line["drawing"] for line in reference.drawings(data)]
@@ -370,7 +372,7 @@ def test_the_notebook_on_real_drawings(quickdraw: Path):
     check_notebook(qdfast.parse_ndjson(data, recognized="any"), [x["drawing"] for x in reference.drawings(data)])
 
 
-def test_a_real_step_of_zero_survives():
+def test_a_real_step_of_zero_survives() -> None:
     d = qdfast.from_strokes([[[[5, 5, 9], [7, 7, 7]], [[9, 9], [7, 7]]]])
     assert d.deltas()[0][0].tolist() == [[5, 7, 0], [0, 0, 0], [4, 0, 1], [0, 0, 0], [0, 0, 1]]
     assert d.deltas(blank_zero_steps=True)[0][0].tolist() == [[5, 7, 0], [0, 0, 0], [4, 0, 1], [0, 0, 0], [0, 0, 0]]
@@ -380,7 +382,7 @@ def test_a_real_step_of_zero_survives():
     assert origin.deltas(blank_zero_steps=True)[0][0].tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_buffers_are_used_again(some: Drawings):
+def test_buffers_are_used_again(some: Drawings) -> None:
     fresh, lengths = some.deltas(50)
     out, n = np.full_like(fresh, 7), np.zeros_like(lengths)
     again, m = some.deltas(50, out=out, lengths_out=n)
@@ -390,7 +392,7 @@ def test_buffers_are_used_again(some: Drawings):
     assert np.array_equal(n, lengths)
 
 
-def test_buffers_that_do_not_fit(some: Drawings):
+def test_buffers_that_do_not_fit(some: Drawings) -> None:
     n = len(some)
     for out in (np.empty((n, 9, 3), np.float32), np.empty((n, 10, 3)), np.empty((n, 10, 6), np.float32)[:, :, ::2],
                 np.empty((n - 1, 10, 3), np.int16)):  # fmt: skip
@@ -415,14 +417,14 @@ def test_buffers_that_do_not_fit(some: Drawings):
 # ---- statistics ----
 
 
-def test_statistics_merge_exactly(some: Drawings):
+def test_statistics_merge_exactly(some: Drawings) -> None:
     whole = some.delta_stats()
     assert DeltaStats.merge(some[i : i + 7].delta_stats() for i in range(0, len(some), 7)) == whole
     assert DeltaStats.from_dict(whole.to_dict()) == whole
     assert whole.count == len(some.x)
 
 
-def test_statistics_do_not_cancel():
+def test_statistics_do_not_cancel() -> None:
     n = 10**12
     stats = DeltaStats(n, (255 * n - 1, 0), (255 * 255 * n - 509, n))
     assert stats.std[0] == pytest.approx((1 / n - 1 / n**2) ** 0.5, rel=1e-12)
@@ -430,12 +432,12 @@ def test_statistics_do_not_cancel():
 
 
 @given(batch)
-def test_hashes_are_the_oracles(strokes: list):
+def test_hashes_are_the_oracles(strokes: list[reference.Drawing]) -> None:
     assert qdfast.from_strokes(strokes).hashes().tolist() == [reference.hash64(s) for s in strokes]
 
 
-def test_hashes():
-    def of(*strokes: list) -> int:
+def test_hashes() -> None:
+    def of(*strokes: list[list[int]]) -> int:
         return int(qdfast.from_strokes([list(strokes)]).hashes()[0])
 
     assert of([[1, 2], [3, 4]]) == 0xE1BF85EEEC57888D  # for ever: splits are made of it

@@ -44,19 +44,19 @@ CLIENT = {
 }
 
 
-def test_names_of_the_package():
+def test_names_of_the_package() -> None:
     assert set(qdfast.__all__) == PACKAGE
     assert all(hasattr(qdfast, name) for name in PACKAGE)
     assert issubclass(qdfast.DataError, qdfast.Error)
     assert issubclass(qdfast.ParseError, ValueError)
 
 
-def test_names_of_the_client():
+def test_names_of_the_client() -> None:
     pytest.importorskip("grpc")
     client = import_module("qdfast.client")
     assert set(client.__all__) == CLIENT
     assert all(hasattr(client, name) for name in CLIENT)
 
 
-def test_the_command():
+def test_the_command() -> None:
     assert callable(import_module("qdfast.cli").main)

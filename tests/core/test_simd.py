@@ -9,7 +9,7 @@ from qdfast import _simd, cli
 from qdfast._core import LEVELS, Columns, best_level
 
 
-def test_the_best_is_the_default(monkeypatch: pytest.MonkeyPatch):
+def test_the_best_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(_simd.VARIABLE, raising=False)
     assert _simd.level() == best_level()
     monkeypatch.setenv(_simd.VARIABLE, "")
@@ -17,7 +17,9 @@ def test_the_best_is_the_default(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_the_variable_forces_one(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_variable_forces_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv(_simd.VARIABLE, name)
     if LEVELS.index(name) <= best_level():
         assert LEVELS[_simd.level()] == name
@@ -28,7 +30,7 @@ def test_the_variable_forces_one(name: str, monkeypatch: pytest.MonkeyPatch, cap
             _simd.level()
 
 
-def test_an_unknown_one_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_one_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv(_simd.VARIABLE, "sse9")
     with pytest.raises(qdfast.DataError, match=f"'sse9': it must be one of {', '.join(LEVELS)}"):
         qdfast.parse_ndjson(b"")
@@ -36,7 +38,7 @@ def test_an_unknown_one_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert capsys.readouterr().err.startswith("qdfast info: error: QDFAST_SIMD is 'sse9'")
 
 
-def test_the_binding_refuses_what_the_cpu_has_not():
+def test_the_binding_refuses_what_the_cpu_has_not() -> None:
     for level in (-1, best_level() + 1):
         with pytest.raises(ValueError, match="this CPU has"):
             Columns(100, level)

@@ -6,6 +6,7 @@ import gzip
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from commands import run
 from digests import tree
 from hypothesis import given
 from hypothesis import strategies as st
+from reports import report_of
 
 import qdfast
 from qdfast import DataError
@@ -28,14 +30,14 @@ def as_lists(drawings: qdfast.Drawings) -> list[reference.Drawing]:
     return [[[x.tolist(), y.tolist()] for x, y in strokes] for strokes in drawings]
 
 
-def simplified(*strokes: tuple) -> reference.Drawing:
+def simplified(*strokes: Any) -> reference.Drawing:
     """One drawing, which must be what the oracle says."""
     (drawing,) = as_lists(qdfast.simplify([strokes]))
     assert drawing == reference.simplify(strokes)
     return drawing
 
 
-def columns(drawings: list[list[list]]) -> tuple[np.ndarray, ...]:
+def columns(drawings: list[reference.RawDrawing]) -> tuple[np.ndarray, ...]:
     """x, y, stroke_offsets, drawing_offsets of raw drawings without empty strokes."""
     strokes = [stroke for drawing in drawings for stroke in drawing]
     x, y = (np.array([v for stroke in strokes for v in stroke[axis]], float) for axis in (0, 1))
@@ -46,7 +48,7 @@ def columns(drawings: list[list[list]]) -> tuple[np.ndarray, ...]:
 # ---- Google's own pairs ----
 
 
-def test_googles_raw_files_become_googles_simplified_files(quickdraw: Path):
+def test_googles_raw_files_become_googles_simplified_files(quickdraw: Path) -> None:
     """Point for point, all 6,026 that are in both, with everything else that the lines say."""
     raw = qdfast.read_ndjson(quickdraw / "raw", raw=True, recognized="any")
     google = qdfast.read_ndjson(quickdraw / "simplified", recognized="any")
@@ -78,14 +80,14 @@ raw_drawings = st.one_of(
 
 
 @given(st.lists(raw_drawings, max_size=4))
-def test_the_kernel_is_the_oracle(drawings: list[list[list]]):
+def test_the_kernel_is_the_oracle(drawings: list[reference.RawDrawing]) -> None:
     expected = [reference.simplify(d) for d in drawings]
     assert as_lists(qdfast.simplify(drawings)) == expected
     assert as_lists(simplify_columns(*columns(drawings))) == expected
 
 
 @given(raw_drawings, st.sampled_from([0.25, 1, 8, 1024]), st.integers(-1000, 1000))
-def test_forms_of_input(drawing: list[list[list]], scale: float, shift: int):
+def test_forms_of_input(drawing: reference.RawDrawing, scale: float, shift: int) -> None:
     """Lists and arrays of all kinds, with and without times, and empty strokes between, are the same."""
     expected = qdfast.simplify([drawing])
     arrays = [np.array(stroke, float) for stroke in drawing]
@@ -99,7 +101,7 @@ def test_forms_of_input(drawing: list[list[list]], scale: float, shift: int):
         assert qdfast.simplify([ints, moved]).equals(qdfast.concat([expected] * 2))
 
 
-def test_threads_agree():
+def test_threads_agree() -> None:
     drawings = [np.random.default_rng(seed).normal(size=(3, 2, 200)).cumsum(axis=2).tolist() for seed in range(50)]
     expected = qdfast.simplify(drawings)
     with ThreadPoolExecutor(4) as pool:
@@ -110,7 +112,7 @@ def test_threads_agree():
 # ---- what is odd ----
 
 
-def test_dots_and_points_that_repeat():
+def test_dots_and_points_that_repeat() -> None:
     assert simplified(([7], [9])) == [[[0, 0], [0, 0]]]
     assert simplified(([7, 7, 7], [9, 9, 9])) == [[[0, 0], [0, 0]]]
     assert simplified(([7], [9]), ([7, 7], [9, 9])) == [[[0, 0], [0, 0]]] * 2
@@ -118,7 +120,7 @@ def test_dots_and_points_that_repeat():
     assert simplified(([0, 0, 5, 5, 5, 10, 10], [0, 0, 5, 5, 5, 0, 0])) == [[[0, 127, 255], [0, 127, 0]]]
 
 
-def test_lines():
+def test_lines() -> None:
     assert simplified((list(range(1000)), [3] * 1000)) == [[[0, 255], [0, 0]]]
     assert simplified(([3, 3, 3], [1, 2, 5])) == [[[0, 0], [0, 255]]]
     assert simplified(([0, 9, 0], [0, 0, 0])) == [[[0, 255, 0], [0, 0, 0]]]
@@ -126,7 +128,7 @@ def test_lines():
     assert simplified(([0, 9, 6], [0, 9, 6])) == [[[0, 170], [0, 170]]]
 
 
-def test_sizes():
+def test_sizes() -> None:
     zigzag = np.array([[0, 3, 1, 4, 2], [0, 1, 5, 2, 9]])
     expected = simplified(zigzag)
     for scale in (2.0**-1060, 2.0**-900, 2.0**-30, 1, 2.0**30, 2.0**900, 2.0**1020):
@@ -137,7 +139,7 @@ def test_sizes():
     assert simplified(([1e17, 1e17 + 32], [-1, -1])) == [[[0, 255], [0, 0]]]
 
 
-def test_many_strokes_and_long_ones():
+def test_many_strokes_and_long_ones() -> None:
     assert len(simplified(*[([i, i + 1], [i % 7, 3]) for i in range(366)])) == 366
     n = 1_000_000
     d = simplify_columns(*np.random.default_rng(0).random((2, n)), [0, n], [0, 1])  # type: ignore[call-arg]  # 130 million samples
@@ -145,7 +147,7 @@ def test_many_strokes_and_long_ones():
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_cuts_that_always_leave_one_end(backwards: bool):
+def test_cuts_that_always_leave_one_end(backwards: bool) -> None:
     """As deep as recursion would go: the last peak of a growing zigzag is always the farthest point."""
     n = 1000
     zigzag = np.arange(n), np.arange(n) * (np.arange(n) % 2)
@@ -174,13 +176,13 @@ def test_cuts_that_always_leave_one_end(backwards: bool):
         (7, "drawing 1: .*shape"),
     ],
 )
-def test_what_is_no_drawing(bad: object, message: str):
+def test_what_is_no_drawing(bad: object, message: str) -> None:
     good = [([1, 2], [3, 4])]
     with pytest.raises(DataError, match=message):
         qdfast.simplify([good, bad])
 
 
-def test_one_drawing_is_a_batch_of_one():
+def test_one_drawing_is_a_batch_of_one() -> None:
     drawing = [([1, 2], [3, 4]), ([5, 9], [6, 6])]
     assert len(qdfast.simplify([drawing])) == 1
     assert len(qdfast.simplify([])) == 0
@@ -191,7 +193,7 @@ def test_one_drawing_is_a_batch_of_one():
         qdfast.simplify([drawing] * 2, words=["cat"])
 
 
-def test_columns_are_checked():
+def test_columns_are_checked() -> None:
     x, y = [0, 1, 2, 3], [0, 5, 5, 9.5]
     d = simplify_columns(x, y, [0, 2, 4], [0, 1, 2], words=("cat",), key_id=[7, 8])
     assert (d.words, d.key_id.tolist(), len(d)) == (("cat",), [7, 8], 2)
@@ -232,7 +234,7 @@ def raw_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_raw_lines_give_the_same_columns(raw_files: Path, doodles: Path, tmp_path: Path):
+def test_raw_lines_give_the_same_columns(raw_files: Path, doodles: Path, tmp_path: Path) -> None:
     for path in sorted(raw_files.iterdir()):
         data = path.read_bytes()
         d = qdfast.read_ndjson(path, raw=True, recognized="any")
@@ -250,17 +252,17 @@ def test_raw_lines_give_the_same_columns(raw_files: Path, doodles: Path, tmp_pat
             qdfast.concat(list(qdfast.iter_ndjson(path, raw=True, recognized="any"))),
         ):
             assert other.equals(d)
-            assert other.report.to_dict() == d.report.to_dict()
+            assert report_of(other).to_dict() == report_of(d).to_dict()
 
 
-def test_simplified_files_may_be_read_as_raw(doodles: Path):
+def test_simplified_files_may_be_read_as_raw(doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")
     again = qdfast.read_ndjson(doodles, recognized="any", raw=True)
     assert as_lists(again) == [reference.simplify(drawing) for drawing in as_lists(d)]
 
 
-def test_a_raw_file_needs_to_be_called_raw():
-    report = qdfast.parse_ndjson(LINE).report
+def test_a_raw_file_needs_to_be_called_raw() -> None:
+    report = report_of(qdfast.parse_ndjson(LINE))
     assert report.rejected == {"wrong_shape": 1}
     assert "raw=True (--raw)" in str(report)
 
@@ -283,32 +285,32 @@ def test_a_raw_file_needs_to_be_called_raw():
         ("no_points", [[[], [], []], []]),
     ],
 )
-def test_a_bad_raw_line_costs_itself_only(reason: str, drawing: object):
+def test_a_bad_raw_line_costs_itself_only(reason: str, drawing: object) -> None:
     d = qdfast.parse_ndjson(LINE + raw_line(drawing) + LINE, raw=True)
-    assert (len(d), d.report.rejected) == (2, {reason: 1})
-    assert d.report.examples[0].line == 2
+    assert (len(d), report_of(d).rejected) == (2, {reason: 1})
+    assert report_of(d).examples[0].line == 2
     with pytest.raises(qdfast.ParseError, match="line 2"):
         qdfast.parse_ndjson(LINE + raw_line(drawing) + LINE, raw=True, on_error="raise")
 
 
-def test_raw_numbers_that_json_has_and_a_double_has_not():
+def test_raw_numbers_that_json_has_and_a_double_has_not() -> None:
     data = b'{"drawing":[[[1,1e999],[3,4],[0,1]]]}\n' + b'{"drawing":[[[1,%s],[3,4],[0,1]]]}\n' % (b"9" * 400)
     d = qdfast.parse_ndjson(data + LINE, raw=True, recognized="any")
     assert len(d) == 1
-    assert sum(d.report.rejected.values()) == 2
-    assert set(d.report.rejected) <= {"not_json", "not_a_number"}
+    assert sum(report_of(d).rejected.values()) == 2
+    assert set(report_of(d).rejected) <= {"not_json", "not_a_number"}
 
 
-def test_raw_lines_are_filtered_and_empty_strokes_counted():
+def test_raw_lines_are_filtered_and_empty_strokes_counted() -> None:
     data = LINE + raw_line(STROKES, recognized=False) + b'\n{"drawing":[[[5],[6],[7]],[[],[],[]]]}\n'
     d = qdfast.parse_ndjson(data, raw=True)
-    assert d.report.rejected == {"not_recognized": 1, "field_missing": 1}
+    assert report_of(d).rejected == {"not_recognized": 1, "field_missing": 1}
     d = qdfast.parse_ndjson(data, raw=True, recognized="any")
-    assert (len(d), d.report.empty_strokes) == (3, 1)
+    assert (len(d), report_of(d).empty_strokes) == (3, 1)
     assert as_lists(d)[2] == [[[0, 0], [0, 0]]]
 
 
-def test_more_points_than_a_block_could_hold_unsimplified():
+def test_more_points_than_a_block_could_hold_unsimplified() -> None:
     """Dots, which become two points each, in lines as short as can be."""
     line = b'{"drawing":[' + b",".join([b"[[0],[0]]"] * 5000) + b"]}\n"
     d = qdfast.parse_ndjson(line * 3, raw=True, recognized="any")
@@ -318,7 +320,7 @@ def test_more_points_than_a_block_could_hold_unsimplified():
 # ---- where sources are read ----
 
 
-def test_prepare_raw(raw_files: Path, tmp_path: Path):
+def test_prepare_raw(raw_files: Path, tmp_path: Path) -> None:
     log: list[str] = []
     data = prepare(raw_files, tmp_path / "data", recognized="any", raw=True, log=log.append)
     d = qdfast.read_ndjson(raw_files, raw=True, recognized="any")
@@ -331,7 +333,7 @@ def test_prepare_raw(raw_files: Path, tmp_path: Path):
     assert tree(tmp_path / "data") == before
 
 
-def test_raw_is_an_option_that_shards_depend_on(doodles: Path, tmp_path: Path):
+def test_raw_is_an_option_that_shards_depend_on(doodles: Path, tmp_path: Path) -> None:
     plain = prepare(doodles / "star.ndjson", tmp_path / "data")
     (key,) = [s["key"] for s in plain.manifest["sources"]]
     log: list[str] = []
@@ -341,22 +343,23 @@ def test_raw_is_an_option_that_shards_depend_on(doodles: Path, tmp_path: Path):
     assert raw.manifest["options"]["raw"] is True
 
 
-def test_a_raw_file_prepared_as_simplified_says_how(raw_files: Path, tmp_path: Path):
+def test_a_raw_file_prepared_as_simplified_says_how(raw_files: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no drawings: .*raw=True \(--raw\)"):
         prepare(raw_files / "star.ndjson", tmp_path / "data")
 
 
-def test_raw_sources_of_evaluate_and_predict(raw_files: Path):
+def test_raw_sources_of_evaluate_and_predict(raw_files: Path) -> None:
     d = qdfast.read_ndjson(raw_files / "star.ndjson", raw=True, recognized="any")
     rows = load_rows([raw_files / "star.ndjson"], raw=True, recognized="any")
     assert rows.drawings(slice(None)).hashes().tolist() == d.hashes().tolist()
     (source,) = resolve([raw_files / "star.ndjson"])
     with ParserPool(threads=1) as pool:
         (batch,) = batches_of(source, "any", pool, raw=True)
+    assert isinstance(batch, qdfast.Drawings)
     assert batch.equals(d)
 
 
-def test_the_command(raw_files: Path, tmp_path: Path):
+def test_the_command(raw_files: Path, tmp_path: Path) -> None:
     done = run("prepare", raw_files / "star.ndjson", "--raw", "--recognized", "any", "--out", tmp_path / "data")
     assert done.returncode == 0, done.stderr
     assert "120 drawings" in done.stderr

@@ -44,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"recognized": "any", "label": "word", "validation": 0.3}])
-def test_the_same_files_as_here(small: None, doodles: Path, tmp_path: Path, options: dict[str, Any]):
+def test_the_same_files_as_here(small: None, doodles: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     src = tmp_path / "src"
     shutil.copytree(doodles, src)
     (src / "star.ndjson.gz").write_bytes(gzip.compress((src / "star.ndjson").read_bytes()))
@@ -77,14 +77,14 @@ def test_other_formats(small: None, doodles: Path, tmp_path: Path) -> None:
     assert said["beam"] == said["here"]
 
 
-def test_real_drawings(quickdraw: Path, tmp_path: Path):
+def test_real_drawings(quickdraw: Path, tmp_path: Path) -> None:
     manifest = beam.prepare([str(quickdraw / "qd20")], str(tmp_path / "beam"), recognized="any")
     assert manifest["drawings"] > 60_000
     prepare(quickdraw / "qd20", tmp_path / "here", recognized="any")
     assert tree(tmp_path / "beam") == tree(tmp_path / "here")
 
 
-def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: Path):
+def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: Path) -> None:
     src, out = tmp_path / "src", tmp_path / "out"
     shutil.copytree(doodles, src)
     beam.prepare([str(src)], str(out))
@@ -109,7 +109,7 @@ def test_only_what_changed_is_done_again(small: None, doodles: Path, tmp_path: P
 @pytest.mark.parametrize("step", ["write", "digest", "commit", "look_up", "report"])
 def test_a_step_done_twice_changes_nothing(
     small: None, step: str, doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """As where a worker is lost with what it had done, and another does that again."""
     once = getattr(beam._Job, step)
 
@@ -125,13 +125,13 @@ def test_a_step_done_twice_changes_nothing(
     assert tree(tmp_path / "out") == tree(tmp_path / "here")
 
 
-def test_bundles_done_twice(small: None, doodles: Path, tmp_path: Path):
+def test_bundles_done_twice(small: None, doodles: Path, tmp_path: Path) -> None:
     beam.prepare([str(doodles)], str(tmp_path / "out"), beam_args=["--direct_runner_bundle_repeat=1"])
     prepare(doodles, tmp_path / "here")
     assert tree(tmp_path / "out") == tree(tmp_path / "here")
 
 
-class Elsewhere(LocalFileSystem):
+class Elsewhere(LocalFileSystem):  # type: ignore[misc]
     """A file system of its own scheme: test://… is below ``root``. Like some, it does not rename onto a file."""
 
     root: Path
@@ -158,7 +158,7 @@ class Elsewhere(LocalFileSystem):
             yield type(found)(self._there(found.path), found.size_in_bytes, found.last_updated_in_seconds)
 
     def exists(self, path: str) -> bool:
-        return super().exists(self._here(path))
+        return bool(super().exists(self._here(path)))
 
     def metadata(self, path: str) -> Any:
         found = super().metadata(self._here(path))
@@ -181,7 +181,7 @@ class Elsewhere(LocalFileSystem):
             Path(self._here(path)).unlink()
 
 
-def test_other_file_systems(small: None, doodles: Path, tmp_path: Path):
+def test_other_file_systems(small: None, doodles: Path, tmp_path: Path) -> None:
     Elsewhere.root = tmp_path / "elsewhere"
     shutil.copytree(doodles, Elsewhere.root / "src")
     said: list[str] = []
@@ -224,7 +224,7 @@ def _workers(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
 @pytest.mark.parametrize("victim", ["worker", "whole run"])
-def test_killed(victim: str, doodles: Path, tmp_path: Path):
+def test_killed(victim: str, doodles: Path, tmp_path: Path) -> None:
     """A process is killed in the middle of writing; the same command again ends as an undisturbed run."""
     src, out = tmp_path / "src", tmp_path / "out"
     src.mkdir()
@@ -255,7 +255,7 @@ def test_killed(victim: str, doodles: Path, tmp_path: Path):
 # ---- what goes wrong ----
 
 
-def test_errors(doodles: Path, bitmap_files: Path, tmp_path: Path):
+def test_errors(doodles: Path, bitmap_files: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.ndjson").write_bytes(b"")
     (tmp_path / "bad.ndjson").write_bytes(b"{}\n" * 3)
     (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress((doodles / "star.ndjson").read_bytes())[:-9])
@@ -279,7 +279,7 @@ def test_errors(doodles: Path, bitmap_files: Path, tmp_path: Path):
         beam.prepare([str(doodles)], str(out))
 
 
-def test_the_command(doodles: Path, tmp_path: Path):
+def test_the_command(doodles: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = subprocess.run([*COMMAND, str(doodles), "--out", str(out)], capture_output=True, text=True, check=True)
     assert done.stdout == f"{out}: {sum_of(prepare(doodles, tmp_path / 'here'))} in 6 classes\n"

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -40,7 +41,7 @@ def random_pixels(n: int, seed: int = 0) -> np.ndarray:
 # ---- as a collection ----
 
 
-def test_picking():
+def test_picking() -> None:
     pixels = random_pixels(7)
     b = Bitmaps(pixels.reshape(7, 784), word_codes=[0, 1, 0, 1, 0, 1, 1], words=("a", "b"))
     assert len(b) == 7
@@ -62,7 +63,7 @@ def test_picking():
     assert copy.words == b.words
 
 
-def test_the_pixels_are_shared_and_cannot_be_written():
+def test_the_pixels_are_shared_and_cannot_be_written() -> None:
     pixels = random_pixels(3)
     b = Bitmaps(pixels)
     assert np.shares_memory(b.pixels, pixels)
@@ -76,13 +77,14 @@ def test_the_pixels_are_shared_and_cannot_be_written():
         b.bitmaps(out=np.empty((2, 28, 28), np.uint8))
 
 
-def test_arrays_that_are_no_bitmaps():
-    for pixels in (
+def test_arrays_that_are_no_bitmaps() -> None:
+    wrong: list[Any] = [
         np.zeros((2, 28, 27), np.uint8),
         np.zeros((2, 784)),
         np.zeros(784, np.uint8),
         np.zeros((), np.uint8),
-    ):
+    ]
+    for pixels in wrong:
         with pytest.raises(DataError, match=r"not uint8 \(n, 28, 28\) or \(n, 784\)"):
             Bitmaps(pixels)
     for codes in ([0], [0, 1], [-1, 0]):
@@ -90,7 +92,7 @@ def test_arrays_that_are_no_bitmaps():
             Bitmaps(random_pixels(2), word_codes=codes)
 
 
-def test_equal_bitmaps_have_equal_hashes():
+def test_equal_bitmaps_have_equal_hashes() -> None:
     pixels = random_pixels(50)
     hashes = Bitmaps(pixels).hashes()
     assert len(set(hashes.tolist())) == 50
@@ -100,7 +102,7 @@ def test_equal_bitmaps_have_equal_hashes():
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_png(pixels: np.ndarray):
+def test_png(pixels: np.ndarray) -> None:
     image = pytest.importorskip("matplotlib.image").imread(io.BytesIO(png(pixels)))
     assert np.array_equal((image * 255).round(), pixels)
 
@@ -108,7 +110,7 @@ def test_png(pixels: np.ndarray):
 # ---- files ----
 
 
-def test_reading(bitmap_files: Path, tmp_path: Path):
+def test_reading(bitmap_files: Path, tmp_path: Path) -> None:
     path = bitmap_files / "star.npy"
     whole = np.load(path)
     b = qdfast.read_bitmaps(path)
@@ -141,7 +143,7 @@ def damaged(whole: bytes) -> dict[str, tuple[bytes, str]]:
     }
 
 
-def test_files_that_are_none(bitmap_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_that_are_none(bitmap_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (bitmap_files / "star.npy").read_bytes()
     for name, (content, message) in damaged(whole).items():
         path = tmp_path / f"{name}.npy"
@@ -167,7 +169,7 @@ def test_files_that_are_none(bitmap_files: Path, tmp_path: Path, capsys: pytest.
 # ---- prepared ----
 
 
-def test_everything_is_there(bitmap_files: Path, data: qdfast.Prepared):
+def test_everything_is_there(bitmap_files: Path, data: qdfast.Prepared) -> None:
     files = sorted(bitmap_files.iterdir())
     assert data.kind == data.manifest["kind"] == "bitmaps"
     assert data.classes == tuple(f.stem for f in files)
@@ -183,7 +185,7 @@ def test_everything_is_there(bitmap_files: Path, data: qdfast.Prepared):
         assert (source["size"], source["lines"]["kept"]) == (file.stat().st_size, 120)
 
 
-def test_equal_bitmaps_are_on_one_side(data: qdfast.Prepared, bitmap_files: Path, tmp_path: Path):
+def test_equal_bitmaps_are_on_one_side(data: qdfast.Prepared, bitmap_files: Path, tmp_path: Path) -> None:
     sides = [data.rows(split) for split in ("train", "validation")]
     assert 0.18 < len(sides[1]) / 720 < 0.32
     pixels = [{p.tobytes() for p in rows.bitmaps(np.arange(len(rows)))} for rows in sides]
@@ -193,9 +195,10 @@ def test_equal_bitmaps_are_on_one_side(data: qdfast.Prepared, bitmap_files: Path
     assert alone.counts("validation") == {"other name": data.counts("validation")["star"]}
 
 
-def test_shards(data: qdfast.Prepared, tmp_path: Path):
+def test_shards(data: qdfast.Prepared, tmp_path: Path) -> None:
     path = data.shard_paths[0]
     bitmaps, split = read_shard(path)
+    assert isinstance(bitmaps, Bitmaps)
     tensors = safetensors.numpy.load_file(path)
     assert tensors.keys() == {"pixels", "split"}
     assert np.array_equal(tensors["pixels"], bitmaps.pixels)
@@ -207,14 +210,14 @@ def test_shards(data: qdfast.Prepared, tmp_path: Path):
             read_shard(tmp_path / "damaged.safetensors")
 
 
-def test_bitmaps_have_no_strokes(data: qdfast.Prepared):
+def test_bitmaps_have_no_strokes(data: qdfast.Prepared) -> None:
     rows = data.rows()
     for ask in (lambda: rows.lengths, lambda: rows.deltas(np.arange(3), 9), lambda: rows.drawings(slice(None))):
         with pytest.raises(DataError, match="these are bitmaps, not strokes"):
             ask()
 
 
-def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path):
+def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path) -> None:
     rows = load_rows([bitmap_files / "star.npy", doodles / "tree.ndjson", bitmap_files / "tree.npy"], recognized="any")
     assert (rows.kind, rows.classes, len(rows)) == ("bitmaps", ("star", "tree"), 360)
     assert np.array_equal(rows.bitmaps(np.arange(120, 240)), rows.bitmaps(np.arange(240, 360)))
@@ -225,7 +228,9 @@ def test_rows_of_strokes_and_bitmaps_together(doodles: Path, bitmap_files: Path)
     assert strokes.bitmaps(index[:0]).shape == (0, 28, 28)
 
 
-def test_small_shards_and_threads_change_nothing(bitmap_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_small_shards_and_threads_change_nothing(
+    bitmap_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = prepare(bitmap_files, tmp_path / "whole").rows()
     monkeypatch.setattr("qdfast.dataset.shard_writer.BITMAPS_PER_CHUNK", 50)
     one = prepare(bitmap_files, tmp_path / "one", threads=1)
@@ -235,7 +240,7 @@ def test_small_shards_and_threads_change_nothing(bitmap_files: Path, tmp_path: P
     assert np.array_equal(one.rows().bitmaps(np.arange(720)), whole.bitmaps(np.arange(720)))
 
 
-def test_only_what_changed_is_done_again(bitmap_files: Path, tmp_path: Path):
+def test_only_what_changed_is_done_again(bitmap_files: Path, tmp_path: Path) -> None:
     src, out = tmp_path / "src", tmp_path / "out"
     shutil.copytree(bitmap_files, src)
     prepare(src, out)
@@ -255,7 +260,7 @@ def test_only_what_changed_is_done_again(bitmap_files: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_killed(tmp_path: Path):
+def test_killed(tmp_path: Path) -> None:
     src, out = tmp_path / "src", tmp_path / "out"
     src.mkdir()
     for i in range(100):
@@ -265,7 +270,7 @@ def test_killed(tmp_path: Path):
     assert tree(out) == tree(tmp_path / "undisturbed")
 
 
-def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_path: Path):
+def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"star\.npy and .*tree\.ndjson: bitmaps and strokes cannot be prepared together"
     ):
@@ -285,7 +290,7 @@ def test_strokes_and_bitmaps_do_not_mix(doodles: Path, bitmap_files: Path, tmp_p
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
-def test_a_manifest_of_a_later_kind(data: qdfast.Prepared, tmp_path: Path):
+def test_a_manifest_of_a_later_kind(data: qdfast.Prepared, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(orjson.dumps({**data.manifest, "kind": "movies"}))
     with pytest.raises(DataError, match="kind movies, but this version reads only strokes and bitmaps"):
         qdfast.open_prepared(tmp_path)
@@ -294,7 +299,7 @@ def test_a_manifest_of_a_later_kind(data: qdfast.Prepared, tmp_path: Path):
 # ---- shown ----
 
 
-def test_info(data: qdfast.Prepared, bitmap_files: Path, capsys: pytest.CaptureFixture[str]):
+def test_info(data: qdfast.Prepared, bitmap_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(data.path), str(bitmap_files), str(bitmap_files / "star.npy")]) == 0
     prepared, files, file = capsys.readouterr().out.split("\n\n")
     assert "kind: bitmaps" in prepared
@@ -306,7 +311,7 @@ def test_info(data: qdfast.Prepared, bitmap_files: Path, capsys: pytest.CaptureF
     ]
 
 
-def test_a_gallery(data: qdfast.Prepared, bitmap_files: Path, tmp_path: Path):
+def test_a_gallery(data: qdfast.Prepared, bitmap_files: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.svg"
     assert gallery([bitmap_files], out, count=12) == (12, 720)
     assert out.read_text().count('href="data:image/png;base64,') == 12
@@ -316,7 +321,7 @@ def test_a_gallery(data: qdfast.Prepared, bitmap_files: Path, tmp_path: Path):
     assert "base64" in qdfast.read_bitmaps(bitmap_files / "star.npy")._repr_html_()
 
 
-def test_a_gallery_as_png(tmp_path: Path):
+def test_a_gallery_as_png(tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
     pixels = random_pixels(1)
     Bitmaps(pixels).save_gallery(tmp_path / "one.png", size=28)

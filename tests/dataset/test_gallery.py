@@ -40,7 +40,7 @@ def size_of_png(data: bytes) -> tuple[int, int]:
 # ---- a sheet ----
 
 
-def test_every_drawing_is_there(some: Drawings):
+def test_every_drawing_is_there(some: Drawings) -> None:
     svg = some[::60].svg(columns=5, size=50)
     root = ET.fromstring(svg)
     assert captions(svg) == some[::60].word.tolist()
@@ -48,10 +48,10 @@ def test_every_drawing_is_there(some: Drawings):
     for picture, strokes in zip(pictures, some[::60], strict=True):
         lines = [line.get("points") for line in picture.iter(f"{SVG}polyline")]
         assert lines == [" ".join(f"{a},{b}" for a, b in zip(x, y, strict=True)) for x, y in strokes]
-    places = [(int(p.get("x")), int(p.get("y"))) for p in pictures]
+    places = [(int(p.attrib["x"]), int(p.attrib["y"])) for p in pictures]
     assert len(set(places)) == 12
     assert [len({xy[i] for xy in places}) for i in (0, 1)] == [5, 3]
-    width, height = int(root.get("width")), int(root.get("height"))
+    width, height = int(root.attrib["width"]), int(root.attrib["height"])
     assert all(x + 50 <= width and y + 50 <= height for x, y in places)
     background = root[0]
     assert (background.tag, background.get("width"), background.get("height")) == (
@@ -62,20 +62,20 @@ def test_every_drawing_is_there(some: Drawings):
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
-def test_captions_are_escaped(words: list[str]):
+def test_captions_are_escaped(words: list[str]) -> None:
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * len(words), words=words)
     ET.fromstring(d.svg())
     ET.fromstring(d._repr_html_())
 
 
-def test_captions_that_are_markup_or_long():
+def test_captions_that_are_markup_or_long() -> None:
     words = ["<b>&\"'", "a\0b\udcff", "", "x" * 100]
     d = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * 4, words=words)
     assert captions(d.svg()) == ["<b>&\"'", "a\ufffdb\ufffd", "x" * 23 + "…"]
     assert captions(qdfast.from_strokes([[[[1, 2], [3, 4]]]]).svg()) == []
 
 
-def test_layout_out_of_range(some: Drawings):
+def test_layout_out_of_range(some: Drawings) -> None:
     for options, message in (({"columns": 0}, "columns is 0"), ({"size": -1}, "size is -1")):
         with pytest.raises(DataError, match=message):
             some[:3].svg(**options)
@@ -85,7 +85,7 @@ def test_layout_out_of_range(some: Drawings):
 # ---- files ----
 
 
-def test_a_gallery_shows_some_of_all(some: Drawings, tmp_path: Path):
+def test_a_gallery_shows_some_of_all(some: Drawings, tmp_path: Path) -> None:
     some.save_gallery(tmp_path / "some.svg", count=12)
     first = (tmp_path / "some.svg").read_text()
     assert captions(first) == some.word[spread(720, 12)].tolist()
@@ -96,13 +96,13 @@ def test_a_gallery_shows_some_of_all(some: Drawings, tmp_path: Path):
     assert len(captions((tmp_path / "three.svg").read_text())) == 3
 
 
-def test_png(some: Drawings, tmp_path: Path):
+def test_png(some: Drawings, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "some.PNG"
     some.save_gallery(path, count=12, columns=4)
     data = path.read_bytes()
     root = ET.fromstring(some[spread(720, 12)].svg(columns=4))
-    assert size_of_png(data) == (2 * int(root.get("width")), 2 * int(root.get("height")))
+    assert size_of_png(data) == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
     some.save_gallery(path, count=12, columns=4)
     assert path.read_bytes() == data
     odd = qdfast.from_strokes([[[[1, 2], [3, 4]]]] * 2, words=["$x^{$", "猫"])
@@ -111,7 +111,7 @@ def test_png(some: Drawings, tmp_path: Path):
         qdfast.concat([some] * 9)[:6000].save_gallery(tmp_path / "many.png", count=6000, columns=1)
 
 
-def test_strokes_are_where_they_belong(tmp_path: Path):
+def test_strokes_are_where_they_belong(tmp_path: Path) -> None:
     """A square along the edges, in ink on paper, in the SVG's geometry."""
     image = pytest.importorskip("matplotlib.image")
     square = qdfast.from_strokes([[[[0, 255, 255, 0, 0], [0, 0, 255, 255, 0]]]])
@@ -124,7 +124,7 @@ def test_strokes_are_where_they_belong(tmp_path: Path):
     assert pixels[edge + 255, edge + 255] == 1
 
 
-def test_paths_that_cannot_be_written(some: Drawings, tmp_path: Path):
+def test_paths_that_cannot_be_written(some: Drawings, tmp_path: Path) -> None:
     (tmp_path / "directory.svg").mkdir()
     (tmp_path / "file").touch()
     for name, error, message in (
@@ -146,7 +146,7 @@ def test_paths_that_cannot_be_written(some: Drawings, tmp_path: Path):
 
 
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(1, 9))
-def test_a_sample_is_spread_evenly(sizes: list[int], count: int):
+def test_a_sample_is_spread_evenly(sizes: list[int], count: int) -> None:
     n = sum(sizes)
     d = qdfast.from_strokes([[[[0, i % 256], [0, i // 256]]] for i in range(n)])
     sample, start = Sample(count), 0
@@ -163,7 +163,7 @@ def test_a_sample_is_spread_evenly(sizes: list[int], count: int):
         assert max(np.diff([*index, n])) <= 2 * n / count + 1
 
 
-def test_every_class_of_a_directory_is_shown(doodles: Path, tmp_path: Path):
+def test_every_class_of_a_directory_is_shown(doodles: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.svg"
     assert gallery([doodles], out, count=30) == (30, 720)
     from_files = out.read_bytes()
@@ -174,13 +174,13 @@ def test_every_class_of_a_directory_is_shown(doodles: Path, tmp_path: Path):
     assert gallery([tmp_path / "data", doodles / "star.ndjson"], out, count=1000) == (840, 840)
 
 
-def test_drawings_without_a_word_have_their_files(tmp_path: Path):
+def test_drawings_without_a_word_have_their_files(tmp_path: Path) -> None:
     (tmp_path / "kite.ndjson").write_bytes(b'{"drawing":[[[1,2],[3,4]]]}\n{"word":"sun","drawing":[[[1,2],[3,4]]]}\n')
     gallery([tmp_path], tmp_path / "out.svg")
     assert captions((tmp_path / "out.svg").read_text()) == ["kite", "sun"]
 
 
-def test_the_command(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.svg"
     assert (
         cli.main(["info", str(doodles / "star.ndjson"), "--gallery", str(out), "--count", "7", "--columns", "3"]) == 0
@@ -191,7 +191,7 @@ def test_the_command(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert captions(out.read_text()) == ["star"] * 7
 
 
-def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.ndjson").touch()
     (tmp_path / "bad.ndjson").write_bytes(b"nonsense\n")
     (tmp_path / "run").mkdir()
@@ -221,7 +221,7 @@ def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_no_space(suffix: str, doodles: Path, tmp_path: Path):
+def test_no_space(suffix: str, doodles: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / f"out.{suffix}"
     command = [sys.executable, "-m", "qdfast", "info", str(doodles), "--gallery", str(out)]
@@ -230,7 +230,7 @@ def test_no_space(suffix: str, doodles: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib(doodles: Path, tmp_path: Path):
+def test_without_matplotlib(doodles: Path, tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'matplotlib'\", name='matplotlib')"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -26,7 +28,7 @@ def file_of(path: Path, good: int = 20, bad: int = 0, unrecognized: int = 0) -> 
     return path
 
 
-def said_of(*sources: Path, out: Path, **options: object) -> list[str]:
+def said_of(*sources: Path, out: Path, **options: Any) -> list[str]:
     said: list[str] = []
     prepare(sources, out, log=said.append, **options)
     return said
@@ -175,7 +177,13 @@ def test_todays_names_are_recognized_again(doodles: Path, tmp_path: Path) -> Non
         (lambda pixels: pixels[0], "for a single bitmap, pass pixels[None]"),
     ],
 )
-def test_bitmaps_on_another_scale(change, message: str, bitmap_files: Path, tmp_path: Path, capsys) -> None:
+def test_bitmaps_on_another_scale(
+    change: Callable[[np.ndarray], np.ndarray],
+    message: str,
+    bitmap_files: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = tmp_path / "star.npy"
     np.save(path, change(np.load(bitmap_files / "star.npy")))
     for function in (qdfast.read_bitmaps, lambda path: prepare(path, tmp_path / "out"), lambda path: load_rows([path])):

@@ -6,14 +6,17 @@ import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
+from reports import report_of
 
 import qdfast
+from qdfast.bitmaps import concat_any
 from qdfast.dataset.shard_writer import PrepareOptions, SourceSummary, strokes_of, write_shards
 from qdfast.dataset.shards import read_shard
 from qdfast.ndjson import blocks
@@ -60,7 +63,9 @@ def shards(part: SourceSummary, out: Path) -> dict[int, bytes]:
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=30), st.sampled_from([b"\n", b""]), st.randoms())
-def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list[bytes], end: bytes, random):
+def test_pieces_add_up_to_the_whole(
+    small: object, tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bytes, random: Random
+) -> None:
     data = b"\n".join(lines) + end
     if data.startswith(b"\x1f\x8b"):  # the name says nothing, the first bytes would say gzip
         data = b"\n" + data
@@ -76,10 +81,12 @@ def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list
     assert (joined.report, joined.report.examples) == (whole.report, whole.report.examples)
     assert (joined.classes, joined.xxh3) == (whole.classes, whole.xxh3)
     read = qdfast.parse_ndjson(data)
-    assert joined.report.lines == read.report.lines
+    assert joined.report.lines == report_of(read).lines
     found = [read_shard(out / chunk.shard)[0] for chunk in joined.in_order() if chunk.shard]
     named = read[np.array([word != "" for word in read.word], bool)]
-    assert qdfast.concat(found).equals(named)
+    joint = concat_any(found)
+    assert isinstance(joint, qdfast.Drawings)
+    assert joint.equals(named)
     assert sum((stats for of in joined.classes.values() for _, stats in of.values()), qdfast.DeltaStats()) == (
         named.delta_stats()
     )
@@ -88,7 +95,7 @@ def test_pieces_add_up_to_the_whole(small: object, tmp_path_factory, lines: list
     assert zipped.report == whole.report
 
 
-def test_the_digest_of_a_file(small: object, tmp_path: Path):
+def test_the_digest_of_a_file(small: object, tmp_path: Path) -> None:
     seen = set()
     for size in (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 7):
         (tmp_path / "file").write_bytes(b"z" * size)

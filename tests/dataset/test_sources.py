@@ -9,10 +9,11 @@ import pytest
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
 from qdfast.errors import DataError
+from qdfast.storage.names import Split
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_only_prepared_directories_have_splits(split, doodles: Path, bitmap_files: Path, tmp_path: Path):
+def test_only_prepared_directories_have_splits(split: Split, doodles: Path, bitmap_files: Path, tmp_path: Path) -> None:
     data = prepare(doodles / "star.ndjson", tmp_path / "data", recognized="any", validation=0.5)
     held = load_rows([data.path], split=split)
     assert 0 < len(held) < 120

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from qdfast.dataset.prepared import Prepared
 from qdfast.errors import DataError
 
 pytest.importorskip("tensorflow")
@@ -21,6 +23,6 @@ pytest.importorskip("tensorflow")
         ({"buckets": (0,)}, "buckets are [0]"),
     ],
 )
-def test_numbers_that_cannot_be(options, said, prepared):
+def test_numbers_that_cannot_be(options: dict[str, Any], said: str, prepared: Prepared) -> None:
     with pytest.raises(DataError, match=re.escape(said)):
         prepared.as_tf_dataset(**options)

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from commands import refused
 from forms import BINARY, EVERYTHING, FORMS, SHAPES, SKETCH_RNN, write
+from reports import report_of
 
 import qdfast
 from qdfast import cli
+from qdfast.bitmaps import concat_any
 from qdfast.cli.info import describe
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import batches_of, load_rows, resolve
@@ -72,7 +74,9 @@ def test_every_form_has_the_columns_of_ndjson(form: str, lines: bytes, expected:
     assert differing(qdfast.concat(batches), expected, columns) == []
     with ParserPool(1) as pool:  # as `predict` reads
         read = [d for source in resolve([path]) for d in batches_of(source, "any", pool)]
-    assert differing(qdfast.concat(read), expected, columns) == []
+    whole = concat_any(read)
+    assert isinstance(whole, Drawings)
+    assert differing(whole, expected, columns) == []
     assert f"{len(expected):,} drawings" in describe(path)
 
 
@@ -105,11 +109,11 @@ def test_open_files_and_bytes(form: str, lines: bytes, expected: Drawings) -> No
 
 def test_only_recognized_drawings_of_forms_that_tell(lines: bytes, tmp_path: Path) -> None:
     kept = qdfast.parse_ndjson(lines)
-    assert kept.report.rejected["not_recognized"] > 0
+    assert report_of(kept).rejected["not_recognized"] > 0
     for name, make in (("cat.csv", forms.kaggle), ("cat.bin", forms.google_binary), ("cat.json", forms.json_array)):
         found = qdfast.read_ndjson(write(tmp_path, name, make(lines)))
         assert differing(found, kept, SHAPES) == []
-        assert found.report.rejected == kept.report.rejected
+        assert report_of(found).rejected == report_of(kept).rejected
     everything = qdfast.read_ndjson(write(tmp_path, "cat.npz", forms.sketch_rnn(lines)))
     assert len(everything) == len(lines.splitlines())
     assert (everything.recognized == 2).all()
@@ -132,8 +136,8 @@ def test_kaggles_raw_form(doodles: Path, tmp_path: Path) -> None:
     path = write(tmp_path, "cat.csv", text.encode())
     found = qdfast.read_ndjson(path, raw=True)
     assert differing(found, qdfast.simplify([raw]), SHAPES) == []
-    assert found.report.rejected == {}
-    assert qdfast.read_ndjson(path).report.rejected == {"wrong_shape": 1}
+    assert report_of(found).rejected == {}
+    assert report_of(qdfast.read_ndjson(path)).rejected == {"wrong_shape": 1}
 
 
 def test_rows_that_are_not_drawings_cost_no_others(lines: bytes, tmp_path: Path) -> None:
@@ -146,8 +150,8 @@ def test_rows_that_are_not_drawings_cost_no_others(lines: bytes, tmp_path: Path)
     found = qdfast.read_ndjson(write(tmp_path, "cat.csv", b"".join(rows)), recognized="any")
     assert len(found) == len(rows) - 1 - 4
     assert 'c"a\nt\\' in found.words
-    assert sum(found.report.rejected.values()) == 4
-    assert {e.line for e in found.report.examples} == {4, 6, 8, 12}
+    assert sum(report_of(found).rejected.values()) == 4
+    assert {e.line for e in report_of(found).examples} == {4, 6, 8, 12}
 
 
 def test_line_numbers_and_offsets_of_an_array(lines: bytes, tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ def test_line_numbers_and_offsets_of_an_array(lines: bytes, tmp_path: Path) -> N
     elements[3] = b'{"drawing": [[[1, 2], [3]]]}'
     for joint in (b",", b", ", b",\n", b"\n,\n  ", b"\r\n,"):
         data = b"[" + joint.join(elements) + b"]"
-        [example] = qdfast.parse_ndjson(data, recognized="any").report.examples
+        [example] = report_of(qdfast.parse_ndjson(data, recognized="any")).examples
         assert (example.line, example.reason) == (4, "different_lengths")
         assert data[example.offset :].lstrip(b"\n ,").startswith(elements[3])
     for cut in (b"[" + b",".join(elements[:3]), b"[" + elements[0] + b"," + elements[1][:-9]):

@@ -16,10 +16,10 @@ from qdfast.bitmaps import Bitmaps, concat_any
 from qdfast.dataset.convert import _functions, convert, read_converted
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.prepared import Prepared
-from qdfast.drawings import NO_TIMESTAMP, Drawings, concat
+from qdfast.drawings import NO_TIMESTAMP, Drawings
 from qdfast.errors import DataError
 from qdfast.storage.files import only_writer
-from qdfast.storage.names import CLASSES, CONVERT_FORMATS, CONVERTED
+from qdfast.storage.names import CLASSES, CONVERT_FORMATS, CONVERTED, SPLITS, Split
 
 NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "tfrecord": "tensorflow", "ndjson": "orjson"}
 
@@ -27,36 +27,38 @@ NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "tfrecord": "tensorflow", "nd
 @pytest.fixture(params=CONVERT_FORMATS)
 def format(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(NEEDS[request.param])
-    return request.param
+    return str(request.param)
 
 
-def of_split(data: Prepared, split: str) -> Drawings:
+def of_split(data: Prepared, split: Split) -> Drawings:
     rows = data.rows(split)
     return rows.drawings(np.arange(len(rows)))
 
 
 def read_split(directory: Path, split: str) -> Drawings:
-    return concat([read_converted(path) for path in sorted(directory.glob(f"{split}-*"))])
+    whole = concat_any([read_converted(path) for path in sorted(directory.glob(f"{split}-*"))])
+    assert isinstance(whole, Drawings)
+    return whole
 
 
-def test_every_column_comes_back(prepared, format, tmp_path):
+def test_every_column_comes_back(prepared: Prepared, format: str, tmp_path: Path) -> None:
     lines: list[str] = []
     paths = convert(prepared.path, tmp_path / "out", format=format, log=lines.append)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {*(p.name for p in paths), CLASSES, CONVERTED}
     assert lines == [f"{tmp_path / 'out'}: 720 drawings in 12 files"]
-    for split in ("train", "validation"):
+    for split in SPLITS:
         assert read_split(tmp_path / "out", split).equals(of_split(prepared, split))
 
 
-def test_real_drawings_come_back(quickdraw, format, tmp_path):
+def test_real_drawings_come_back(quickdraw: Path, format: str, tmp_path: Path) -> None:
     sources = [quickdraw / "simplified" / f"{name}.ndjson" for name in ("cat", "The Eiffel Tower", "snowman")]
     data = prepare(sources, tmp_path / "data")
     convert(data.path, tmp_path / "out", format=format)
-    for split in ("train", "validation"):
+    for split in SPLITS:
         assert read_split(tmp_path / "out", split).equals(of_split(data, split))
 
 
-def test_what_is_not_given_and_the_extremes_come_back(format, tmp_path):
+def test_what_is_not_given_and_the_extremes_come_back(format: str, tmp_path: Path) -> None:
     drawing = [[[0, 255], [255, 0]], [[7, 7], [7, 7]]]
     odd = Drawings(
         *(getattr(from_strokes([drawing] * 4), c) for c in ("x", "y", "stroke_offsets", "drawing_offsets")),
@@ -69,19 +71,21 @@ def test_what_is_not_given_and_the_extremes_come_back(format, tmp_path):
     )
     write, read = _functions(format)
     write(tmp_path / f"odd.{format}", odd, ["猫"])
-    assert read(tmp_path / f"odd.{format}").equals(odd)
+    again = read(tmp_path / f"odd.{format}")
+    assert isinstance(again, Drawings)
+    assert again.equals(odd)
     write(tmp_path / f"none.{format}", odd[:0], [])
     assert len(read(tmp_path / f"none.{format}")) == 0
 
 
-def test_bitmaps_come_back(bitmap_files, format, tmp_path):
+def test_bitmaps_come_back(bitmap_files: Path, format: str, tmp_path: Path) -> None:
     data = prepare(bitmap_files, tmp_path / "data")
     if format == "ndjson":
         with pytest.raises(DataError, match="bitmaps have no strokes"):
             convert(data.path, tmp_path / "out", format=format)
         return
     convert(data.path, tmp_path / "out", format=format)
-    for split in ("train", "validation"):
+    for split in SPLITS:
         found = concat_any([read_converted(p) for p in sorted((tmp_path / "out").glob(f"{split}-*"))])
         rows = data.rows(split)
         assert isinstance(found, Bitmaps)
@@ -89,7 +93,7 @@ def test_bitmaps_come_back(bitmap_files, format, tmp_path):
         assert found.word.tolist() == [data.classes[i] for i in rows.labels]
 
 
-def test_back_to_prepared_drawings(prepared, tmp_path):
+def test_back_to_prepared_drawings(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     convert(prepared.path, tmp_path / "parquet", format="parquet")
     convert(tmp_path / "parquet", tmp_path / "ndjson", format="ndjson")
@@ -97,7 +101,7 @@ def test_back_to_prepared_drawings(prepared, tmp_path):
     assert again.manifest["classes"] == prepared.manifest["classes"]  # the counts and statistics of every split
 
 
-def test_labels_are_indices_into_the_classes(prepared, tmp_path):
+def test_labels_are_indices_into_the_classes(prepared: Prepared, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     paths = convert(prepared.path, tmp_path, format="parquet")
     for path in paths:
@@ -106,7 +110,7 @@ def test_labels_are_indices_into_the_classes(prepared, tmp_path):
         assert words == table["word"].to_pylist()
 
 
-def test_hugging_face_reads_it(prepared, tmp_path):
+def test_hugging_face_reads_it(prepared: Prepared, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     convert(prepared.path, tmp_path / "out", format="parquet")
     found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
@@ -116,7 +120,7 @@ def test_hugging_face_reads_it(prepared, tmp_path):
     assert found["train"][0]["drawing"][0]["x"] == of_split(prepared, "train")[0][0][0].tolist()
 
 
-def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
+def test_another_format_replaces_the_first_and_nothing_else(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     convert(prepared.path, tmp_path, format="ndjson")
     (tmp_path / "mine.txt").write_text("stays")
@@ -125,14 +129,14 @@ def test_another_format_replaces_the_first_and_nothing_else(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "validation-00001-of-00002.arrow", CLASSES])
-def test_files_of_others_are_not_replaced(prepared, name, tmp_path):
+def test_files_of_others_are_not_replaced(prepared: Prepared, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("theirs")
     with pytest.raises(DataError, match=f"{name}: not written by convert"):
         convert(prepared.path, tmp_path, format="ndjson")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "theirs")]
 
 
-def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
+def test_what_became_of_a_conversion_is_not_replaced(prepared: Prepared, tmp_path: Path) -> None:
     path = convert(prepared.path, tmp_path, format="ndjson")[0]
     with path.open("a") as file:
         file.write("a line more")
@@ -146,7 +150,9 @@ def test_what_became_of_a_conversion_is_not_replaced(prepared, tmp_path):
     assert tree(tmp_path) == {name: digest for name, digest in before.items() if name != CONVERTED}
 
 
-def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monkeypatch):
+def test_a_conversion_that_fails_leaves_the_earlier_one(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     convert(prepared.path, tmp_path, format="ndjson")
     before = tree(tmp_path)
     format_, written = ndjson.format_ndjson, 0
@@ -164,7 +170,7 @@ def test_a_conversion_that_fails_leaves_the_earlier_one(prepared, tmp_path, monk
     assert tree(tmp_path) == before
 
 
-def test_what_cannot_be_converted(prepared, tmp_path, capsys):
+def test_what_cannot_be_converted(prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = tmp_path / "nowhere"
     assert "nowhere: no such directory" in refused(capsys, "convert", nowhere, "--out", tmp_path, "--format", "ndjson")
     assert "neither prepared" in refused(capsys, "convert", tmp_path, "--out", nowhere, "--format", "ndjson")
@@ -179,7 +185,7 @@ def test_what_cannot_be_converted(prepared, tmp_path, capsys):
         convert(path, tmp_path, format="csv")
 
 
-def test_damaged_files_are_named(format, tmp_path):
+def test_damaged_files_are_named(format: str, tmp_path: Path) -> None:
     if format == "ndjson":
         pytest.skip("lines that cannot be read are counted, as everywhere")
     (tmp_path / f"bad.{format}").write_bytes(b"this is no file of drawings" * 10)
@@ -187,7 +193,7 @@ def test_damaged_files_are_named(format, tmp_path):
         read_converted(tmp_path / f"bad.{format}")
 
 
-def test_pyarrow_is_asked_for_where_it_is_missing(prepared, tmp_path):
+def test_pyarrow_is_asked_for_where_it_is_missing(prepared: Prepared, tmp_path: Path) -> None:
     code = "import sys; sys.modules['pyarrow'] = None; from qdfast.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["convert", str(prepared.path), "--out", str(tmp_path), "--format", "parquet"]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
@@ -199,7 +205,7 @@ def test_pyarrow_is_asked_for_where_it_is_missing(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("standardized", [True, False])
-def test_a_tensorflow_dataset_has_every_drawing_once(prepared, standardized):
+def test_a_tensorflow_dataset_has_every_drawing_once(prepared: Prepared, standardized: bool) -> None:
     pytest.importorskip("tensorflow")
     dataset = prepared.as_tf_dataset("validation", batch=16, max_len=80, standardized=standardized)
     batches = list(dataset.as_numpy_iterator())
@@ -212,7 +218,7 @@ def test_a_tensorflow_dataset_has_every_drawing_once(prepared, standardized):
     assert dataset.element_spec[0]["deltas"].shape.as_list() == [None, 80, 3]
 
 
-def test_a_shuffled_dataset_repeats_itself_and_differs_by_epoch(prepared):
+def test_a_shuffled_dataset_repeats_itself_and_differs_by_epoch(prepared: Prepared) -> None:
     pytest.importorskip("tensorflow")
 
     def epochs(seed: int) -> list[np.ndarray]:
@@ -228,7 +234,7 @@ def test_a_shuffled_dataset_repeats_itself_and_differs_by_epoch(prepared):
     assert not np.array_equal(first, epochs(2)[0])
 
 
-def test_a_dataset_of_bitmaps(bitmap_files, tmp_path):
+def test_a_dataset_of_bitmaps(bitmap_files: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     data = prepare(bitmap_files, tmp_path)
     (inputs, labels), *_ = data.as_tf_dataset("validation", batch=8).as_numpy_iterator()

@@ -12,11 +12,13 @@ from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
 from qdfast.errors import DataError
 
-Image = pytest.importorskip("PIL.Image")
-ImageDraw = pytest.importorskip("PIL.ImageDraw")
+pytest.importorskip("PIL")
+from PIL import Image, ImageDraw
+
+Strokes = list[tuple[np.ndarray, np.ndarray]]
 
 
-def picture(strokes: list, width: int, scale: float, ink: int = 0, paper: int = 255) -> Image.Image:
+def picture(strokes: Strokes, width: int, scale: float, ink: int = 0, paper: int = 255) -> Image.Image:
     """A drawing on paper of another size, not in the middle."""
     found = Image.new("L", (int(300 * scale) + 60, int(380 * scale) + 60), paper)
     for x, y in strokes:
@@ -70,7 +72,9 @@ def test_transparent_pictures(drawings: qdfast.Drawings, tmp_path: Path) -> None
         transparent = Image.merge("LA", (Image.new("L", gray.size, ink), gray.point(lambda value: 255 - value)))
         transparent.save(tmp_path / f"{ink}.png")
     for ink in (0, 255):
-        [pixels] = qdfast.read(tmp_path / f"{ink}.png").pixels
+        found = qdfast.read(tmp_path / f"{ink}.png")
+        assert isinstance(found, qdfast.Bitmaps)
+        [pixels] = found.pixels
         assert np.corrcoef(pixels.ravel(), drawings[:1].bitmaps().ravel())[0, 1] > 0.85
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reports import report_of
 
 import qdfast
 from qdfast.dataset.convert import convert
@@ -134,7 +135,7 @@ def test_steps_of_other_numbers(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"train": np.array([wide, None, wide], object)}
     np.savez(tmp_path / "cat.npz", **arrays)
     found = qdfast.read_ndjson(tmp_path / "cat.npz")
-    assert found.report.rejected == {"bad_coordinate": 2, "not_json": 1}
+    assert report_of(found).rejected == {"bad_coordinate": 2, "not_json": 1}
     assert len(qdfast.read_ndjson(tmp_path / "cat.npz", raw=True)) == 2
 
 
@@ -240,20 +241,20 @@ def test_damaged_binary_files(doodles: Path, tmp_path: Path) -> None:
     whole = qdfast.read_ndjson(forms.write(tmp_path, "star.bin", data), recognized="any")
     cut = qdfast.read_ndjson(forms.write(tmp_path, "star.bin", data[:-5]), recognized="any")
     assert cut.equals(whole[:-1])
-    [example] = cut.report.examples
+    [example] = report_of(cut).examples
     last = len(data) - 17 - 2 * int(whole.lengths[-1]) - 2 * int(np.diff(whole.drawing_offsets)[-1])
     assert (example.reason, example.line, example.offset) == ("cut_short", len(whole), last)
     broken = bytearray(data)
     broken[last + 10] = 77
     found = qdfast.read_ndjson(forms.write(tmp_path, "star.bin", bytes(broken)), recognized="any")
     assert found.equals(whole[:-1])
-    assert [(e.reason, e.offset) for e in found.report.examples] == [("damaged", last)]
+    assert [(e.reason, e.offset) for e in report_of(found).examples] == [("damaged", last)]
     with pytest.raises(qdfast.ParseError, match=rf"star\.bin: line {len(whole)} \(byte {last}\)"):
         qdfast.read_ndjson(tmp_path / "star.bin", recognized="any", on_error="raise")
     none = struct.pack("<Q2sbIH", 7, b"FI", 1, 9, 0)
     dot = struct.pack("<Q2sbIHHBBH", 7, b"FI", 1, 9, 2, 1, 5, 5, 0)
     odd = qdfast.read_ndjson(forms.write(tmp_path, "star.bin", data + none + dot + data), recognized="any")
-    assert odd.report.rejected == {"fewer_than_two_points": 1, "no_points": 1}
+    assert report_of(odd).rejected == {"fewer_than_two_points": 1, "no_points": 1}
     assert len(odd) == 2 * len(whole)
     with pytest.raises(DataError, match="leave out raw=True"):
         qdfast.read_ndjson(tmp_path / "star.bin", raw=True)
@@ -302,7 +303,7 @@ def test_hostile_pickles(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     why = "opening it would run" if what in ("call", "object", "text") else ""
     if what == "dtype":  # harmless, since NumPy is not told
-        assert qdfast.read_ndjson(path).report.rejected == {"not_json": 1}
+        assert report_of(qdfast.read_ndjson(path)).rejected == {"not_json": 1}
     else:
         with pytest.raises(DataError, match=rf"cat\.npz: not a file of sketch-rnn: {why}"):
             qdfast.read_ndjson(path)
@@ -341,7 +342,7 @@ def test_mutated_files_never_crash(doodles: Path, tmp_path: Path) -> None:
             path = forms.write(tmp_path, name, bytes(mutated))
             try:
                 found = qdfast.read_ndjson(path, recognized="any", threads=1)
-                assert found.report.kept == len(found)
+                assert report_of(found).kept == len(found)
                 assert len(found) <= 60
             except (DataError, OSError):
                 pass

@@ -13,6 +13,7 @@ import atheris
 import qdfast
 from qdfast import _simd
 from qdfast._core import LEVELS, best_level
+from qdfast.storage.names import Recognized
 
 NAMES = LEVELS[: best_level() + 1]
 
@@ -20,7 +21,8 @@ NAMES = LEVELS[: best_level() + 1]
 def one_input(data: bytes) -> None:
     if not data:
         return
-    recognized, raw = ("any", "only")[data[0] >> 7], bool(data[0] & 0x40)
+    recognized: Recognized = "only" if data[0] & 0x80 else "any"
+    raw = bool(data[0] & 0x40)
     data = data[1:]
     if data.startswith(b"\x1f\x8b"):
         return  # gzip: another library's business
@@ -31,6 +33,7 @@ def one_input(data: bytes) -> None:
         d = qdfast.parse_ndjson(data, recognized=recognized, threads=1, raw=raw)
         if not (d.equals(judged) and d.words == judged.words and d.report == judged.report):
             raise AssertionError(f"{name}: {d!r} {d.report} by the scanner, {judged!r} {judged.report} by orjson")
+        assert d.report is not None
         accepted.add(d.report.via_orjson)
     if len(accepted) > 1:
         raise AssertionError(f"levels leave {accepted} lines to orjson")

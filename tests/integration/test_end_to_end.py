@@ -64,7 +64,7 @@ def drawings(doodles: Path) -> qdfast.Drawings:
     return qdfast.concat([qdfast.read_ndjson(doodles, recognized="any"), odd])
 
 
-def test_no_skew(job: Path, target: str, drawings: qdfast.Drawings):
+def test_no_skew(job: Path, target: str, drawings: qdfast.Drawings) -> None:
     """Drawings.deltas and the Keras network, or client and server: equal probabilities."""
     run = load_run(job / "run")
     assert isinstance(run.input_spec, DeltaInputSpec)
@@ -82,7 +82,7 @@ def test_no_skew(job: Path, target: str, drawings: qdfast.Drawings):
     assert set(best.labels[0]) == set(run.classes)
 
 
-def test_evaluate_says_what_the_server_says(job: Path, target: str):
+def test_evaluate_says_what_the_server_says(job: Path, target: str) -> None:
     """top1 of metrics.json is the share of right answers over gRPC."""
     metrics = orjson.loads((job / "report" / "metrics.json").read_bytes())
     held_out = qdfast.open_prepared(job / "data").rows("validation")
@@ -99,7 +99,7 @@ def parsed(lines: bytes) -> list[Any]:
     return [orjson.loads(line) for line in lines.splitlines()]
 
 
-def test_predict(job: Path, target: str, doodles: Path):
+def test_predict(job: Path, target: str, doodles: Path) -> None:
     file = doodles / "star.ndjson"
     command = [sys.executable, "-m", "qdfast", "predict", "--target", target, "--model", "shapes", "-k", "2"]
     from_file = subprocess.run([*command, str(file)], capture_output=True, check=True)
@@ -120,7 +120,7 @@ def test_predict(job: Path, target: str, doodles: Path):
     assert len(prepared.stdout.splitlines()) == 720
 
 
-def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp_path: Path):
+def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp_path: Path) -> None:
     good = (doodles / "star.ndjson").read_bytes().splitlines()[0]
     (tmp_path / "mixed.ndjson").write_bytes(b"nonsense\n" + good + b'\n{"drawing":[]}\n')
     command = [sys.executable, "-m", "qdfast", "predict", str(tmp_path / "mixed.ndjson"), "--target", target, "--model"]
@@ -135,7 +135,7 @@ def test_predict_with_bad_lines_and_a_wrong_name(target: str, doodles: Path, tmp
     assert "Traceback" not in wrong.stderr
 
 
-def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path):
+def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path) -> None:
     command = [sys.executable, "-m", "qdfast", "predict", "--target", target, "--model", "shapes", "--wait", "1"]
     for version, status, said in (("1", 0, "120 drawings"), ("2", 1, "version 2"), ("canary", 1, "label")):
         done = subprocess.run(
@@ -148,7 +148,7 @@ def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path):
 
 def test_evaluate_knows_what_was_trained_on(
     job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     def judged(*arguments: object) -> tuple[int, str]:
         """How many drawings, and what was said of them."""
         capsys.readouterr()
@@ -176,7 +176,9 @@ def test_evaluate_knows_what_was_trained_on(
     assert "all splits" in said
 
 
-def test_evaluate_takes_files_and_words(job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_evaluate_takes_files_and_words(
+    job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mixed.ndjson").write_bytes(
         b"".join((doodles / f"{name}.ndjson").read_bytes() for name in ("tree", "circle"))
     )
@@ -194,7 +196,7 @@ def test_evaluate_takes_files_and_words(job: Path, doodles: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["train", "export"])
-def test_no_space(name: str, job: Path, tmp_path: Path):
+def test_no_space(name: str, job: Path, tmp_path: Path) -> None:
     source = {"train": job / "data", "export": job / "run"}[name]
     done = run(name, source, "--out", tmp_path / "out", preexec_fn=no_big_files)
     assert done.returncode == 1
@@ -204,7 +206,7 @@ def test_no_space(name: str, job: Path, tmp_path: Path):
     assert {f.name for f in tmp_path.rglob("*") if f.is_file()} <= {"run.json"}  # which is small, and whole
 
 
-def test_info_explains_them_all(job: Path, capsys: pytest.CaptureFixture[str]):
+def test_info_explains_them_all(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [job / "data", job / "run", job / "report", job / "models" / "shapes"]
     assert cli.main(["info", *map(str, paths)]) == 0
     out = capsys.readouterr().out

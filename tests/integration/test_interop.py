@@ -36,7 +36,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 pytestmark = pytest.mark.slow
 
 
-class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
+class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """The tiny model, answered as TensorFlow makes tensors: numbers in ``tensor_content``, strings in ``string_val``."""
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -71,7 +71,7 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class Models(model_service_pb2_grpc.ModelServiceServicer):
+class Models(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
         state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         status = get_model_status_pb2.ModelVersionStatus(version=5, state=state)

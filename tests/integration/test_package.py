@@ -26,14 +26,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that `python -m build` makes from the sdist it has made."""
     out = tmp_path_factory.mktemp("dist")
     env = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONPATH", "QDFAST_SANITIZE")}
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=out, env=env)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (path,) = out.glob("*.whl")
     return path
 
 
-def test_the_wheel_works_outside_the_source_tree(wheel: Path, tmp_path: Path):
+def test_the_wheel_works_outside_the_source_tree(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
@@ -53,7 +53,7 @@ def test_the_wheel_works_outside_the_source_tree(wheel: Path, tmp_path: Path):
     )
 
 
-def test_the_sdist_has_what_a_build_needs(wheel: Path):
+def test_the_sdist_has_what_a_build_needs(wheel: Path) -> None:
     (sdist,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {re.sub(r"^[^/]*/", "", n) for n in archive.getnames()}
@@ -61,7 +61,7 @@ def test_the_sdist_has_what_a_build_needs(wheel: Path):
     assert {"csrc/qd.h", "csrc/scan.c", "LICENSE", *bindings} <= names
 
 
-def test_import_costs_numpy_orjson_xxhash_and_nothing_more():
+def test_import_costs_numpy_orjson_xxhash_and_nothing_more() -> None:
     code = "import qdfast, sys; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {m.split(".")[0] for m in done.stdout.split()}
@@ -69,7 +69,7 @@ def test_import_costs_numpy_orjson_xxhash_and_nothing_more():
     assert not loaded & {"tensorflow", "safetensors", "keras", "grpc", "google", "sklearn", "matplotlib", "Cython"}
 
 
-def test_the_version(capsys: pytest.CaptureFixture[str]):
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", qdfast.__version__)
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--version"])
@@ -78,12 +78,12 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
         qdfast.versoin  # noqa: B018
 
 
-def test_the_client_does_without_tensorflow():
+def test_the_client_does_without_tensorflow() -> None:
     code = "import qdfast.client, sys; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {m.split(".")[0] for m in done.stdout.split()} & {"tensorflow", "keras", "tensorflow_serving"}
 
 
 @pytest.mark.skipif("QDFAST_EXPECT" not in os.environ, reason="only `make sanitize` asks for a certain build")
-def test_the_build_under_test_is_the_one_asked_for():
+def test_the_build_under_test_is_the_one_asked_for() -> None:
     assert Path(qdfast._core.__file__).is_relative_to(os.environ["QDFAST_EXPECT"])

@@ -73,10 +73,12 @@ def embedded() -> dict[str, dict[str, Any]]:
 
 
 def pod(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return manifests["Deployment"]["spec"]["template"]["spec"]
+    spec: dict[str, Any] = manifests["Deployment"]["spec"]["template"]["spec"]
+    return spec
 
 
 def container(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    one: dict[str, Any]
     (one,) = pod(manifests)["containers"]
     return one
 
@@ -164,7 +166,8 @@ def test_tensorflow_serving_is_started_as_by_qdfast_serve(compose: dict[str, Any
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    return yaml.safe_load(read("docker-compose.yml"))["services"]["serving"]
+    service: dict[str, Any] = yaml.safe_load(read("docker-compose.yml"))["services"]["serving"]
+    return service
 
 
 def test_compose(compose: dict[str, Any]) -> None:
@@ -341,7 +344,9 @@ def exported(server: Server, embedded: dict[str, dict[str, Any]]) -> dict[str, s
         lines = [line for line in page.read().decode().splitlines() if not line.startswith("#")]
     series: dict[str, set[str]] = {}
     for line in lines:
-        name, labels = re.fullmatch(r"([\w:]+)(?:\{(.*)\})? \S+", line).groups()
+        match = re.fullmatch(r"([\w:]+)(?:\{(.*)\})? \S+", line)
+        assert match is not None, line
+        name, labels = match.groups()
         series.setdefault(name, set()).update(re.findall(r'(\w+)="', labels or ""))
     return series
 

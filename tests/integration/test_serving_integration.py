@@ -5,6 +5,8 @@ The same tests run against both; those with ``tensorflow_model_server`` are skip
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tiny_model
@@ -40,7 +42,8 @@ def test_top_k_with_the_official_stubs(served: Served) -> None:
 
 def test_our_client(served: Served) -> None:
     d = drawings()
-    for options in ({}, {"max_batch": 3}, {"version": 3}):
+    choices: list[dict[str, Any]] = [{}, {"max_batch": 3}, {"version": 3}]
+    for options in choices:
         with client.Client(served.target, model="tiny", timeout=TIMEOUT, **options) as c:
             assert c.wait_ready(TIMEOUT) == 3
             np.testing.assert_allclose(c.probabilities(d), expected(), atol=1e-6)
@@ -76,7 +79,7 @@ def test_answers_come_in_typed_fields(served: Served) -> None:
 
 def test_inputs_may_come_in_typed_fields_and_be_filled(served: Served) -> None:
     r = request(inputs={})
-    inputs = {"deltas": np.full((2, 4, 3), 9, np.int16), "lengths": np.array([4, 4], np.int32)}
+    inputs: dict[str, np.ndarray] = {"deltas": np.full((2, 4, 3), 9, np.int16), "lengths": np.array([4, 4], np.int32)}
     messages.encode_tensor(np.array([9], np.int16), r.inputs["deltas"], fields=True)
     del r.inputs["deltas"].tensor_shape.dim[:]
     for size in (2, 4, 3):

@@ -104,8 +104,8 @@ def check(function: Callable[[Any], Any], given: Any, message: str) -> None:
 def test_messages_of_parse_ndjson(name: str, as_bytes: IO[bytes], as_text: IO[str]) -> None:
     for given in (name, Path(name), io.BytesIO(LINE), as_bytes, as_text):
         check(qdfast.parse_ndjson, given, "use read_ndjson")
-    for given in (5, None, 1.5, {1, 2}, [5]):
-        check(qdfast.parse_ndjson, given, "not ndjson: ")
+    for other in (5, None, 1.5, {1, 2}, [5]):
+        check(qdfast.parse_ndjson, other, "not ndjson: ")
     check(qdfast.parse_ndjson, {"drawing": object()}, "not the fields of a line")
     check(qdfast.parse_ndjson, "{\ud800}", "not Unicode text")
 
@@ -125,12 +125,12 @@ def test_messages_of_read_ndjson(function: Callable[[Any], Any], path: Path, as_
 @pytest.mark.parametrize("function", [qdfast.from_strokes, qdfast.simplify])
 def test_messages_of_from_strokes(function: Callable[[Any], Any], path: Path, as_bytes: IO[bytes]) -> None:
     strokes = FIELDS["drawing"]
-    for given in ("cat.ndjson", path, as_bytes):
-        check(function, given, "use read_ndjson")
-    for given in (LINE, LINE.decode(), FIELDS, [FIELDS], [LINE.decode()]):
-        check(function, given, "use parse_ndjson")
-    for given in (strokes, ONE[0], {"x": [[1, 2]], "y": [[3, 4]]}):
-        check(function, given, "a list of one|wrong shape")
+    for source in ("cat.ndjson", path, as_bytes):
+        check(function, source, "use read_ndjson")
+    for data in (LINE, LINE.decode(), FIELDS, [FIELDS], [LINE.decode()]):
+        check(function, data, "use parse_ndjson")
+    for drawing in (strokes, ONE[0], {"x": [[1, 2]], "y": [[3, 4]]}):
+        check(function, drawing, "a list of one|wrong shape")
     for nothing in (None, 5):
         check(function, nothing, "not a list of drawings")
     points = [np.array([[1, 2], [3, 4], [5, 6], [7, 8]])]
@@ -155,5 +155,5 @@ def test_messages_of_other_functions(path: Path) -> None:
     for given in (None, LINE, io.BytesIO(LINE)):
         check(qdfast.read_bitmaps, given, r"not the path of a \.npy file")
     check(qdfast.open_prepared, path, "a file, not a prepared directory: use read_ndjson or prepare")
-    for given in (ONE, [FIELDS], [ONE[0]]):
-        check(qdfast.concat, given, "concat takes a list of Drawings")
+    for drawings in (ONE, [FIELDS], [ONE[0]]):
+        check(qdfast.concat, drawings, "concat takes a list of Drawings")

@@ -32,7 +32,7 @@ def expected(blocks: list[Columns]) -> qdfast.Drawings:
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000, 10**9])
-def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast.Drawings):
+def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast.Drawings) -> None:
     """Whatever was expected: nothing, too little, too much."""
     builder = ColumnBuilder(size)
     for columns in blocks:
@@ -45,7 +45,7 @@ def test_all_of_them_in_order(size: int, blocks: list[Columns], expected: qdfast
         assert not column.flags.writeable
 
 
-def test_the_ticket_decides_not_the_thread(blocks: list[Columns], expected: qdfast.Drawings):
+def test_the_ticket_decides_not_the_thread(blocks: list[Columns], expected: qdfast.Drawings) -> None:
     builder = ColumnBuilder()
     tickets = [builder.reserve() for _ in blocks]
     threads = [threading.Thread(target=builder.add, args=pair) for pair in zip(tickets, blocks, strict=True)]
@@ -56,7 +56,7 @@ def test_the_ticket_decides_not_the_thread(blocks: list[Columns], expected: qdfa
     assert builder.build().equals(expected)
 
 
-def test_giving_up_ends_the_waiting(blocks: list[Columns]):
+def test_giving_up_ends_the_waiting(blocks: list[Columns]) -> None:
     builder = ColumnBuilder()
     builder.reserve()  # of a block that does not come
     waiting = threading.Thread(target=builder.add, args=(builder.reserve(), blocks[0]), daemon=True)
@@ -68,6 +68,6 @@ def test_giving_up_ends_the_waiting(blocks: list[Columns]):
     assert not waiting.is_alive()
 
 
-def test_nothing():
+def test_nothing() -> None:
     assert len(ColumnBuilder().build()) == 0
     assert len(to_drawings(Columns(10, 0))) == 0

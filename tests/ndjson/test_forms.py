@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reports import report_of
 from routes import LINE, both_routes
 
 import qdfast
@@ -44,8 +45,8 @@ DRAWINGS = {
 def test_forms_of_a_drawing(name: str) -> None:
     d = both_routes(lines(drawing=DRAWINGS[name]))
     assert d.equals(expected())
-    assert d.report.unread == d.report.rejected == {}
-    assert d.report.empty_strokes == (3 if "empty" in name else 0)
+    assert report_of(d).unread == report_of(d).rejected == {}
+    assert report_of(d).empty_strokes == (3 if "empty" in name else 0)
 
 
 def test_a_mapping_of_a_single_stroke() -> None:
@@ -100,8 +101,8 @@ BAD_DRAWINGS = [
 @pytest.mark.parametrize(("reason", "drawing", "said"), BAD_DRAWINGS)
 def test_why_a_drawing_is_bad(reason: str, drawing: object, said: str) -> None:
     d = both_routes(LINE + lines(1, drawing=drawing))
-    assert d.report.rejected == {reason: 1}
-    (example,) = d.report.examples
+    assert report_of(d).rejected == {reason: 1}
+    (example,) = report_of(d).examples
     assert example.line == 2
     assert said in example.detail
     assert said in repr(d.report)
@@ -116,7 +117,7 @@ def test_why_a_drawing_is_bad(reason: str, drawing: object, said: str) -> None:
 )
 def test_why_it_is_not_json(line: bytes, said: str) -> None:
     d = both_routes(LINE + line.strip() + b"\n")
-    assert d.report.rejected == {"not_json": 1}
+    assert report_of(d).rejected == {"not_json": 1}
     assert said in repr(d.report)
 
 
@@ -128,7 +129,7 @@ def test_why_it_is_not_json(line: bytes, said: str) -> None:
 def test_recognized_as_text(value: str, read: int, spelling: str) -> None:
     d = both_routes(lines(recognized=value.upper() if spelling == "upper" else spelling.format(value)))
     assert d.recognized.tolist() == [read] * 3
-    assert d.report.unread == {}
+    assert report_of(d).unread == {}
 
 
 @pytest.mark.parametrize(("value", "read"), [(1, 1), (0, 0), (1.0, 1), (0.0, 0)])
@@ -141,12 +142,12 @@ def test_recognized_as_a_number(value: float, read: int) -> None:
     [("yes", 'recognized is the text "yes"'), (2, "recognized is the number 2"), ([True], "recognized is a list")],
 )
 def test_recognized_that_is_not_understood(value: object, said: str) -> None:
-    report = qdfast.parse_ndjson(LINE + lines(recognized=value)).report
+    report = report_of(qdfast.parse_ndjson(LINE + lines(recognized=value)))
     assert report.rejected == {"field_missing": 3}
     assert f"(first in line 2: {said})" in repr(report)
     kept = both_routes(LINE + lines(recognized=value))
     assert kept.recognized.tolist() == [1, 2, 2, 2]
-    assert kept.report.unread == {"recognized": 3}
+    assert report_of(kept).unread == {"recognized": 3}
     assert said in str(kept.report)
 
 
@@ -162,8 +163,8 @@ def test_key_id(value: object) -> None:
 def test_key_id_that_is_not_exact(value: object) -> None:
     d = both_routes(LINE + lines(key_id=value))
     assert d.key_id.tolist() == [5201136883597312, 0, 0, 0]
-    assert d.report.unread == {"key_id": 3}
-    (example,) = d.report.unread_examples
+    assert report_of(d).unread == {"key_id": 3}
+    (example,) = report_of(d).unread_examples
     assert (example.reason, example.line, example.offset) == ("key_id", 2, len(LINE))
     assert "dropped: 3 key_ids (first in line 2: key_id is the " in repr(d.report)
     assert ("2^53" in example.detail) == (isinstance(value, float) and value >= 2**53)
@@ -206,7 +207,7 @@ def test_timestamps_of_other_precision(value: object, us: int) -> None:
 def test_timestamps_that_are_not_understood(value: object) -> None:
     d = both_routes(lines(timestamp=value))
     assert d.timestamp.tolist() == [NO_TIMESTAMP] * 3
-    assert d.report.unread == {"timestamp": 3}
+    assert report_of(d).unread == {"timestamp": 3}
     assert "dropped: 3 timestamps (first in line 1: timestamp is " in repr(d.report)
     qdfast.format_ndjson(d)
 
@@ -226,13 +227,13 @@ def test_words_that_are_numbers(value: object, word: str) -> None:
 def test_words_that_are_not_words(value: object) -> None:
     d = both_routes(lines(word=value))
     assert d.words == ("",)
-    assert d.report.unread == {"word": 3}
+    assert report_of(d).unread == {"word": 3}
 
 
 def test_dropped_values_add_up() -> None:
     d = both_routes(lines(2, timestamp="x") + LINE + lines(3, timestamp="y", countrycode="USA"))
-    assert d.report.unread == {"countrycode": 3, "timestamp": 5}
-    assert [(e.reason, e.line) for e in d.report.unread_examples] == [("timestamp", 1), ("countrycode", 4)]
+    assert report_of(d).unread == {"countrycode": 3, "timestamp": 5}
+    assert [(e.reason, e.line) for e in report_of(d).unread_examples] == [("timestamp", 1), ("countrycode", 4)]
     assert d.report is not None
     twice = d.report + d.report
     assert twice.unread == {"countrycode": 6, "timestamp": 10}

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from reports import report_of
 from routes import both_routes, check_mutations
 
 import qdfast
@@ -149,7 +150,7 @@ def test_long_strokes(n: int) -> None:
     steps = np.random.default_rng(0).normal(size=(2, n)).cumsum(axis=1).round(3).tolist()
     d = both_routes(json.dumps({"drawing": [[*steps, list(range(n))], [[0], [1]]]}).encode(), raw=True)
     assert len(d) == 1
-    assert d.report.via_orjson == (n > 1 << 16)
+    assert report_of(d).via_orjson == (n > 1 << 16)
 
 
 def raw_lines(n: int, seed: int) -> list[bytes]:
@@ -173,7 +174,7 @@ def raw_lines(n: int, seed: int) -> list[bytes]:
 def test_ordinary_lines() -> None:
     lines = raw_lines(200, 1)
     d = both_routes(b"\n".join(lines), raw=True)
-    assert d.report.via_orjson == 0
+    assert report_of(d).via_orjson == 0
     expected = qdfast.simplify([json.loads(line)["drawing"] for line in lines])
     assert np.array_equal(d.x, expected.x)
     assert np.array_equal(d.y, expected.y)
@@ -186,7 +187,7 @@ def test_lines_of_both_routes_stay_in_order() -> None:
     lines[1::3] = [line.replace(b'"drawing":', b'"drawing": [], "drawing":') for line in lines[1::3]]
     lines[2::6] = [line[:-9] for line in lines[2::6]]
     d = both_routes(b"\n".join(lines), raw=True)
-    assert (len(d), d.report.rejected) == (50, {"not_json": 10})
+    assert (len(d), report_of(d).rejected) == (50, {"not_json": 10})
 
 
 def test_mutated_raw_lines() -> None:
@@ -229,7 +230,7 @@ def test_any_raw_lines(lines: list[bytes]) -> None:
 def test_real_raw_lines(quickdraw: Path) -> None:
     data = b"".join(path.read_bytes() for path in sorted((quickdraw / "raw").glob("*.ndjson")))
     d = both_routes(data, raw=True)
-    assert d.report.via_orjson == 0
+    assert report_of(d).via_orjson == 0
     for line in data.splitlines()[::10]:
         text = line[line.index(b'"drawing":') + 10 : -1]
         strokes = orjson.loads(text)

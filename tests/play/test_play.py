@@ -324,7 +324,7 @@ def test_saved_drawings_can_be_prepared(url: str, tmp_path: Path) -> None:
     assert saved.report is not None
     assert saved.report.via_orjson == 0  # as plain as Google's
     (tmp_path / "drawn.ndjson").write_bytes(response.content)
-    options = {"recognized": "any", "label": "word", "validation": 0, "max_rejects": 0.5}
+    options: dict[str, Any] = {"recognized": "any", "label": "word", "validation": 0, "max_rejects": 0.5}
     data = prepare(tmp_path / "drawn.ndjson", tmp_path / "data", **options)
     assert data.counts() == {"cat": 1, "ice cream": 1}
 

@@ -26,7 +26,8 @@ def saved(page: Any) -> list[Any]:
     """The strokes of the board as the page's server simplifies them."""
     with page.expect_download() as download:
         page.click("#save")
-    return json.loads(Path(download.value.path()).read_text())["drawing"]
+    drawing: list[Any] = json.loads(Path(download.value.path()).read_text())["drawing"]
+    return drawing
 
 
 @pytest.fixture(scope="module")

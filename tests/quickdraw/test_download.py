@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -163,23 +164,23 @@ def check(out: Path, *names: str) -> None:
     assert {p.name: p.read_bytes() == DATA[p.stem] for p in out.iterdir()} == {f"{n}.ndjson": True for n in names}
 
 
-def test_classes():
+def test_classes() -> None:
     assert len(CLASSES) == len(set(CLASSES)) == 345
     assert list(CLASSES) == sorted(CLASSES)
     assert {"cat", "smiley face", "The Eiffel Tower", "zigzag"} <= set(CLASSES)
     assert all(name.strip() == name for name in CLASSES)
 
 
-def test_classes_are_those_of_the_real_files(quickdraw):
+def test_classes_are_those_of_the_real_files(quickdraw: Path) -> None:
     assert sorted(p.stem for p in (quickdraw / "simplified").glob("*.ndjson")) == list(CLASSES)
 
 
-def test_unknown_attribute():
+def test_unknown_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'KLASSES'"):
         module.KLASSES  # noqa: B018
 
 
-def test_fetches_several(site, tmp_path):
+def test_fetches_several(site: Site, tmp_path: Path) -> None:
     progress = Progress("download", unit="bytes", stream=io.StringIO())
     out = tmp_path / "new" / "directory"
     paths = download(["smiley face", "cat", "cat", "dog"], out, base_url=site.url + "/", progress=progress)
@@ -188,19 +189,19 @@ def test_fetches_several(site, tmp_path):
     assert progress.done == progress.total == sum(map(len, DATA.values()))
 
 
-def test_all_classes(site, tmp_path):
+def test_all_classes(site: Site, tmp_path: Path) -> None:
     site.files = {name: name.encode() for name in CLASSES}
     paths = download([], tmp_path, all_classes=True, base_url=site.url, jobs=8)
     assert [p.read_text() for p in paths] == list(CLASSES)
 
 
-def test_an_empty_file(site, tmp_path):
+def test_an_empty_file(site: Site, tmp_path: Path) -> None:
     site.files["cat"] = b""
     (path,) = download(["cat"], tmp_path, base_url=site.url)
     assert path.read_bytes() == b""
 
 
-def test_a_complete_file_is_kept(site, tmp_path):
+def test_a_complete_file_is_kept(site: Site, tmp_path: Path) -> None:
     download(["cat"], tmp_path, base_url=site.url)
     before = (tmp_path / "cat.ndjson").stat()
     site.asked.clear()
@@ -212,13 +213,13 @@ def test_a_complete_file_is_kept(site, tmp_path):
 
 
 @pytest.mark.parametrize("stale", [b"short", bytes(len(DATA["cat"])), DATA["cat"] + b"\n"])
-def test_a_file_that_is_not_the_server_s_is_fetched_anew(site, tmp_path, stale):
+def test_a_file_that_is_not_the_server_s_is_fetched_anew(site: Site, tmp_path: Path, stale: bytes) -> None:
     (tmp_path / "cat.ndjson").write_bytes(stale)
     download(["cat"], tmp_path, base_url=site.url)
     check(tmp_path, "cat")
 
 
-def test_dropped_connections_continue_where_they_stopped(site, tmp_path):
+def test_dropped_connections_continue_where_they_stopped(site: Site, tmp_path: Path) -> None:
     site.fail("cat", cut(100_000), cut(50_000), hang_up, cut(0))
     progress = Progress("download", unit="bytes", stream=io.StringIO())
     download(["cat"], tmp_path, base_url=site.url, progress=progress)
@@ -227,13 +228,13 @@ def test_dropped_connections_continue_where_they_stopped(site, tmp_path):
     assert progress.done == len(DATA["cat"])
 
 
-def test_progress_renews_the_patience(site, tmp_path):
+def test_progress_renews_the_patience(site: Site, tmp_path: Path) -> None:
     site.fail("cat", *[cut(10_000)] * 20)
     download(["cat"], tmp_path, base_url=site.url, retries=1)
     check(tmp_path, "cat")
 
 
-def test_the_next_call_continues(site, tmp_path):
+def test_the_next_call_continues(site: Site, tmp_path: Path) -> None:
     site.fail("cat", cut(123_456), hang_up)
     with pytest.raises(OSError, match=r"^cat: .* \(tried 2x\): http://127\.0\.0\.1:\d+/full/simplified/cat\.ndjson$"):
         download(["cat"], tmp_path, base_url=site.url, retries=1)
@@ -244,7 +245,7 @@ def test_the_next_call_continues(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_a_whole_part_only_has_to_be_renamed(site, tmp_path):
+def test_a_whole_part_only_has_to_be_renamed(site: Site, tmp_path: Path) -> None:
     site.fail("cat", cut(1000), hang_up)
     with pytest.raises(OSError, match="cat"):
         download(["cat"], tmp_path, base_url=site.url, retries=0)
@@ -256,7 +257,7 @@ def test_a_whole_part_only_has_to_be_renamed(site, tmp_path):
 
 
 @pytest.mark.parametrize("note", [None, "", "[]", '{"size": 300000}', '{"size": 300000, "validator": "\\"old\\""}'])
-def test_a_part_of_unknown_version_is_not_continued(site, tmp_path, note):
+def test_a_part_of_unknown_version_is_not_continued(site: Site, tmp_path: Path, note: str | None) -> None:
     (tmp_path / "cat.ndjson.part").write_bytes(OTHER[:1000])
     if note is not None:
         (tmp_path / "cat.ndjson.part.json").write_text(note)
@@ -265,7 +266,7 @@ def test_a_part_of_unknown_version_is_not_continued(site, tmp_path, note):
     check(tmp_path, "cat")
 
 
-def test_a_file_that_changed_between_calls_is_started_over(site, tmp_path):
+def test_a_file_that_changed_between_calls_is_started_over(site: Site, tmp_path: Path) -> None:
     site.files["cat"] = OTHER
     site.fail("cat", cut(100_000))
     with pytest.raises(OSError, match="closed after 100000 of 300000 bytes"):
@@ -279,7 +280,9 @@ def test_a_file_that_changed_between_calls_is_started_over(site, tmp_path):
 
 @pytest.mark.parametrize("heeds_if_range", [True, False])
 @pytest.mark.parametrize("same_size", [True, False])
-def test_a_file_that_changes_between_attempts_is_started_over(site, tmp_path, heeds_if_range, same_size):
+def test_a_file_that_changes_between_attempts_is_started_over(
+    site: Site, tmp_path: Path, heeds_if_range: bool, same_size: bool
+) -> None:
     site.if_range = heeds_if_range
     site.files["cat"] = OTHER if same_size else OTHER[:-7]
 
@@ -295,7 +298,7 @@ def test_a_file_that_changes_between_attempts_is_started_over(site, tmp_path, he
     assert progress.done == len(DATA["cat"])
 
 
-def test_a_file_that_shrank_below_the_part_is_started_over(site, tmp_path):
+def test_a_file_that_shrank_below_the_part_is_started_over(site: Site, tmp_path: Path) -> None:
     site.if_range = False
 
     def shrink(handler: Handler, data: bytes) -> None:
@@ -308,7 +311,7 @@ def test_a_file_that_shrank_below_the_part_is_started_over(site, tmp_path):
     assert site.gets("cat") == [None, "bytes=200000-", None]
 
 
-def test_a_server_without_ranges_sends_all_again(site, tmp_path):
+def test_a_server_without_ranges_sends_all_again(site: Site, tmp_path: Path) -> None:
     site.ranges = False
     site.fail("cat", cut(200_000), cut(1000))
     download(["cat"], tmp_path, base_url=site.url)
@@ -316,7 +319,7 @@ def test_a_server_without_ranges_sends_all_again(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_a_server_without_ranges_that_always_drops_is_given_up(site, tmp_path):
+def test_a_server_without_ranges_that_always_drops_is_given_up(site: Site, tmp_path: Path) -> None:
     site.ranges = False
     site.fail("cat", *[cut(200_000)] * 100)
     with pytest.raises(ConnectionError, match=r"cat: connection closed after 200000 of 300000 bytes \(tried 4x\)"):
@@ -325,7 +328,7 @@ def test_a_server_without_ranges_that_always_drops_is_given_up(site, tmp_path):
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
-def test_without_a_validator_nothing_is_continued(site, tmp_path, etag):
+def test_without_a_validator_nothing_is_continued(site: Site, tmp_path: Path, etag: str | None) -> None:
     site.etag = lambda data: etag
     site.if_range = False
     site.fail("cat", cut(100_000))
@@ -334,7 +337,7 @@ def test_without_a_validator_nothing_is_continued(site, tmp_path, etag):
     check(tmp_path, "cat")
 
 
-def test_last_modified_serves_where_there_is_no_etag(site, tmp_path):
+def test_last_modified_serves_where_there_is_no_etag(site: Site, tmp_path: Path) -> None:
     date = "Thu, 04 May 2017 12:00:00 GMT"
     site.etag = lambda data: None
 
@@ -353,7 +356,7 @@ def test_last_modified_serves_where_there_is_no_etag(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_a_damaged_file_is_fetched_once_more(site, tmp_path):
+def test_a_damaged_file_is_fetched_once_more(site: Site, tmp_path: Path) -> None:
     site.fail("cat", corrupt)
     progress = Progress("download", unit="bytes", stream=io.StringIO())
     download(["cat"], tmp_path, base_url=site.url, progress=progress)
@@ -362,7 +365,7 @@ def test_a_damaged_file_is_fetched_once_more(site, tmp_path):
     assert progress.done == len(DATA["cat"])
 
 
-def test_a_wrong_hash_is_an_error_in_the_end(site, tmp_path):
+def test_a_wrong_hash_is_an_error_in_the_end(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cat.ndjson").write_bytes(b"of old")
     site.hashes = lambda data: ["md5=" + base64.b64encode(hashlib.md5(OTHER).digest()).decode()]
     with pytest.raises(DataError, match=r"^cat: wrong size or hash after two downloads: http://.*/cat\.ndjson$"):
@@ -372,7 +375,7 @@ def test_a_wrong_hash_is_an_error_in_the_end(site, tmp_path):
     assert (tmp_path / "cat.ndjson").read_bytes() == b"of old"
 
 
-def test_crc32c_is_looked_at_where_it_is_all_there_is(site, tmp_path):
+def test_crc32c_is_looked_at_where_it_is_all_there_is(site: Site, tmp_path: Path) -> None:
     site.files["cat"] = OTHER[:20_000]
     (tmp_path / "whole").write_bytes(OTHER[:20_000])
     good = base64.b64encode(crc32c(tmp_path / "whole").to_bytes(4, "big")).decode()
@@ -386,7 +389,7 @@ def test_crc32c_is_looked_at_where_it_is_all_there_is(site, tmp_path):
         download(["cat"], tmp_path / "other", base_url=site.url)
 
 
-def test_both_hashes_in_one_header(site, tmp_path):
+def test_both_hashes_in_one_header(site: Site, tmp_path: Path) -> None:
     stated = site.hashes
     site.hashes = lambda data: [", ".join(stated(data))]
     site.fail("cat", corrupt)
@@ -394,7 +397,7 @@ def test_both_hashes_in_one_header(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_without_any_hash_the_size_is_all(site, tmp_path):
+def test_without_any_hash_the_size_is_all(site: Site, tmp_path: Path) -> None:
     site.hashes = lambda data: []
     site.fail("cat", cut(100_000))
     download(["cat"], tmp_path, base_url=site.url)
@@ -403,13 +406,13 @@ def test_without_any_hash_the_size_is_all(site, tmp_path):
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest.mark.parametrize("code", [408, 429, 500, 503])
-def test_a_server_in_trouble_is_asked_again(site, tmp_path, method, code):
+def test_a_server_in_trouble_is_asked_again(site: Site, tmp_path: Path, method: str, code: int) -> None:
     site.fail("cat", status(code), status(code, Retry_After="0"), status(code, Retry_After="soon"), method=method)
     download(["cat"], tmp_path, base_url=site.url, retries=3)
     check(tmp_path, "cat")
 
 
-def test_the_pause_doubles_and_heeds_retry_after(monkeypatch):
+def test_the_pause_doubles_and_heeds_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
     class Clock(threading.Event):
@@ -418,28 +421,28 @@ def test_the_pause_doubles_and_heeds_retry_after(monkeypatch):
             return False
 
     monkeypatch.setattr(module, "_BACKOFF", 1.0)
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     transfer = module._Transfer("cat", Path(), module._Link("http://127.0.0.1", 9, 1.0, stop=Clock()))
     for wait in (0.0, 0.0, 0.0, 10.0, 0.0, 1000.0, 0.0):
         transfer._pause(module._Transient("busy", wait))
     assert pauses == [1, 2, 4, 10, 16, 30, 30]
 
 
-def test_a_refusal_is_not_asked_again(site, tmp_path):
+def test_a_refusal_is_not_asked_again(site: Site, tmp_path: Path) -> None:
     site.fail("cat", status(403), method="HEAD")
     with pytest.raises(OSError, match=r"^cat: HTTP 403 Forbidden: http://.*/cat\.ndjson$"):
         download(["cat"], tmp_path, base_url=site.url)
     assert len(site.asked) == 1
 
 
-def test_a_missing_file_suggests_near_ones(site, tmp_path):
+def test_a_missing_file_suggests_near_ones(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^smily_face: HTTP 404 .*smily_face\.ndjson \(did you mean 'smiley face'"):
         download(["smily_face"], tmp_path, base_url=site.url)
     with pytest.raises(DataError, match=r"^owl: HTTP 404 Not Found: http://.*/owl\.ndjson$"):
         download(["owl"], tmp_path, base_url=site.url)
 
 
-def test_nobody_listening(tmp_path, site):
+def test_nobody_listening(tmp_path: Path, site: Site) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         port = server.server_port
     with pytest.raises(
@@ -448,7 +451,7 @@ def test_nobody_listening(tmp_path, site):
         download(["cat"], tmp_path, base_url=f"http://127.0.0.1:{port}", retries=1)
 
 
-def test_a_silent_server_counts_as_dropped(site, tmp_path):
+def test_a_silent_server_counts_as_dropped(site: Site, tmp_path: Path) -> None:
     done = threading.Event()
 
     def stall(handler: Handler, data: bytes) -> None:
@@ -465,7 +468,7 @@ def test_a_silent_server_counts_as_dropped(site, tmp_path):
     assert site.gets("cat") == [None, "bytes=100000-"]
 
 
-def test_others_are_fetched_when_some_fail(site, tmp_path):
+def test_others_are_fetched_when_some_fail(site: Site, tmp_path: Path) -> None:
     del site.files["dog"]
     with pytest.raises(DataError, match=r"^dog: HTTP 404"):
         download(["dog", "cat", "smiley face"], tmp_path, base_url=site.url, jobs=1)
@@ -478,12 +481,12 @@ def test_others_are_fetched_when_some_fail(site, tmp_path):
         download(["dog", "cat", "smiley face"], tmp_path, base_url=site.url)
 
 
-def test_of_many_that_fail_a_few_are_named(site, tmp_path):
+def test_of_many_that_fail_a_few_are_named(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^8 of 8 classes failed: 0, 1, 2, 3, 4, …; the first: 0: HTTP 404"):
         download(map(str, range(8)), tmp_path, base_url=site.url)
 
 
-def test_a_server_that_is_down_costs_the_patience_once(site, tmp_path):
+def test_a_server_that_is_down_costs_the_patience_once(site: Site, tmp_path: Path) -> None:
     names = ["a", "b", "cat", "c"]
     site.files |= {"a": b"a", "b": b"b", "c": b"c"}
     for name in ("a", "b", "c"):
@@ -494,7 +497,7 @@ def test_a_server_that_is_down_costs_the_patience_once(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_compressed_answers_are_refused(site, tmp_path):
+def test_compressed_answers_are_refused(site: Site, tmp_path: Path) -> None:
     def compressed(handler: Handler, data: bytes) -> None:
         assert handler.headers["Accept-Encoding"] == "identity"
         handler.send(data, extra={"Content-Encoding": "gzip"})
@@ -504,7 +507,7 @@ def test_compressed_answers_are_refused(site, tmp_path):
         download(["cat"], tmp_path, base_url=site.url)
 
 
-def test_a_size_has_to_be_stated(site, tmp_path):
+def test_a_size_has_to_be_stated(site: Site, tmp_path: Path) -> None:
     def unsized(handler: Handler, data: bytes) -> None:
         handler.send_response(200)
         handler.end_headers()
@@ -514,7 +517,7 @@ def test_a_size_has_to_be_stated(site, tmp_path):
         download(["cat"], tmp_path, base_url=site.url)
 
 
-def test_proxies_from_the_environment(site, tmp_path, monkeypatch):
+def test_proxies_from_the_environment(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", site.url.removesuffix("/full/simplified"))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -531,7 +534,9 @@ def test_proxies_from_the_environment(site, tmp_path, monkeypatch):
         ([], "^no classes to download$"),
     ],
 )
-def test_unknown_classes_are_told_before_the_network_is_touched(tmp_path, monkeypatch, names, message):
+def test_unknown_classes_are_told_before_the_network_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
     monkeypatch.setattr(module, "open_url", lambda *args, **kwargs: pytest.fail("asked the network"))
     for base_url in (DEFAULT_URL, DEFAULT_URL + "/"):
         with pytest.raises(DataError, match=message):
@@ -540,12 +545,12 @@ def test_unknown_classes_are_told_before_the_network_is_touched(tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../cat", "a/b", "a\\b", "a\0b", "a\nb", "C:cat"])
-def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"^not a class name: "):
         download([name], tmp_path, base_url="http://127.0.0.1:9")
 
 
-def test_other_arguments_out_of_range(tmp_path):
+def test_other_arguments_out_of_range(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not an http or https URL: file:///tmp"):
         download(["cat"], tmp_path, base_url="file:///tmp")
     with pytest.raises(DataError, match="jobs must be 1 or more, not 0"):
@@ -555,7 +560,7 @@ def test_other_arguments_out_of_range(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
-def test_a_full_disk(site, tmp_path):
+def test_a_full_disk(site: Site, tmp_path: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -573,7 +578,7 @@ def test_a_full_disk(site, tmp_path):
     check(tmp_path, "cat")
 
 
-def test_ctrl_c_keeps_what_has_arrived(site, tmp_path):
+def test_ctrl_c_keeps_what_has_arrived(site: Site, tmp_path: Path) -> None:
     done = threading.Event()
     part = tmp_path / "cat.ndjson.part"
 

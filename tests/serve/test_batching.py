@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def parameters(**options: Any) -> BatchingParameters:
     return replace(DEFAULTS, **options)
 
 
-class Gated:
+class Gated(SignatureRunner):
     """A signature that notes what it is run with, and does so only while its gate is open."""
 
     def __init__(self, signature: SignatureRunner) -> None:
@@ -193,7 +194,7 @@ def test_what_arrives_while_the_engine_is_busy_is_run_together(servable: Servabl
     sizes: list[int] = []
     batcher = Batcher(parameters(num_batch_threads=1), sizes.append)
     asked = [inputs(lengths, seed=i) for i, lengths in enumerate(([5], [7, 2], [30, 1, 4]))]
-    got = together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=6)
+    got = together(batcher, gated, [partial(batcher.run, gated, i) for i in asked], rows=6)
     assert sizes == [1, 6]
     assert gated.shapes == [(1, 1, 3), (6, 30, 3)]
     for answer, i in zip(got, asked, strict=True):
@@ -204,7 +205,7 @@ def test_a_long_drawing_does_not_pad_the_short_ones(servable: Servable) -> None:
     gated = Gated(servable.signatures["top_k"])
     batcher = Batcher(parameters(num_batch_threads=1))
     asked = [inputs([n]) for n in (20, 150, 25, 140, 10)]
-    together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=5)
+    together(batcher, gated, [partial(batcher.run, gated, i) for i in asked], rows=5)
     assert sorted(gated.shapes) == [(1, 1, 3), (2, 150, 3), (3, 25, 3)]
 
 
@@ -212,7 +213,7 @@ def test_without_padding_only_equal_shapes_go_together(servable: Servable) -> No
     gated = Gated(servable.signatures["top_k"])
     batcher = Batcher(parameters(num_batch_threads=1, pad_variable_length_inputs=False))
     asked = [inputs([n]) for n in (20, 21, 20)]
-    together(batcher, gated, [lambda i=i: batcher.run(gated, i) for i in asked], rows=3)
+    together(batcher, gated, [partial(batcher.run, gated, i) for i in asked], rows=3)
     assert sorted(gated.shapes) == [(1, 1, 3), (1, 21, 3), (2, 20, 3)]
 
 
@@ -264,8 +265,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> SignatureRunner:
     """``f(x) = softmax(sum(x, 1), axis=0)``: each answer depends on all rows of its request."""
     import tensorflow as tf
 
-    class Foreign(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    class Foreign(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
         def serving_default(self, x: Any) -> Any:
             return {"y": tf.nn.softmax(tf.reduce_sum(x, 1), axis=0)}
 
@@ -357,7 +358,7 @@ def test_a_run_that_fails_is_repeated_for_each_request(servable: Servable, value
     for i in asked:
         i["deltas"] %= 50
     asked[1]["deltas"][0, 0, 0] = value
-    got = together(batcher, moody, [lambda i=i: outcome(batcher.run, moody, i) for i in asked], rows=3)
+    got = together(batcher, moody, [partial(outcome, batcher.run, moody, i) for i in asked], rows=3)
     expected: list[Any] = [servable.signatures["top_k"].run(i) for i in asked]
     if value == 99:
         expected[1] = "INTERNAL", "moody"

@@ -115,8 +115,8 @@ def serialized(row: dict[str, Any]) -> bytes:
     if row["request"] is not None:
         return base64.b64decode(row["request"])
     n, steps = map(int, row["request_is"].split("x"))
-    inputs = {"deltas": np.ones((n, steps, 3), np.int16), "lengths": np.full(n, steps, np.int32)}
-    return messages.predict_request("doodles", None, "", inputs).SerializeToString()
+    inputs: dict[str, np.ndarray] = {"deltas": np.ones((n, steps, 3), np.int16), "lengths": np.full(n, steps, np.int32)}
+    return bytes(messages.predict_request("doodles", None, "", inputs).SerializeToString())
 
 
 def described(response: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def described(response: Any) -> dict[str, Any]:
     if isinstance(response, get_model_status_pb2.GetModelStatusResponse):
         return {"status": "OK", "text": str(response)}
     spec = response.model_spec
-    described = {"status": "OK", "spec": [spec.name, spec.version.value, spec.signature_name]}
+    described: dict[str, Any] = {"status": "OK", "spec": [spec.name, spec.version.value, spec.signature_name]}
     if isinstance(response, get_model_metadata_pb2.GetModelMetadataResponse):
         signatures = get_model_metadata_pb2.SignatureDefMap()
         metadata = response.metadata["signature_def"]

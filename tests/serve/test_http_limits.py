@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,13 +20,16 @@ from qdfast.serve.http_limits import HttpConfig
 from qdfast.serve.http_server import HttpServer
 from qdfast.serve.request_body import BodyError, read_body
 
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
 TIMEOUT = 20.0
 STALL = 0.3
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 BIG = 64 << 20  # more than the buffers of the sockets
 
 
-async def app(scope: dict, receive, send) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo the client's address, then the body; /big returns more than a client gets without reading."""
     body, more = b"", True
     while more:
@@ -142,7 +146,9 @@ def test_connections_leave_nothing(port: int) -> None:
     while server._server.server_state.connections:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not server._server.config.waiting
+    used = server._server.config
+    assert isinstance(used, HttpConfig)
+    assert not used.waiting
     server.stop()
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import recorded_model
 import tiny_model
+from certificates import Certificates
 from scripted_server import TIMEOUT, drawings
 
 httpx = pytest.importorskip("httpx")
@@ -128,7 +129,9 @@ NAME = "t%C3%AFny"
 
 
 def probabilities(version: int) -> list[float]:
-    return tiny_model.probabilities(np.int16([ROW["deltas"]]), np.int32([3]), version)[0].tolist()
+    deltas, lengths = np.array([ROW["deltas"]], np.int16), np.array([3], np.int32)
+    found: list[float] = tiny_model.probabilities(deltas, lengths, version)[0].tolist()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -259,14 +262,14 @@ def test_strokes_that_are_rejected(tiny: Server, body: Any, error: str) -> None:
 def test_models_of_bitmaps_and_of_neither(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    class Ink(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8, "bitmaps")])
+    class Ink(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8, "bitmaps")])  # type: ignore[untyped-decorator]
         def top_k(self, bitmaps: Any) -> Any:
             ink = tf.reduce_mean(tf.cast(bitmaps, tf.float32), axis=(1, 2))[:, None] / 255
             labels = tf.constant([["ink", "paper"]])
             return {"labels": tf.repeat(labels, tf.shape(ink)[0], axis=0), "scores": tf.concat([1 - ink, ink], 1)}
 
-        @tf.function(
+        @tf.function(  # type: ignore[untyped-decorator]
             input_signature=[
                 tf.TensorSpec((None, None, 3), tf.int16, "deltas"),
                 tf.TensorSpec((None,), tf.int32, "lengths"),
@@ -378,7 +381,12 @@ def test_a_client_that_leaves_is_not_answered(tiny: Server, monkeypatch: pytest.
         gone.set()
 
     monkeypatch.setattr(rest, "parse_object", wait)
-    monkeypatch.setattr(rest, "_Call", lambda: calls.append(call := call_type()) or call)
+
+    def remembered() -> Any:
+        calls.append(call_type())
+        return calls[-1]
+
+    monkeypatch.setattr(rest, "_Call", remembered)
     with socket.create_connection(("127.0.0.1", tiny.rest_port), TIMEOUT) as connection:
         connection.sendall(
             f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode()
@@ -440,7 +448,7 @@ def test_ports(tmp_path: Path) -> None:
         assert send(server, "GET", "/monitoring/prometheus/metrics").status_code == 200
 
 
-def test_tls(tmp_path: Path, pems: Any) -> None:
+def test_tls(tmp_path: Path, pems: Certificates) -> None:
     tiny_model.write_model(tmp_path)
     with Server(
         tmp_path, name="tiny", rest_port=0, rest_tls=TlsFiles(pems.server[0], pems.server[1], pems.ca)
@@ -455,7 +463,7 @@ def test_tls(tmp_path: Path, pems: Any) -> None:
             send(server, "GET", "/v1/models/tiny")
 
 
-def test_tensorflow_serving_has_one_http_port(tmp_path: Path, pems: Any) -> None:
+def test_tensorflow_serving_has_one_http_port(tmp_path: Path, pems: Certificates) -> None:
     tiny_model.write_model(tmp_path)
     options = ServeOptions(tmp_path, port=0, rest_port=8501, metrics_port=8502)
     with pytest.raises(ServingError, match="has one HTTP port"):

@@ -120,7 +120,7 @@ def test_the_name(publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch)
 
 def health(channel: grpc.Channel, service: str) -> str:
     reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
 def test_health(server: Server) -> None:

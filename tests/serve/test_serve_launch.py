@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -32,8 +32,10 @@ pytestmark = pytest.mark.slow
 SERVE = "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(sys.argv[1], port=0, name='tiny', grace=20))"
 
 
-def start(model_dir: Path, code: str = SERVE, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1]), **environment}
+def start(
+    model_dir: Path, code: str = SERVE, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(Path(qdfast.__file__).parents[1]), **(environment or {})}
     env.pop("TF_CPP_MIN_LOG_LEVEL", None)  # TensorFlow, imported by other tests, sets it to its default
     command = [sys.executable, "-c", code, str(model_dir)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
@@ -164,7 +166,7 @@ def command_line(process: subprocess.Popen[str], number: int = signal.SIGTERM) -
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_tensorflow_serving_is_run_where_it_is_installed(tmp_path: Path, binary: dict[str, str], number: int) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
-    process = start(tmp_path / "m", **binary)
+    process = start(tmp_path / "m", environment=binary)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -200,7 +202,7 @@ def test_all_that_tensorflow_serving_can_be_told(tmp_path: Path, binary: dict[st
         "import sys; from qdfast.serve import ServeOptions, serve; serve(ServeOptions(models=sys.argv[1], port=0, metrics_port=0, poll_seconds=5,"
         f"batching='batching.config', tls_cert={str(certificate)!r}, tls_key={str(key)!r}, tls_client_ca={str(ca)!r}))"
     )
-    process = start(tmp_path / "models.config", code, cwd=tmp_path, **binary)
+    process = start(tmp_path / "models.config", code, cwd=tmp_path, environment=binary)
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in "ab"]
@@ -224,7 +226,7 @@ def test_all_that_tensorflow_serving_can_be_told(tmp_path: Path, binary: dict[st
 
 def test_tensorflow_serving_without_batching(tmp_path: Path, binary: dict[str, str]) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
-    process = start(tmp_path / "m", SERVE.replace("port=0", "port=0, batching=False"), **binary)
+    process = start(tmp_path / "m", SERVE.replace("port=0", "port=0, batching=False"), environment=binary)
     try:
         assert process.stdout is not None
         assert process.stdout.readline()
@@ -339,7 +341,7 @@ def test_its_errors_are_passed_on(tmp_path: Path, binary: dict[str, str]) -> Non
         f"sys.stderr.write({LOG!r})\nsys.exit(1)\n"
     )
     (tmp_path / "m" / "1").mkdir(parents=True)
-    process = start(tmp_path / "m", **binary)
+    process = start(tmp_path / "m", environment=binary)
     out, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, out) == (1, "")
     assert err.count("Loading servable") == 1
@@ -349,7 +351,7 @@ def test_its_errors_are_passed_on(tmp_path: Path, binary: dict[str, str]) -> Non
 
 def test_tensorflow_serving_that_ends_is_an_error(tmp_path: Path, binary: dict[str, str]) -> None:
     (tmp_path / "broken" / "1").mkdir(parents=True)
-    process = start(tmp_path / "broken", **binary)
+    process = start(tmp_path / "broken", environment=binary)
     _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert "ServingError: tensorflow_model_server exited with status 7" in err

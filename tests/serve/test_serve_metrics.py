@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -46,7 +47,7 @@ def scrape(server: Server, path: str = "/metrics") -> dict[str, dict[tuple[str, 
 
 def test_requests_are_counted(server: Server) -> None:
     d = drawings()
-    options = {"timeout": TIMEOUT, "max_batch": 4}
+    options: dict[str, Any] = {"timeout": TIMEOUT, "max_batch": 4}
     with client.Client(f"127.0.0.1:{server.port}", model="tiny", **options) as c:
         c.predict(d)
         c.model_status()

@@ -26,9 +26,9 @@ from qdfast.serve.server import Server
 
 pytestmark = pytest.mark.slow
 
-DELTAS = np.int16([[[3, 4, 0], [5, -2, 0], [1, 1, 1]]])
-LENGTHS = np.int32([3])
-INPUTS = {"deltas": DELTAS, "lengths": LENGTHS}
+DELTAS = np.array([[[3, 4, 0], [5, -2, 0], [1, 1, 1]]], np.int16)
+LENGTHS = np.array([3], np.int32)
+INPUTS: dict[str, np.ndarray] = {"deltas": DELTAS, "lengths": LENGTHS}
 PROBABILITIES = tiny_model.probabilities(DELTAS, LENGTHS)
 
 
@@ -93,7 +93,7 @@ def test_ovmsclient(server: Server, protocol: str) -> None:
     with pytest.raises(ovmsclient.ModelNotFoundError):
         client.predict(INPUTS, "nope", model_version=1)
     with pytest.raises(ovmsclient.InvalidInputError):
-        client.predict({**INPUTS, "lengths": np.int32([9])}, "tiny", model_version=1)
+        client.predict({**INPUTS, "lengths": np.array([9], np.int32)}, "tiny", model_version=1)
 
 
 def test_grpc_requests_by_reflection(server: Server) -> None:

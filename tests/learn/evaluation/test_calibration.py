@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_network import add_tiny
 
+from qdfast.dataset.prepared import Prepared
 from qdfast.learn.evaluation.evaluate import predict
 from qdfast.learn.metrics import cross_entropy, reliability
 from qdfast.learn.models.calibration import (
@@ -22,14 +24,14 @@ from qdfast.learn.models.calibration import (
 )
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.history import best_epoch
-from qdfast.learn.training.runs import load_run
+from qdfast.learn.training.runs import Run, load_run
 
 pytest.importorskip("scipy")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def drawn(temperature: float, n: int = 4000, c: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +43,7 @@ def drawn(temperature: float, n: int = 4000, c: int = 6, seed: int = 0) -> tuple
 
 
 @pytest.mark.parametrize("temperature", [0.5, 0.9, 1.0, 1.7, 3.0])
-def test_it_is_the_best_of_all(temperature: float):
+def test_it_is_the_best_of_all(temperature: float) -> None:
     p, labels = drawn(temperature)
     got = fit_temperature(p, labels)
     assert got == pytest.approx(temperature, rel=0.08)  # as well as so many drawings tell it
@@ -50,7 +52,7 @@ def test_it_is_the_best_of_all(temperature: float):
     assert got == pytest.approx(grid[np.argmin(losses)], rel=4e-3)
 
 
-def test_it_makes_certainty_true():
+def test_it_makes_certainty_true() -> None:
     p, labels = drawn(2.0, n=20_000)
     before = reliability(p, labels)["ece"]
     after = reliability(scale_by_temperature(p, fit_temperature(p, labels)), labels)["ece"]
@@ -58,7 +60,7 @@ def test_it_makes_certainty_true():
     assert after < 0.015
 
 
-def test_what_is_all_right_or_all_wrong_stays_within_bounds():
+def test_what_is_all_right_or_all_wrong_stays_within_bounds() -> None:
     p = softmax(np.random.default_rng(0).normal(size=(5000, 4)))
     assert fit_temperature(p, p.argmax(axis=1)) == MIN_TEMPERATURE
     assert fit_temperature(p, p.argmin(axis=1)) == MAX_TEMPERATURE
@@ -67,8 +69,8 @@ def test_what_is_all_right_or_all_wrong_stays_within_bounds():
     assert MIN_TEMPERATURE < fit_temperature(certain[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 1])) <= MAX_TEMPERATURE
 
 
-def test_a_few_drawings_say_little():
-    right = np.tile(np.float32([0.7, 0.3]), (4000, 1))
+def test_a_few_drawings_say_little() -> None:
+    right = np.tile(np.array([0.7, 0.3], np.float32), (4000, 1))
     fitted = [fit_temperature(right[:n], np.zeros(n, int)) for n in (1, 6, 60, 4000)]
     assert fitted == sorted(fitted, reverse=True)
     assert fitted[0] > 0.8
@@ -77,7 +79,7 @@ def test_a_few_drawings_say_little():
 
 
 @given(temperature=st.floats(MIN_TEMPERATURE, MAX_TEMPERATURE), seed=st.integers(0, 99))
-def test_calibrated_is_the_softmax_of_divided_logits(temperature: float, seed: int):
+def test_calibrated_is_the_softmax_of_divided_logits(temperature: float, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 3, (20, 5))
     got = scale_by_temperature(softmax(logits), temperature)
     assert got.dtype == np.float32
@@ -89,7 +91,7 @@ def test_calibrated_is_the_softmax_of_divided_logits(temperature: float, seed: i
 # ---- in a run ----
 
 
-def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):
+def test_a_run_keeps_that_of_each_epoch(tiny_run: Run, prepared: Prepared) -> None:
     add_tiny()
     rows = prepared.rows("validation")
     best = tiny_run.history[best_epoch(tiny_run.history) - 1]
@@ -101,7 +103,7 @@ def test_a_run_keeps_that_of_each_epoch(tiny_run, prepared):
     assert better < best["val_loss"]
 
 
-def test_network_and_report_apply_it_alike(tiny_run, prepared):
+def test_network_and_report_apply_it_alike(tiny_run: Run, prepared: Prepared) -> None:
     add_tiny()
     rows = prepared.rows("validation")
     predictions = predict(tiny_run, rows, rows.labels)
@@ -113,7 +115,7 @@ def test_network_and_report_apply_it_alike(tiny_run, prepared):
     ]
 
 
-def test_a_run_without_one_is_as_it_was_trained(tiny_run, prepared, tmp_path):
+def test_a_run_without_one_is_as_it_was_trained(tiny_run: Run, prepared: Prepared, tmp_path: Path) -> None:
     add_tiny()
     shutil.copytree(tiny_run.path, tmp_path / "run")
     run_without_digests(tmp_path / "run")

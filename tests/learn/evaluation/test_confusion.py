@@ -21,7 +21,7 @@ def families(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_families_stand_together(seed: int):
+def test_families_stand_together(seed: int) -> None:
     counts, family = families(9, 7, seed)
     order = cluster_classes(counts)
     assert sorted(order) == list(range(63))
@@ -29,12 +29,12 @@ def test_families_stand_together(seed: int):
 
 
 @pytest.mark.parametrize("c", [1, 2, 3])
-def test_few_classes_and_classes_without_drawings(c: int):
+def test_few_classes_and_classes_without_drawings(c: int) -> None:
     for counts in (np.zeros((c, c), int), np.eye(c, dtype=int)):
         assert sorted(cluster_classes(counts)) == list(range(c))
 
 
-def test_the_worst_pairs_are_those_of_a_loop():
+def test_the_worst_pairs_are_those_of_a_loop() -> None:
     counts, _ = families(3, 4, 0)
     pairs = [(counts[i, j], i, j) for i in range(12) for j in range(12) if i != j and counts[i, j]]
     expected = sorted(pairs, key=lambda pair: -pair[0])

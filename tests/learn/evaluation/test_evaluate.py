@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from qdfast.learn.evaluation.evaluate import evaluate, map_labels
 from qdfast.learn.evaluation.table import format_table
 from qdfast.learn.predict import predict_rows
 from qdfast.learn.training.batches import DeltaInputSpec
+from qdfast.learn.training.runs import Run
 
 
 def rows_of(classes: list[str], labels: list[int], lengths: list[int] | None = None) -> Rows:
@@ -21,12 +23,12 @@ def rows_of(classes: list[str], labels: list[int], lengths: list[int] | None = N
     return Rows.from_drawings([(drawings, np.array(labels, np.int32))], classes)
 
 
-def test_labels_are_matched_by_name():
+def test_labels_are_matched_by_name() -> None:
     rows = rows_of(["sun", "not drawn", "cat"], [0, 2, 2, 0])
     assert map_labels(rows, ["cat", "dog", "sun"]).tolist() == [2, 0, 0, 2]
 
 
-def test_an_unknown_class_is_named_with_what_is_known():
+def test_an_unknown_class_is_named_with_what_is_known() -> None:
     with pytest.raises(DataError, match="not trained on moon, sun; its classes are cat, dog"):
         map_labels(rows_of(["cat", "sun", "moon"], [0, 1, 2]), ["cat", "dog"])
 
@@ -44,7 +46,7 @@ class Echo:
         return np.stack([batch["deltas"][:, 1, 0], batch["lengths"]], axis=1)
 
 
-def test_predictions_come_in_the_order_of_the_rows():
+def test_predictions_come_in_the_order_of_the_rows() -> None:
     lengths = np.random.default_rng(0).integers(2, 120, 50).tolist()
     rows, net = rows_of(["a"], [0] * 50, lengths), Echo()
     got = predict_rows(net, rows, DeltaInputSpec(DeltaStats(4, (0, 0), (16, 16)), 100, (32, 64)), batch=8)
@@ -53,7 +55,7 @@ def test_predictions_come_in_the_order_of_the_rows():
     assert {shape[1] for shape in net.shapes} == {32, 64, 100}
 
 
-def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):
+def test_evaluate_writes_what_it_returns(tiny_run: Run, tmp_path: Path) -> None:
     rows = rows_of(["zigzag", "circle"], [0, 1, 1])
     got = evaluate(tiny_run, rows, tmp_path / "out", source="three drawings")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == got
@@ -66,7 +68,7 @@ def test_evaluate_writes_what_it_returns(tiny_run, tmp_path):
     assert (judged["run"], judged["epochs"], judged["top1"]) == (tiny_run.name, 2, got["top1"])
 
 
-def test_evaluate_refuses_classes_and_runs_it_does_not_know(tiny_run, tmp_path):
+def test_evaluate_refuses_classes_and_runs_it_does_not_know(tiny_run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not trained on sun; its classes are circle"):
         evaluate(tiny_run, rows_of(["sun"], [0]), tmp_path)
     with pytest.raises(DataError, match="no drawings"):

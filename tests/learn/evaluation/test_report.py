@@ -73,7 +73,7 @@ def answered(
         rng = np.random.default_rng(seed)
         logits = rng.normal(size=(len(some), c)) + (2 if wrong else 20) * np.eye(c)[some.labels]
         p = np.exp(logits)
-        return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
 
     raw = predict(rows)
     probabilities = raw if run.temperature is None else scale_by_temperature(raw, run.temperature)
@@ -114,7 +114,7 @@ LABELS = (np.arange(120) % 3).astype(np.int32)
 ANIMALS = ("cat", "dog", "owl")
 
 
-def test_every_file_is_there_and_every_figure_on_the_page(tmp_path: Path):
+def test_every_file_is_there_and_every_figure_on_the_page(tmp_path: Path) -> None:
     predictions = answered(run_of(tmp_path / "first", ANIMALS, temperature=0.8), LABELS)
     other = answered(run_of(tmp_path / "second", ANIMALS, baseline=True), LABELS, seed=1)
     metrics, page = written(predictions, tmp_path / "out", "some drawings", other)
@@ -145,7 +145,7 @@ def test_every_file_is_there_and_every_figure_on_the_page(tmp_path: Path):
     assert [(g["name"], g["n"]) for g in metrics["by_country"]] == [("FI", 60), ("US", 60)]
 
 
-def test_probabilities_are_the_calibrated_ones(tmp_path: Path):
+def test_probabilities_are_the_calibrated_ones(tmp_path: Path) -> None:
     predictions = answered(run_of(tmp_path / "run", ANIMALS, temperature=3.0), LABELS)
     uncalibrated = answered(run_of(tmp_path / "plain", ANIMALS), LABELS)
     got, plain = summarize(predictions, ""), summarize(uncalibrated, "")
@@ -167,14 +167,21 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page
 
 
-def test_names_are_text_and_nothing_else(hostile: str):
+def matched(pattern: str, text: str) -> str:
+    """The first group of the first match."""
+    match = re.search(pattern, text, re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def test_names_are_text_and_nothing_else(hostile: str) -> None:
     page = Page(hostile)
     assert page.tags.count("script") == 2
     assert "img" not in page.tags
     assert page.tags.count("b") == page.tags.count("figcaption") - charts_in(hostile)  # one a drawing, of ours
     assert "{{ 7 * 7 }}" in "".join(page.said["td"])
     assert "<script>alert(1)</script>" in page.said["td"]
-    data = json.loads(re.search(r'type="application/json" id="confusion">(.*?)</script>', hostile, re.DOTALL)[1])
+    data = json.loads(matched(r'type="application/json" id="confusion">(.*?)</script>', hostile))
     assert sorted(data["classes"]) == sorted(map(printable, HOSTILE))
     assert sum(n for _, _, n in data["cells"]) == 140
 
@@ -183,7 +190,7 @@ def charts_in(page: str) -> int:
     return page.count('<figure class="chart">')
 
 
-def test_the_page_needs_no_network(hostile: str):
+def test_the_page_needs_no_network(hostile: str) -> None:
     page = Page(hostile)
     assert page.addresses
     assert all(a.startswith(("#", "data:")) for a in page.addresses)
@@ -194,7 +201,7 @@ def test_the_page_needs_no_network(hostile: str):
     assert "default-src 'none'" in hostile
 
 
-def test_charts_take_the_colours_of_the_page(hostile: str):
+def test_charts_take_the_colours_of_the_page(hostile: str) -> None:
     assert "currentColor" in hostile
     assert charts_in(hostile) >= 5
     inline = re.findall(r'<div class="wide" role="img".*?</svg></div>|<svg.*?</svg>', hostile, re.DOTALL)
@@ -220,7 +227,7 @@ CASES: dict[str, Callable[[Path], Predictions]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_not_there_is_left_out(case: str, tmp_path: Path):
+def test_what_is_not_there_is_left_out(case: str, tmp_path: Path) -> None:
     predictions = CASES[case](tmp_path / "run")
     metrics, page = written(predictions, tmp_path / "out")
     names = {p.stem for p in (tmp_path / "out" / "charts").glob("*.png")}
@@ -234,7 +241,7 @@ def test_what_is_not_there_is_left_out(case: str, tmp_path: Path):
     assert not re.search(r"\b(?:nan|None|undefined)\b", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
 
 
-def test_without_key_id_and_country(tmp_path: Path):
+def test_without_key_id_and_country(tmp_path: Path) -> None:
     rows = Rows.from_drawings([(drawings(120), LABELS)], ANIMALS)
     metrics, page = written(answered(run_of(tmp_path / "run", ANIMALS), LABELS, rows), tmp_path / "out")
     assert {m["key_id"] for m in metrics["mistakes"]} == {None}
@@ -244,7 +251,7 @@ def test_without_key_id_and_country(tmp_path: Path):
     assert "No country has" in page
 
 
-def test_bitmaps_are_shown_as_such(tmp_path: Path):
+def test_bitmaps_are_shown_as_such(tmp_path: Path) -> None:
     bitmaps = qdfast.Bitmaps(drawings(120).bitmaps())
     rows = Rows.from_drawings([(bitmaps, LABELS)], ANIMALS)
     metrics, page = written(answered(run_of(tmp_path / "run", ANIMALS), LABELS, rows), tmp_path / "out")
@@ -253,7 +260,7 @@ def test_bitmaps_are_shown_as_such(tmp_path: Path):
     assert "The drawings are bitmaps" in page
 
 
-def test_a_report_replaces_an_earlier_one(tmp_path: Path):
+def test_a_report_replaces_an_earlier_one(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ANIMALS)
     written(answered(run, LABELS), tmp_path / "out", "first")
     charts = tmp_path / "out" / "charts"
@@ -267,7 +274,7 @@ def test_a_report_replaces_an_earlier_one(tmp_path: Path):
     assert (charts / "mine.svg").exists()
 
 
-def test_the_same_answers_give_the_same_files(tmp_path: Path):
+def test_the_same_answers_give_the_same_files(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ANIMALS)
     for name in ("one", "two"):
         written(answered(run, LABELS), tmp_path / name)
@@ -278,7 +285,7 @@ def test_the_same_answers_give_the_same_files(tmp_path: Path):
 # ---- by the command ----
 
 
-def test_several_runs_on_the_command_line(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_several_runs_on_the_command_line(doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     data, runs = tmp_path / "data", [tmp_path / name for name in ("one", "two")]
     assert cli.main(["prepare", str(doodles), "--out", str(data), "--recognized", "any"]) == 0
@@ -297,7 +304,7 @@ def test_several_runs_on_the_command_line(doodles: Path, tmp_path: Path, capsys:
     assert "no drawings to evaluate on" in capsys.readouterr().err
 
 
-def test_runs_must_know_the_classes(tmp_path: Path):
+def test_runs_must_know_the_classes(tmp_path: Path) -> None:
     from qdfast.learn.evaluation.evaluate import evaluate
 
     run_of(tmp_path / "a", ANIMALS, baseline=True)
@@ -315,7 +322,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_its_script_runs(tmp_path: Path):
+def test_its_script_runs(tmp_path: Path) -> None:
     """The matrix is drawn and can be asked, and tables are sorted; nothing is said on the console."""
     metrics, page = written(answered(run_of(tmp_path / "run", ANIMALS), LABELS), tmp_path / "out")
     act = """
@@ -330,11 +337,11 @@ def test_its_script_runs(tmp_path: Path):
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom"]
     done = subprocess.run([str(CHROMIUM), *options, file.as_uri()], capture_output=True, text=True, timeout=120)
     dom = done.stdout
-    assert "failed" not in re.search(r"<title>(.*?)</title>", dom)[1]
+    assert "failed" not in matched(r"<title>(.*?)</title>", dom)
     counts = np.array(metrics["confusion"])
     np.fill_diagonal(counts, 0)
     actual, taken = np.unravel_index(counts.argmax(), counts.shape)
     assert f"{ANIMALS[actual]} predicted as {ANIMALS[taken]}: {counts.max()} of 40" in dom
     assert re.search(r"<canvas[^>]* height=\"[1-9]\d+\"", dom)
-    table = re.search(r'<table class="sortable">(.*?)</table>', dom, re.DOTALL)[1]
+    table = matched(r'<table class="sortable">(.*?)</table>', dom)
     assert re.findall(r"<tr><td>(\w+)", table) == sorted(ANIMALS)

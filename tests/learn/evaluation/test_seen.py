@@ -11,21 +11,23 @@ from hypothesis import strategies as st
 from qdfast import Rows, from_strokes, simplify
 from qdfast.learn.evaluation.partial_drawings import SAMPLE, accuracy_by_completion, first_tenths
 
+Points = list[tuple[int, int]]
+
 strokes = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=8)
 drawing = st.lists(strokes, min_size=1, max_size=4).filter(lambda d: sum(map(len, d)) >= 2)
 
 
-def columns(d: list[list[tuple[int, int]]]) -> list[tuple[list[int], list[int]]]:
+def columns(d: list[Points]) -> list[tuple[list[int], list[int]]]:
     return [([x for x, _ in stroke], [y for _, y in stroke]) for stroke in d]
 
 
 @given(drawings=st.lists(drawing, min_size=1, max_size=6), tenths=st.integers(1, 10))
-def test_a_beginning_is_what_a_canvas_has_by_then(drawings, tenths):
+def test_a_beginning_is_what_a_canvas_has_by_then(drawings: list[list[Points]], tenths: int) -> None:
     whole = from_strokes([columns(d) for d in drawings])
     expected = []
     for d in drawings:
         left = max(2, math.ceil(sum(map(len, d)) * tenths / 10 - 1e-9))
-        begun = []
+        begun: list[Points] = []
         for stroke in d:
             if left > 0:
                 begun.append(stroke[:left])
@@ -34,12 +36,12 @@ def test_a_beginning_is_what_a_canvas_has_by_then(drawings, tenths):
     assert first_tenths(whole, tenths).equals(simplify(expected))
 
 
-def test_beginnings_are_as_large_as_whole_drawings():
+def test_beginnings_are_as_large_as_whole_drawings() -> None:
     line = from_strokes([[[list(range(0, 250, 10)), list(range(0, 250, 10))]]])
     assert first_tenths(line, 2).x.max() == 255
 
 
-def test_accuracy_grows_with_what_is_seen():
+def test_accuracy_grows_with_what_is_seen() -> None:
     """A model that knows how many strokes there are, of drawings whose class that is."""
     some = [[[[10 * i, 10 * i + 5], [0, 9]] for i in range(n)] for n in (1, 2, 3, 4)] * 5
     drawings = from_strokes(some)
@@ -58,7 +60,7 @@ def test_accuracy_grows_with_what_is_seen():
     assert [g["top1"] for g in got] == [*by_hand, 0.95]
 
 
-def test_of_many_drawings_a_sample_is_asked_about():
+def test_of_many_drawings_a_sample_is_asked_about() -> None:
     drawings = from_strokes([[[[0, i % 256], [9, 9]]] for i in range(SAMPLE + 500)])
     rows = Rows.from_drawings([(drawings, np.zeros(len(drawings), np.int32))], ["a"])
     asked: list[Rows] = []

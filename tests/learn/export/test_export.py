@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from paths import python_path
 from tiny_network import add_tiny
 
 from qdfast import cli, from_strokes
+from qdfast.dataset.prepared import Prepared
 from qdfast.dataset.rows import Rows
 from qdfast.errors import DataError
 from qdfast.learn.export.export import export
@@ -31,11 +33,14 @@ pytestmark = pytest.mark.slow
 
 tf = pytest.importorskip("tensorflow")
 
+Signatures = Mapping[str, Callable[..., Any]]
+Served = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
 LONG = 300  # points, more than the runs' max_len
 
 
 @pytest.fixture(scope="module")
-def rows(prepared) -> Rows:
+def rows(prepared: Prepared) -> Rows:
     """Some drawings, one of a single step in x, and one longer than any the network sees."""
     some = prepared.rows("validation").drawings(np.arange(20))
     x = np.random.default_rng(0).integers(0, 256, LONG).tolist()
@@ -44,18 +49,19 @@ def rows(prepared) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run, tmp_path_factory) -> Path:
+def exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_tiny()
     return export(tiny_run, tmp_path_factory.mktemp("models") / "doodles", top_k=4)
 
 
 @pytest.fixture(scope="module")
-def signatures(exported):
-    return tf.saved_model.load(str(exported)).signatures
+def signatures(exported: Path) -> Signatures:
+    found: Signatures = tf.saved_model.load(str(exported)).signatures
+    return found
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_run, rows) -> np.ndarray:
+def expected(tiny_run: Run, rows: Rows) -> np.ndarray:
     add_tiny()
     return predict_rows(tiny_run.load_model(), rows, tiny_run.input_spec)
 
@@ -65,25 +71,27 @@ def raw(rows: Rows, steps: int) -> dict[str, np.ndarray]:
     return {"deltas": deltas, "lengths": lengths}
 
 
-def ask(signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def ask(signature: Callable[..., Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
 
 
 @pytest.mark.parametrize("steps", [LONG, LONG + 50, 96])
-def test_it_answers_as_the_network_from_raw_deltas(signatures, rows, expected, steps):
+def test_it_answers_as_the_network_from_raw_deltas(
+    signatures: Signatures, rows: Rows, expected: np.ndarray, steps: int
+) -> None:
     """Also with more padding, and with drawings longer than the network takes, cut by it or by the client."""
     got = ask(signatures["serving_default"], raw(rows, steps))["probabilities"]
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, atol=1e-5, rtol=0)
 
 
-def test_what_stands_in_the_padding_is_ignored(signatures, rows, expected):
+def test_what_stands_in_the_padding_is_ignored(signatures: Signatures, rows: Rows, expected: np.ndarray) -> None:
     inputs = raw(rows, LONG)
     inputs["deltas"][np.arange(LONG) >= inputs["lengths"][:, None]] = 32767
     np.testing.assert_allclose(ask(signatures["serving_default"], inputs)["probabilities"], expected, atol=1e-5, rtol=0)
 
 
-def test_top_k_is_sorted_and_named(signatures, rows, expected, tiny_run):
+def test_top_k_is_sorted_and_named(signatures: Signatures, rows: Rows, expected: np.ndarray, tiny_run: Run) -> None:
     got = ask(signatures["top_k"], raw(rows, LONG))
     order = np.argsort(-expected, axis=1, kind="stable")[:, :4]
     assert got["labels"].shape == (len(rows), 4)
@@ -91,7 +99,7 @@ def test_top_k_is_sorted_and_named(signatures, rows, expected, tiny_run):
     np.testing.assert_allclose(got["scores"], np.take_along_axis(expected, order, axis=1), atol=1e-5)
 
 
-def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run):
+def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run: Run) -> None:
     """For every move there can be between two points."""
     flat = [v for i in range(256) for v in (i, 0)]  # 0 0 1 0 2 0 ...: every difference from -255 to 255
     drawings = from_strokes([[[flat, flat[::-1]]]])
@@ -103,7 +111,7 @@ def test_standardization_in_the_graph_is_that_of_the_kernel_bit_for_bit(tiny_run
     np.testing.assert_array_equal(got.numpy(), want)
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], str]] = {
     "rank 2 deltas": (lambda d, n: (d[0], n[:1]), "not compatible with expected shape"),
     "two columns": (lambda d, n: (d[..., :2], n), "not compatible with expected shape"),
     "rank 2 lengths": (lambda d, n: (d, n[None]), "not compatible with expected shape"),
@@ -114,7 +122,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def served(exported):
+def served(exported: Path) -> Iterator[Served]:
     """Asks as TensorFlow Serving does: the graph restored by its own restore op, and run with whatever comes."""
     from tensorflow.python.client import pywrap_tf_session
 
@@ -122,13 +130,14 @@ def served(exported):
     session = tf.compat.v1.Session(graph=graph)
     signature = tf.compat.v1.saved_model.load(session, ["serve"], str(exported)).signature_def["serving_default"]
 
-    def tensor(info):
+    def tensor(info: Any) -> Any:
         return graph.get_tensor_by_name(info.name)._as_tf_output()
 
     def run(deltas: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         # Not session.run, which checks shapes in Python.
         feeds = {tensor(signature.inputs["deltas"]): deltas, tensor(signature.inputs["lengths"]): lengths}
         fetches = [tensor(signature.outputs["probabilities"])]
+        answer: np.ndarray
         (answer,) = pywrap_tf_session.TF_SessionRun_wrapper(session._session, None, feeds, fetches, [], None)
         return answer
 
@@ -136,19 +145,19 @@ def served(exported):
     session.close()
 
 
-def test_tensorflow_servings_loader_finds_every_weight(served, rows, expected):
-    np.testing.assert_allclose(served(**raw(rows, LONG)), expected, atol=1e-5, rtol=0)
+def test_tensorflow_servings_loader_finds_every_weight(served: Served, rows: Rows, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(served(*raw(rows, LONG).values()), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_does_not_fit_is_refused_in_the_graph(served, rows, case):
+def test_what_does_not_fit_is_refused_in_the_graph(served: Served, rows: Rows, case: str) -> None:
     spoil, said = BAD[case]
     inputs = raw(rows, LONG)
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
         served(*spoil(inputs["deltas"], inputs["lengths"]))
 
 
-def test_it_explains_itself(exported, tiny_run):
+def test_it_explains_itself(exported: Path, tiny_run: Run) -> None:
     about = json.loads((exported / "assets.extra" / "qdfast.json").read_text())
     assert about["classes"] == list(tiny_run.classes)
     assert about["stats"] == tiny_run.stats.to_dict()
@@ -156,7 +165,7 @@ def test_it_explains_itself(exported, tiny_run):
     assert set(about["signatures"]) == {"serving_default", "top_k"}
 
 
-def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Any) -> None:
+def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Run) -> None:
     """To the embedded server, which otherwise neither batches nor splits."""
     pytest.importorskip("tensorflow_serving")
     from qdfast.serve.servable import Servable
@@ -165,7 +174,7 @@ def test_it_says_that_its_rows_are_independent(exported: Path, tiny_run: Any) ->
     assert {name for name, signature in signatures.items() if signature.row_wise} == {"serving_default", "top_k"}
 
 
-def test_warm_up_requests_are_answered(exported, signatures):
+def test_warm_up_requests_are_answered(exported: Path, signatures: Signatures) -> None:
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path = exported / "assets.extra" / "tf_serving_warmup_requests"
     asked = set()
@@ -182,10 +191,10 @@ def test_warm_up_requests_are_answered(exported, signatures):
 
 
 @pytest.fixture
-def written(monkeypatch):
+def written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports write an empty file instead of a SavedModel."""
 
-    def write(run, path, top_k, log):
+    def write(run: Run, path: Path, top_k: int, log: Callable[[str], None]) -> None:
         path.mkdir()
         (path / "saved_model.pb").touch()
 
@@ -196,7 +205,7 @@ def names(directory: Path) -> list[str]:
     return sorted(p.name for p in directory.iterdir())
 
 
-def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
+def test_versions_count_up_from_the_largest(written: None, tiny_run: Run, tmp_path: Path) -> None:
     assert [export(tiny_run.path, tmp_path).name for _ in range(2)] == ["1", "2"]
     assert export(tiny_run, tmp_path, version=9) == tmp_path / "9"
     (tmp_path / "notes").mkdir()
@@ -206,8 +215,8 @@ def test_versions_count_up_from_the_largest(written, tiny_run, tmp_path):
     assert names(tmp_path) == ["1", "10", "2", "9", "notes"]
 
 
-def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):
-    def fail(*_):
+def test_a_failed_export_leaves_nothing(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise OSError("disk full")
 
     add_tiny()
@@ -217,13 +226,13 @@ def test_a_failed_export_leaves_nothing(tiny_run, tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_export_left_is_removed(written, tiny_run, tmp_path):
+def test_what_a_killed_export_left_is_removed(written: None, tiny_run: Run, tmp_path: Path) -> None:
     (tmp_path / ".tmp-1-1" / "variables").mkdir(parents=True)
     export(tiny_run, tmp_path)
     assert names(tmp_path) == ["1"]
 
 
-def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):
+def test_what_is_not_its_own_is_left_alone(written: None, tiny_run: Run, tmp_path: Path) -> None:
     for name in (".tmp-upload", ".tmp-1-1-notes", "99999999999999999999"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").touch()
@@ -232,12 +241,14 @@ def test_what_is_not_its_own_is_left_alone(written, tiny_run, tmp_path):
     assert names(tmp_path) == [".tmp-1-1-notes", ".tmp-2-2", ".tmp-upload", "1", "7", "99999999999999999999"]
 
 
-def test_only_one_process_exports_to_a_directory(written, tiny_run, tmp_path):
+def test_only_one_process_exports_to_a_directory(written: None, tiny_run: Run, tmp_path: Path) -> None:
     with only_writer(tmp_path, "exporting to"), pytest.raises(DataError, match="another process is exporting to it"):
         export(tiny_run, tmp_path)
 
 
-def test_without_tensorflow_serving_apis_it_says_so(tiny_run, tmp_path, monkeypatch):
+def test_without_tensorflow_serving_apis_it_says_so(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_tiny()
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     lines: list[str] = []
@@ -278,12 +289,14 @@ def test_a_model_without_digests_is_served(exported: Path, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(("arguments", "said"), [({"top_k": 0}, "top_k is 0"), ({"version": 0}, "version is 0")])
-def test_arguments_out_of_range_are_refused(tiny_run, tmp_path, arguments, said):
+def test_arguments_out_of_range_are_refused(
+    tiny_run: Run, tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(DataError, match=said):
         export(tiny_run, tmp_path, **arguments)
 
 
-def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
+def test_a_run_without_an_epoch_is_refused(tiny_run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_bytes((tiny_run.path / "run.json").read_bytes())
     with pytest.raises(DataError, match="no epoch of this run has finished"):
@@ -292,7 +305,7 @@ def test_a_run_without_an_epoch_is_refused(tiny_run, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
-def test_a_network_trained_on_jax_answers_alike(prepared, rows, tmp_path):
+def test_a_network_trained_on_jax_answers_alike(prepared: Prepared, rows: Rows, tmp_path: Path) -> None:
     code = f"""
 from tiny_network import add_tiny
 from qdfast.errors import DataError

@@ -97,7 +97,7 @@ def copies(runs: dict[str, Run], tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_the_blogs_classifier(runs: dict[str, Run], data: Prepared, name: str):
+def test_it_is_the_blogs_classifier(runs: dict[str, Run], data: Prepared, name: str) -> None:
     """The run that was saved and loaded answers as scikit-learn's classifier does that was fitted here."""
     rows = data.rows("validation")
     got = probabilities(runs[name], rows)
@@ -106,14 +106,16 @@ def test_it_is_the_blogs_classifier(runs: dict[str, Run], data: Prepared, name: 
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
-def test_pixels_are_scaled_as_for_the_networks():
+def test_pixels_are_scaled_as_for_the_networks() -> None:
     grey = np.arange(784, dtype=np.int64).reshape(1, 28, 28).astype(np.uint8)
     np.testing.assert_allclose(flatten_and_scale(grey), grey.reshape(1, 784) / 255, rtol=1e-6)
     assert flatten_and_scale(grey).max() == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_of_strokes_is_that_of_their_bitmaps(runs: dict[str, Run], doodles: Path, tmp_path: Path, name: str):
+def test_a_run_of_strokes_is_that_of_their_bitmaps(
+    runs: dict[str, Run], doodles: Path, tmp_path: Path, name: str
+) -> None:
     """The split is another, as it is one of strokes; so all drawings are asked about."""
     strokes = prepare(doodles, tmp_path / "data", recognized="any", validation=0.2)
     train(strokes, tmp_path / "run", model=name, seed=3, log=silent)
@@ -126,7 +128,7 @@ def test_a_run_of_strokes_is_that_of_their_bitmaps(runs: dict[str, Run], doodles
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_seed_decides(runs: dict[str, Run], data: Prepared, tmp_path: Path, name: str):
+def test_the_seed_decides(runs: dict[str, Run], data: Prepared, tmp_path: Path, name: str) -> None:
     rows = data.rows("validation")
     for seed in (3, 4):
         train(data, tmp_path / str(seed), model=name, seed=seed, log=silent)
@@ -136,7 +138,7 @@ def test_the_seed_decides(runs: dict[str, Run], data: Prepared, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_classes(data: Prepared, bitmap_files: Path, tmp_path: Path, name: str):
+def test_two_classes(data: Prepared, bitmap_files: Path, tmp_path: Path, name: str) -> None:
     """Of which scikit-learn's perceptron has one output."""
     files = [bitmap_files / f"{word}.npy" for word in ("circle", "star")]
     two = prepare(files, tmp_path / "data", validation=0.2)
@@ -150,7 +152,7 @@ def test_two_classes(data: Prepared, bitmap_files: Path, tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_classes_of_few_drawings_keep_their_places(bitmap_files: Path, tmp_path: Path, name: str):
+def test_classes_of_few_drawings_keep_their_places(bitmap_files: Path, tmp_path: Path, name: str) -> None:
     """One drawing of a class that comes first, one of a class in the middle; neither is in the validation split."""
     (tmp_path / "src").mkdir()
     for word, n in (("circle", 1), ("house", 120), ("ladder", 1), ("star", 120)):
@@ -178,7 +180,7 @@ def test_classes_of_few_drawings_keep_their_places(bitmap_files: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_directory_explains_itself(runs: dict[str, Run], data: Prepared, name: str):
+def test_a_run_directory_explains_itself(runs: dict[str, Run], data: Prepared, name: str) -> None:
     run = runs[name]
     assert {p.name for p in run.path.iterdir()} == {"run.json", "history.json", "log.csv", "model.npz"}
     assert run.arguments == {"model": name, **BASELINES[name].options, "seed": 3}
@@ -199,7 +201,7 @@ def test_a_run_directory_explains_itself(runs: dict[str, Run], data: Prepared, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_finished_run_is_left_as_it_is(runs: dict[str, Run], data: Prepared, name: str):
+def test_a_finished_run_is_left_as_it_is(runs: dict[str, Run], data: Prepared, name: str) -> None:
     before = {p.name: p.read_bytes() for p in runs[name].path.iterdir()}
     lines: list[str] = []
     got = train(data, runs[name].path, model=name, seed=3, log=lines.append)
@@ -211,17 +213,18 @@ def test_a_finished_run_is_left_as_it_is(runs: dict[str, Run], data: Prepared, n
 
 def test_another_run_in_the_directory_is_refused(
     runs: dict[str, Run], data: Prepared, bitmap_files: Path, tmp_path: Path
-):
+) -> None:
     other = prepare([bitmap_files / "star.npy", bitmap_files / "tree.npy"], tmp_path)
-    for more, said in (({"seed": 4}, "seed 3, not 4"), ({"model": "mlp"}, "model knn, not mlp")):
+    for model, seed, said in (("knn", 4, "seed 3, not 4"), ("mlp", 3, "model knn, not mlp")):
         with pytest.raises(DataError, match=said):
-            train(data, runs["knn"].path, **{"model": "knn", "seed": 3, **more}, log=silent)
+            train(data, runs["knn"].path, model=model, seed=seed, log=silent)
     with pytest.raises(DataError, match=r"contains a run with other settings \(data "):
         train(other, runs["knn"].path, model="knn", seed=3, log=silent)
 
 
-def test_a_killed_run_begins_again(runs: dict[str, Run], data: Prepared, tmp_path: Path):
-    command = [sys.executable, "-m", "qdfast", "train", data.path, "--out", tmp_path, "--model", "mlp", "--seed", "3"]
+def test_a_killed_run_begins_again(runs: dict[str, Run], data: Prepared, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qdfast", "train"]
+    command += [str(data.path), "--out", str(tmp_path), "--model", "mlp", "--seed", "3"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (tmp_path / "run.json").exists():
             assert process.poll() is None
@@ -241,7 +244,7 @@ def test_a_killed_run_begins_again(runs: dict[str, Run], data: Prepared, tmp_pat
         np.testing.assert_array_equal(mine, undisturbed)
 
 
-def test_what_scikit_learn_warns_about_is_said(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_scikit_learn_warns_about_is_said(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BASELINES["mlp"].options, "max_iter", 2)
     lines: list[str] = []
     train(data, tmp_path, model="mlp", log=lines.append)
@@ -252,8 +255,13 @@ def test_what_scikit_learn_warns_about_is_said(data: Prepared, tmp_path: Path, m
 
 
 def test_strokes_and_bitmaps_are_judged_alike_by_the_command(
-    runs: dict[str, Run], doodles: Path, bitmap_files: Path, data: Prepared, tmp_path: Path, capsys
-):
+    runs: dict[str, Run],
+    doodles: Path,
+    bitmap_files: Path,
+    data: Prepared,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     figures = []
     for i, source in enumerate((doodles, bitmap_files)):
         command = ["evaluate", runs["random_forest"].path, source, "--recognized", "any", "--out", tmp_path / str(i)]
@@ -272,13 +280,13 @@ def test_strokes_and_bitmaps_are_judged_alike_by_the_command(
     assert metrics["loss"] == epoch["val_loss"]
 
 
-def test_a_class_that_it_does_not_know(runs: dict[str, Run], bitmap_files: Path, tmp_path: Path):
+def test_a_class_that_it_does_not_know(runs: dict[str, Run], bitmap_files: Path, tmp_path: Path) -> None:
     shutil.copy(bitmap_files / "star.npy", tmp_path / "comet.npy")
     with pytest.raises(DataError, match="the model was not trained on comet; its classes are circle"):
         evaluate(runs["knn"], load_rows([tmp_path / "comet.npy"]), tmp_path / "report")
 
 
-def test_info(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]):
+def test_info(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(runs["random_forest"].path)]) == 0
     out = capsys.readouterr().out
     assert "arguments: {model: random_forest, n_estimators: 100, seed: 3}" in out
@@ -286,7 +294,7 @@ def test_info(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]):
     assert "val_top1" in out
 
 
-def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path):
+def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path) -> None:
     for name in ("keras", "tensorflow"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('blocked', name={name!r})")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
@@ -295,7 +303,9 @@ def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path
         ["evaluate", tmp_path / "run", data.path, "--out", tmp_path / "report"],
         ["info", tmp_path / "run"],
     ):
-        done = subprocess.run([sys.executable, "-m", "qdfast", *map(str, command)], env=env, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "qdfast", *map(str, command)], env=env, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], env=env, capture_output=True, text=True)
     assert done.stderr == "qdfast models: error: keras is not installed: pip install 'qdfast[train]'\n"
@@ -304,9 +314,14 @@ def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path
 # ---- refused ----
 
 
-def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
+def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path) -> None:
     """All of them: an option that were passed over would be believed to have had an effect."""
-    values = {"recipe": "notebook", "precision": "mixed_bfloat16", "recurrent_dropout": 0.3, "buckets": (32,)}
+    values: dict[str, Any] = {
+        "recipe": "notebook",
+        "precision": "mixed_bfloat16",
+        "recurrent_dropout": 0.3,
+        "buckets": (32,),
+    }
     options = {field.name for field in fields(TrainConfig)} - {"model", "seed"}
     assert {"epochs", "batch", "max_minutes", *values} < options
     for option in options:
@@ -315,7 +330,7 @@ def test_options_of_networks_are_refused(data: Prepared, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_and_on_the_command_line(data: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_and_on_the_command_line(data: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", str(data.path), "--out", str(tmp_path / "run"), "--model", "random_forest"]
     assert cli.main([*command, "--epochs", "3", "--max-minutes", "5", "--recipe", "strong"]) == 1
     said = (
@@ -328,14 +343,14 @@ def test_and_on_the_command_line(data: Prepared, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "run").exists()
 
 
-def test_names_that_there_are_not_are_told_from_all_that_there_are(data: Prepared, tmp_path: Path):
+def test_names_that_there_are_not_are_told_from_all_that_there_are(data: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     with pytest.raises(DataError, match=r"no model named 'svm'; choose from .*bitmap_cnn.*, random_forest, knn, mlp"):
         train(data, tmp_path / "run", model="svm", log=silent)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_are_not_exported_or_served(runs: dict[str, Run], tmp_path: Path, name: str):
+def test_they_are_not_exported_or_served(runs: dict[str, Run], tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"{name} is a scikit-learn model, which cannot be exported or served"):
         export(runs[name], tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -343,7 +358,7 @@ def test_they_are_not_exported_or_served(runs: dict[str, Run], tmp_path: Path, n
         newest_version(runs[name].path)
 
 
-def test_data_that_is_not_enough(bitmap_files: Path, tmp_path: Path):
+def test_data_that_is_not_enough(bitmap_files: Path, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     for word in ("circle", "star"):
         pixels = np.load(bitmap_files / f"{word}.npy")
@@ -358,7 +373,7 @@ def test_data_that_is_not_enough(bitmap_files: Path, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_more_drawings_than_memory(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_more_drawings_than_memory(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         assert BASELINES[name].fit_problem(50_000, 20) == ""
         reason = BASELINES[name].fit_problem(50_000_000_000, 345)
@@ -382,7 +397,7 @@ def refused(path: Path, said: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_model_is_refused(copies: dict[str, Path], name: str):
+def test_a_damaged_model_is_refused(copies: dict[str, Path], name: str) -> None:
     model = copies[name] / "model.npz"
     whole = model.read_bytes()
     rng = np.random.default_rng(0)
@@ -399,7 +414,7 @@ def test_a_damaged_model_is_refused(copies: dict[str, Path], name: str):
     refused(copies[name], "model.npz: no such file")
 
 
-def test_the_version_that_wrote_it_is_named_where_it_may_be_the_reason(copies: dict[str, Path]):
+def test_the_version_that_wrote_it_is_named_where_it_may_be_the_reason(copies: dict[str, Path]) -> None:
     about = copies["random_forest"] / "run.json"
     about.write_text(about.read_text().replace(sklearn.__version__, "0.11"))
     rows = np.zeros((1, 28, 28), np.uint8)
@@ -413,7 +428,9 @@ def test_the_version_that_wrote_it_is_named_where_it_may_be_the_reason(copies: d
     )
 
 
-def test_the_model_of_another_is_refused(copies: dict[str, Path], data: Prepared, bitmap_files: Path, tmp_path: Path):
+def test_the_model_of_another_is_refused(
+    copies: dict[str, Path], data: Prepared, bitmap_files: Path, tmp_path: Path
+) -> None:
     for name in NAMES:
         shutil.copy(copies[NAMES[NAMES.index(name) - 1]] / "model.npz", tmp_path / "other.npz")
         shutil.copy(tmp_path / "other.npz", copies[name] / "model.npz")
@@ -426,9 +443,9 @@ def test_the_model_of_another_is_refused(copies: dict[str, Path], data: Prepared
         refused(copies[name], f"not a {name} model, or damaged")
 
 
-def test_a_model_that_would_run_code_is_refused(copies: dict[str, Path], tmp_path: Path):
+def test_a_model_that_would_run_code_is_refused(copies: dict[str, Path], tmp_path: Path) -> None:
     class Code:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
             return os.mkdir, (str(tmp_path / "executed"),)
 
     for name in NAMES:
@@ -450,7 +467,7 @@ def test_a_model_that_would_run_code_is_refused(copies: dict[str, Path], tmp_pat
         ("feature", -3),
     ],
 )
-def test_a_tree_that_leads_out_of_itself_is_refused(copies: dict[str, Path], field: str, value: int):
+def test_a_tree_that_leads_out_of_itself_is_refused(copies: dict[str, Path], field: str, value: int) -> None:
     """scikit-learn's own code follows it without a look."""
     saved = dict(np.load(copies["random_forest"] / "model.npz"))
     inner = np.flatnonzero(saved["nodes0"]["left_child"] != -1)[-1]

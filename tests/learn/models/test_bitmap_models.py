@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -41,7 +42,7 @@ from qdfast.serve.server import Server  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-ARGUMENTS = {"model": "bitmap_cnn", "batch": 32, "epochs": 2}
+ARGUMENTS: dict[str, Any] = {"model": "bitmap_cnn", "batch": 32, "epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def strokes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 # ---- the network ----
 
 
-def test_bitmap_cnn_is_the_blogs_network():
+def test_bitmap_cnn_is_the_blogs_network() -> None:
     net = networks.build("bitmap_cnn", classes=5)
     L = keras.layers
     body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, L.Rescaling, L.Reshape))]
@@ -107,7 +108,7 @@ def test_bitmap_cnn_is_the_blogs_network():
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_probabilities_are_float32_under_mixed_precision(run: Run, data: qdfast.Prepared, precision: str):
+def test_probabilities_are_float32_under_mixed_precision(run: Run, data: qdfast.Prepared, precision: str) -> None:
     net = run.load_model()
     mixed = networks.build("bitmap_cnn", classes=6, precision=precision)
     mixed.set_weights(net.get_weights())
@@ -120,13 +121,13 @@ def test_probabilities_are_float32_under_mixed_precision(run: Run, data: qdfast.
 # ---- training and judging ----
 
 
-def test_it_learns_from_bitmaps(run: Run, data: qdfast.Prepared):
+def test_it_learns_from_bitmaps(run: Run, data: qdfast.Prepared) -> None:
     assert isinstance(run.input_spec, BitmapInputSpec)
     assert run.history[-1]["val_top1"] > 0.5
     assert run.info["data"]["train"] == len(data.rows("train"))
 
 
-def test_it_learns_from_strokes(prepared: qdfast.Prepared, run: Run, tmp_path: Path):
+def test_it_learns_from_strokes(prepared: qdfast.Prepared, run: Run, tmp_path: Path) -> None:
     train(prepared, tmp_path / "run", **ARGUMENTS, log=lambda line: None)
     learned = load_run(tmp_path / "run")
     assert learned.history[-1]["val_top1"] > 0.5
@@ -140,7 +141,7 @@ def test_strokes_and_bitmaps_of_the_same_drawings_are_judged_alike(
     bitmap_files: Path,
     prepared: qdfast.Prepared,
     tmp_path: Path,
-):
+) -> None:
     figures = []
     for i, sources in enumerate([[doodles], [bitmap_files], [prepared.path], [doodles / "star.ndjson"]]):
         command = ["evaluate", run.path, *sources, "--recognized", "any", "--split", "all", "--out", tmp_path / str(i)]
@@ -152,19 +153,19 @@ def test_strokes_and_bitmaps_of_the_same_drawings_are_judged_alike(
     assert figures[3]["n"] == 120
 
 
-def test_it_knows_the_files_it_was_trained_on(run: Run, bitmap_files: Path):
+def test_it_knows_the_files_it_was_trained_on(run: Run, bitmap_files: Path) -> None:
     said: list[str] = []
     load_rows([bitmap_files / "star.npy"], trained_on=[run.info["data"]], log=said.append)
     assert said[0] == f"{bitmap_files / 'star.npy'}: 120 drawings"
     assert "the network was trained on most of these" in said[1]
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(data: qdfast.Prepared, run: Run, tmp_path: Path):
+def test_a_killed_run_ends_as_an_undisturbed_one(data: qdfast.Prepared, run: Run, tmp_path: Path) -> None:
     code = (
         f"from qdfast.learn.training.train import train; train({str(data.path)!r}, {str(tmp_path)!r}, **{ARGUMENTS!r})"
     )
     command = [sys.executable, "-c", code]
-    options = {
+    options: dict[str, Any] = {
         "env": {**os.environ, "PYTHONPATH": python_path()},
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
@@ -185,7 +186,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data: qdfast.Prepared, run: Run
 # ---- served ----
 
 
-def test_the_saved_model_answers_as_the_network(exported: Path, run: Run, data: qdfast.Prepared):
+def test_the_saved_model_answers_as_the_network(exported: Path, run: Run, data: qdfast.Prepared) -> None:
     signatures = tf.saved_model.load(str(exported)).signatures
     rows = data.rows("validation")
     want = predict_rows(run.load_model(), rows, run.input_spec)
@@ -199,7 +200,7 @@ def test_the_saved_model_answers_as_the_network(exported: Path, run: Run, data: 
     assert "stats" not in about
 
 
-def test_what_does_not_fit_is_refused_in_the_graph(exported: Path):
+def test_what_does_not_fit_is_refused_in_the_graph(exported: Path) -> None:
     """As TensorFlow Serving does it: without the session's own check of shapes."""
     from tensorflow.python.client import pywrap_tf_session
 
@@ -216,7 +217,7 @@ def test_what_does_not_fit_is_refused_in_the_graph(exported: Path):
     session.close()
 
 
-def test_a_client_sends_what_the_model_takes(pixels: str, run: Run, doodles: Path, bitmap_files: Path):
+def test_a_client_sends_what_the_model_takes(pixels: str, run: Run, doodles: Path, bitmap_files: Path) -> None:
     drawings, bitmaps = qdfast.read_ndjson(doodles / "star.ndjson", recognized="any"), bitmap_files / "star.npy"
     want = predict_rows(run.load_model(), load_rows([bitmaps]), run.input_spec)
     with Client(pixels, model="pixels", max_batch=50) as client:
@@ -231,7 +232,9 @@ def test_a_client_sends_what_the_model_takes(pixels: str, run: Run, doodles: Pat
         assert len(client.predict(drawings[:0])) == 0
 
 
-def test_predict_takes_either(pixels: str, doodles: Path, bitmap_files: Path, data: qdfast.Prepared, capfdbinary):
+def test_predict_takes_either(
+    pixels: str, doodles: Path, bitmap_files: Path, data: qdfast.Prepared, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     answers = []
     for source in (doodles / "star.ndjson", bitmap_files / "star.npy", data.path):
         assert cli.main(["predict", str(source), "--target", pixels, "--model", "pixels"]) == 0
@@ -244,14 +247,16 @@ def test_predict_takes_either(pixels: str, doodles: Path, bitmap_files: Path, da
 # ---- where strokes are needed ----
 
 
-def test_a_network_of_strokes_learns_nothing_from_bitmaps(data: qdfast.Prepared, tmp_path: Path):
+def test_a_network_of_strokes_learns_nothing_from_bitmaps(data: qdfast.Prepared, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"/data: these are bitmaps, and stroke_conv needs strokes") as e:
         train(data, tmp_path / "run")
     assert str(data.path) in str(e.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_nor_is_it_judged_by_them(tiny_run: Run, bitmap_files: Path, doodles: Path, tmp_path: Path, capsys):
+def test_nor_is_it_judged_by_them(
+    tiny_run: Run, bitmap_files: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_tiny()
     for sources in ([bitmap_files / "star.npy"], [doodles / "tree.ndjson", bitmap_files / "star.npy"]):
         command = ["evaluate", tiny_run.path, *sources, "--recognized", "any", "--out", tmp_path / "out"]
@@ -264,7 +269,7 @@ def test_nor_is_it_judged_by_them(tiny_run: Run, bitmap_files: Path, doodles: Pa
         evaluate(tiny_run, load_rows([bitmap_files / "star.npy"]), tmp_path / "out")
 
 
-def test_nor_asked_about_them(strokes: str, bitmap_files: Path, capsys: pytest.CaptureFixture[str]):
+def test_nor_asked_about_them(strokes: str, bitmap_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Client(strokes, model="tiny") as client:
         bitmaps = qdfast.read_bitmaps(bitmap_files / "star.npy")
         for _ in range(2):
@@ -277,16 +282,16 @@ def test_nor_asked_about_them(strokes: str, bitmap_files: Path, capsys: pytest.C
     assert said.err.startswith(f"qdfast predict: error: {bitmap_files / 'star.npy'}: model 'tiny' at ")
 
 
-def test_a_client_follows_a_model_that_changes(pixels: str, strokes: str, doodles: Path):
+def test_a_client_follows_a_model_that_changes(pixels: str, strokes: str, doodles: Path) -> None:
     """What it has learned of one version may be wrong of the next."""
     drawings = qdfast.read_ndjson(doodles / "star.ndjson", recognized="any")
     with Client(strokes, model="tiny") as client:
         client._input_kind = "bitmaps"
         assert client.probabilities(drawings).shape == (120, 5)
-        assert client._input_kind == "strokes"
+        assert str(client._input_kind) == "strokes"
 
 
-def test_a_model_that_takes_neither(strokes: str):
+def test_a_model_that_takes_neither(strokes: str) -> None:
     """Its refusal is told as it is."""
     question = ProbabilitiesQuery(qdfast.from_strokes([[[[1, 2], [3, 4]]]]), ModelSpec(strokes, "tiny"))
     question.signature_name = "busy"

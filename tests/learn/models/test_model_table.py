@@ -11,12 +11,12 @@ import pytest
 from paths import ROOT
 
 from qdfast.cli.arguments import parser
-from qdfast.learn.models.baselines import BASELINES
+from qdfast.learn.models.baselines import BASELINES, Baseline
 
 pytest.importorskip("keras")
 
 from qdfast.learn.models.model_table import model_table
-from qdfast.learn.models.networks import MODELS, build
+from qdfast.learn.models.networks import MODELS, Network, build
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def default(option: str) -> str:
     return str(getattr(parser().parse_args(["train", "data", "--out", "run"]), option))
 
 
-def test_all_models_are_listed_with_what_they_are():
+def test_all_models_are_listed_with_what_they_are() -> None:
     got = listed(model_table(345))
-    known = {**MODELS, **BASELINES}
+    known: dict[str, Network | type[Baseline]] = {**MODELS, **BASELINES}
     assert list(got) == list(known)
     for name, (row, purpose) in got.items():
         assert row.endswith(known[name].summary)
@@ -50,7 +50,7 @@ def test_all_models_are_listed_with_what_they_are():
 
 @pytest.mark.parametrize("classes", [2, 30])
 @pytest.mark.slow
-def test_parameters_are_those_of_so_many_classes(classes: int):
+def test_parameters_are_those_of_so_many_classes(classes: int) -> None:
     got = listed(model_table(classes))
     for name in MODELS:
         assert got[name][0].split()[2] == f"{build(name, classes=classes).count_params():,}"
@@ -60,7 +60,7 @@ def test_parameters_are_those_of_so_many_classes(classes: int):
 
 
 @pytest.mark.slow
-def test_the_command():
+def test_the_command() -> None:
     env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # of whoever wants to see more
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], capture_output=True, text=True, env=env)
     assert done.returncode == 0
@@ -68,7 +68,7 @@ def test_the_command():
     assert done.stdout == model_table(345) + "\n"
 
 
-def test_the_readme_lists_the_same():
+def test_the_readme_lists_the_same() -> None:
     table = (ROOT / "README.md").read_text().split("\n## Networks\n")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)`.*\|([^|]*)\|$", table, re.MULTILINE))
     assert set(rows) == {*MODELS, *BASELINES}

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from qdfast.errors import DataError
 
-keras = pytest.importorskip("keras")
+pytest.importorskip("keras")
+import keras
 
-from qdfast.learn.models import networks  # noqa: E402
-from qdfast.learn.models.layers import DilatedConv1D  # noqa: E402
+from qdfast.learn.models import networks
+from qdfast.learn.models.layers import (
+    DilatedConv1D,
+    LastStep,
+    MaskSteps,
+    RasterizeStrokes,
+    ReverseSequence,
+    SequenceMask,
+)
 
 CLASSES = 5
 
@@ -57,10 +67,10 @@ def predict(net: keras.Model, steps: np.ndarray, lengths: np.ndarray) -> np.ndar
     return np.asarray(net.predict_on_batch({"deltas": steps, "lengths": lengths}))
 
 
-def test_stroke_lstm_is_the_notebooks_network():
+def test_stroke_lstm_is_the_notebooks_network() -> None:
     net = networks.build("stroke_lstm", classes=30, recurrent_dropout=0.3)
     L = keras.layers
-    ours = (networks.SequenceMask, networks.MaskSteps, networks.LastStep)
+    ours = (SequenceMask, MaskSteps, LastStep)
     body = [layer for layer in net.layers if not isinstance(layer, (L.InputLayer, *ours))]
     block = [L.Conv1D, L.BatchNormalization, L.ReLU, L.Dropout]
     assert [type(layer) for layer in body] == [
@@ -85,7 +95,7 @@ def test_stroke_lstm_is_the_notebooks_network():
 
 
 @pytest.mark.slow
-def test_predictions_do_not_depend_on_padding(net):
+def test_predictions_do_not_depend_on_padding(net: keras.Model) -> None:
     steps, lengths = drawings(16, 64)
     want = predict(net, steps, lengths)
     np.testing.assert_allclose(want.sum(axis=1), 1, atol=1e-5)
@@ -95,7 +105,7 @@ def test_predictions_do_not_depend_on_padding(net):
 
 
 @pytest.mark.slow
-def test_predictions_do_not_depend_on_the_batch(net):
+def test_predictions_do_not_depend_on_the_batch(net: keras.Model) -> None:
     steps, lengths = drawings(16, 64)
     want = predict(net, steps, lengths)
     for i in (0, 7, 15):
@@ -104,7 +114,7 @@ def test_predictions_do_not_depend_on_the_batch(net):
 
 
 @pytest.mark.slow
-def test_training_statistics_ignore_padding():
+def test_training_statistics_ignore_padding() -> None:
     """What batch normalization remembers of a batch, dropout aside, is the same at any padding."""
     steps, lengths = drawings(16, 40)
     remembered = []
@@ -124,16 +134,16 @@ def test_training_statistics_ignore_padding():
 
 
 @pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
-def test_no_mask_reaches_an_lstm(monkeypatch, name):
+def test_no_mask_reaches_an_lstm(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """cuDNN takes none on the JAX backend."""
     masks = []
 
-    class Spy(keras.layers.LSTM):
-        def call(self, sequences, initial_state=None, mask=None, training=False):
+    class Spy(keras.layers.LSTM):  # type: ignore[misc]
+        def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
             masks.append(mask)
             return super().call(sequences, initial_state, mask, training)
 
-    monkeypatch.setattr(networks.layers, "LSTM", Spy)
+    monkeypatch.setattr(keras.layers, "LSTM", Spy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Keras warns where a layer loses a mask by accident
         net = networks.build(name, classes=CLASSES)
@@ -145,7 +155,7 @@ def test_no_mask_reaches_an_lstm(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
 @pytest.mark.slow
-def test_a_network_to_export_has_the_same_weights_and_answers(name):
+def test_a_network_to_export_has_the_same_weights_and_answers(name: str) -> None:
     net, exported = trained(name), networks.build(name, classes=CLASSES, recurrent_dropout=0.3, export=True)
     assert [(w.path, w.shape) for w in exported.weights] == [(w.path, w.shape) for w in net.weights]
     exported.set_weights(net.get_weights())
@@ -155,7 +165,7 @@ def test_a_network_to_export_has_the_same_weights_and_answers(name):
     assert [(layer.use_cudnn, layer.dropout, layer.recurrent_dropout) for layer in lstms] == [(False, 0.0, 0.0)] * 2
 
 
-def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
+def test_cudnn_can_run_the_lstms_of_stroke_bilstm() -> None:
     net = networks.build("stroke_bilstm", classes=CLASSES)
     lstms = [layer for layer in net.layers if isinstance(layer, keras.layers.LSTM)]
     assert len(lstms) == 2
@@ -170,7 +180,7 @@ def test_cudnn_can_run_the_lstms_of_stroke_bilstm():
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.slow
-def test_probabilities_are_float32_under_mixed_precision(net, precision):
+def test_probabilities_are_float32_under_mixed_precision(net: keras.Model, precision: str) -> None:
     before = keras.config.dtype_policy()
     mixed = networks.build("stroke_lstm", classes=CLASSES, precision=precision)
     assert keras.config.dtype_policy() == before
@@ -183,21 +193,21 @@ def test_probabilities_are_float32_under_mixed_precision(net, precision):
 
 
 @pytest.mark.slow
-def test_a_saved_network_is_loaded_as_it_was(net, tmp_path):
+def test_a_saved_network_is_loaded_as_it_was(net: keras.Model, tmp_path: Path) -> None:
     net.save(tmp_path / "net.keras")
     loaded = keras.saving.load_model(tmp_path / "net.keras")
     steps, lengths = drawings(8, 50)
     np.testing.assert_array_equal(predict(loaded, steps, lengths), predict(net, steps, lengths))
 
 
-def test_an_unknown_name_is_refused():
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(DataError, match="no model named 'resnet'; choose from stroke_lstm"):
         networks.build("resnet", classes=3)
 
 
 @pytest.mark.parametrize("name", RAW)
 @pytest.mark.slow
-def test_networks_of_raw_steps_are_blind_to_padding(name):
+def test_networks_of_raw_steps_are_blind_to_padding(name: str) -> None:
     keras.utils.set_random_seed(0)
     net = networks.build(name, classes=CLASSES)
     rng = np.random.default_rng(0)
@@ -218,7 +228,7 @@ def test_networks_of_raw_steps_are_blind_to_padding(name):
 
 
 @pytest.mark.slow
-def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
+def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there() -> None:
     """Both ends of a long drawing matter, and all between, whatever stands behind it."""
     net = trained("stroke_bilstm")
     steps, lengths = drawings(1, 40)
@@ -232,7 +242,7 @@ def test_stroke_bilstm_reads_a_drawing_to_its_end_and_from_there():
 
 @pytest.mark.parametrize("name", RAW)
 @pytest.mark.slow
-def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
+def test_networks_of_raw_steps_are_saved_and_loaded(name: str, tmp_path: Path) -> None:
     net = networks.build(name, classes=CLASSES)
     net.save(tmp_path / "net.keras")
     steps, lengths = drawings(4, 20)
@@ -242,7 +252,7 @@ def test_networks_of_raw_steps_are_saved_and_loaded(name, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 @pytest.mark.parametrize(("size", "dilation"), [(3, 1), (3, 2), (3, 4), (5, 3), (4, 3)])
-def test_a_convolution_answers_as_it_was_trained(size, dilation, count):
+def test_a_convolution_answers_as_it_was_trained(size: int, dilation: int, count: int) -> None:
     rng = np.random.default_rng(0)
     layer = DilatedConv1D(6, size, padding="same", dilation_rate=dilation, activation="tanh")
     steps = rng.normal(size=(2, count, 4)).astype(np.float32)
@@ -252,23 +262,23 @@ def test_a_convolution_answers_as_it_was_trained(size, dilation, count):
     np.testing.assert_allclose(np.asarray(layer(steps)), trained_on, atol=1e-5)
 
 
-def test_steps_are_reversed_within_their_lengths():
+def test_steps_are_reversed_within_their_lengths() -> None:
     steps, lengths = drawings(6, 9)
     steps = pad(steps, 12, lengths, fill=7.0)
     expected = steps.copy()
     for row, n in zip(expected, lengths, strict=True):
         row[:n] = row[:n][::-1]
-    reverse = networks.ReverseSequence()
+    reverse = ReverseSequence()
     got = reverse(steps, lengths)
     np.testing.assert_array_equal(np.asarray(got), expected)
     np.testing.assert_array_equal(np.asarray(reverse(got, lengths)), steps)
 
 
-def test_a_sketch_has_its_ink_where_the_drawing_is():
+def test_a_sketch_has_its_ink_where_the_drawing_is() -> None:
     """A line from the left to the right at the middle, and a pen that is lifted before the third point."""
     steps = np.zeros((1, 3, 3), np.float32)
     steps[0] = [[0, 128, 0], [255, 0, 1], [-255, 127, 1]]
-    ink = np.asarray(networks.RasterizeStrokes()(steps, np.array([3], np.int32)))[0]
+    ink = np.asarray(RasterizeStrokes()(steps, np.array([3], np.int32)))[0]
     assert ink.shape == (28, 28, 4)
     rows = ink[..., 0].sum(axis=1)
     assert rows[12:15].sum() == pytest.approx(rows.sum(), rel=1e-3)  # nothing of the jump to the third point

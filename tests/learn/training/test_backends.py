@@ -15,6 +15,8 @@ import pytest
 from paths import python_path
 from tiny_network import add_tiny
 
+from qdfast.dataset.prepared import Prepared
+
 keras = pytest.importorskip("keras")
 
 from qdfast.learn.training.history import checkpoint_path  # noqa: E402
@@ -48,7 +50,9 @@ def train_all(data: str, out: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def trained(request, prepared, tmp_path_factory) -> tuple[Path, dict[str, str], str]:
+def trained(
+    request: pytest.FixtureRequest, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str], str]:
     backend = request.param
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -86,18 +90,20 @@ def assert_equal_runs(out: Path, a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(("whole", "parts"), [("sent", "resumed"), ("lstm", "lstm resumed")])
-def test_a_run_goes_on_as_if_undisturbed_sent_or_resident(trained, whole, parts):
+def test_a_run_goes_on_as_if_undisturbed_sent_or_resident(
+    trained: tuple[Path, dict[str, str], str], whole: str, parts: str
+) -> None:
     assert_equal_runs(trained[0], whole, parts)
 
 
-def test_it_learns_in_every_precision(trained):
+def test_it_learns_in_every_precision(trained: tuple[Path, dict[str, str], str]) -> None:
     top1 = {name: load_run(trained[0] / name).history[-1]["val_top1"] for name in RUNS}
     assert top1["sent"] > 0.5
     assert top1["float16"] == pytest.approx(top1["sent"], abs=0.1)
     assert top1["bfloat16"] == pytest.approx(top1["sent"], abs=0.1)
 
 
-def test_the_log_says_what_computes(trained):
+def test_the_log_says_what_computes(trained: tuple[Path, dict[str, str], str]) -> None:
     _, said, backend = trained
     assert said["sent"] == f"{backend} on a CPU, float32, drawings sent batch by batch"
     assert said["lstm"] == f"{backend} on a CPU, float32, drawings kept in its memory (0.1 MB), LSTMs without cuDNN"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,8 +33,10 @@ def order(groups: list[Group]) -> list[int]:
 
 
 @given(lengths=LENGTHS, epoch=st.integers(1, 5), **SHAPES)
-def test_every_drawing_is_in_one_batch_that_is_long_enough(lengths, epoch, batch, max_len, buckets):
-    shape = {"batch": batch, "max_len": max_len, "buckets": buckets}
+def test_every_drawing_is_in_one_batch_that_is_long_enough(
+    lengths: np.ndarray, epoch: int, batch: int, max_len: int, buckets: list[int]
+) -> None:
+    shape: dict[str, Any] = {"batch": batch, "max_len": max_len, "buckets": buckets}
     for groups in (training_order(lengths, **shape, seed=3, epoch=epoch), row_order(lengths, **shape)):
         assert sorted(order(groups)) == list(range(len(lengths)))
         for steps, rows in groups:
@@ -42,13 +46,15 @@ def test_every_drawing_is_in_one_batch_that_is_long_enough(lengths, epoch, batch
 
 
 @given(lengths=LENGTHS, **SHAPES)
-def test_no_batch_is_small_unless_there_are_few_drawings(lengths, batch, max_len, buckets):
+def test_no_batch_is_small_unless_there_are_few_drawings(
+    lengths: np.ndarray, batch: int, max_len: int, buckets: list[int]
+) -> None:
     groups = training_order(lengths, batch=batch, max_len=max_len, buckets=buckets, seed=0, epoch=1)
     assert all(len(rows) >= min(len(lengths), batch // 2) for _, rows in groups)
 
 
 @given(lengths=LENGTHS, **SHAPES)
-def test_every_epoch_has_the_same_shapes(lengths, batch, max_len, buckets):
+def test_every_epoch_has_the_same_shapes(lengths: np.ndarray, batch: int, max_len: int, buckets: list[int]) -> None:
     first, second = (
         training_order(lengths, batch=batch, max_len=max_len, buckets=buckets, seed=1, epoch=e) for e in (1, 2)
     )
@@ -58,9 +64,9 @@ def test_every_epoch_has_the_same_shapes(lengths, batch, max_len, buckets):
     assert shapes[0][:different] == shapes[1][:different] == sorted(set(shapes[0]))
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     lengths = np.random.default_rng(0).integers(2, 250, 1000)
-    shape = {"batch": 32, "max_len": 196}
+    shape: dict[str, Any] = {"batch": 32, "max_len": 196}
     orders = {
         (seed, epoch): order(training_order(lengths, **shape, seed=seed, epoch=epoch))
         for seed in (0, 1)
@@ -71,7 +77,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 @given(lengths=LENGTHS, batch=SHAPES["batch"])
-def test_filled_batches_are_of_one_size_and_leave_none_out(lengths, batch):
+def test_filled_batches_are_of_one_size_and_leave_none_out(lengths: np.ndarray, batch: int) -> None:
     groups = training_order(lengths, batch=batch, max_len=50, buckets=(), seed=0, epoch=1)
     if len(lengths) < batch:
         assert not groups or filled(groups, batch) == groups
@@ -83,31 +89,31 @@ def test_filled_batches_are_of_one_size_and_leave_none_out(lengths, batch):
     assert len(full) == -(-len(lengths) // batch)
 
 
-def test_short_drawings_are_padded_less():
+def test_short_drawings_are_padded_less() -> None:
     lengths = np.repeat([10, 150], 64)
     steps = [s for s, _ in row_order(lengths, batch=64, max_len=196, buckets=(32, 64))]
     assert steps == [32, 196]
 
 
-def test_what_does_not_fill_a_batch_moves_up():
+def test_what_does_not_fill_a_batch_moves_up() -> None:
     lengths = np.repeat([10, 60], [70, 122])
     groups = row_order(lengths, batch=64, max_len=196, buckets=(32, 64))
     assert [(s, len(r)) for s, r in groups] == [(32, 64), (64, 64), (64, 64)]
 
 
-def test_few_long_drawings_take_a_batch_of_others_along():
+def test_few_long_drawings_take_a_batch_of_others_along() -> None:
     groups = row_order(np.repeat([10, 150], [128, 3]), batch=64, max_len=196, buckets=(32,))
     assert [(s, len(r)) for s, r in groups] == [(32, 64), (196, 34), (196, 33)]
 
 
-def test_bucket_lengths_end_with_max_len():
+def test_bucket_lengths_end_with_max_len() -> None:
     assert bucket_lengths(196, (64, 32, 64, 300)) == (32, 64, 196)
     assert bucket_lengths(20, (32,)) == (20,)
     with pytest.raises(ValueError, match="positive"):
         bucket_lengths(196, (0,))
 
 
-def test_batches_are_the_rows_standardized():
+def test_batches_are_the_rows_standardized() -> None:
     drawings = from_strokes([[[list(range(n)), [3] * n]] for n in (2, 5, 90, 12)])
     rows = Rows.from_drawings([(drawings, np.array([1, 0, 1, 1], np.int32))], ["a", "b"])
     stats = DeltaStats(10, (20, 10), (100, 50))
@@ -122,7 +128,7 @@ def test_batches_are_the_rows_standardized():
     assert sorted(seen) == [0, 1, 2, 3]
 
 
-def test_bitmaps_come_in_batches_as_large_as_each_other():
+def test_bitmaps_come_in_batches_as_large_as_each_other() -> None:
     drawings = from_strokes([[[list(range(n)), [3] * n]] for n in (2, 5, 90, 12, 7, 8, 3)])
     rows, spec = Rows.from_drawings([(drawings, np.arange(7, dtype=np.int32))], list("abcdefg")), BitmapInputSpec()
     groups = training_order(spec.lengths(rows), batch=3, max_len=spec.max_len, buckets=spec.buckets, seed=0, epoch=1)

@@ -18,6 +18,7 @@ from paths import python_path
 from tiny_network import add_tiny
 from workers import fail_second, write_config
 
+from qdfast.dataset.prepared import Prepared
 from qdfast.errors import DataError
 from qdfast.learn.training.runs import load_run
 
@@ -77,14 +78,16 @@ def curve(run: Path, *figures: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def alone(prepared, tmp_path_factory) -> Path:
+def alone(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of one process."""
     out = tmp_path_factory.mktemp("alone")
     train_all(str(prepared.path), str(out), list(EPOCHS), "none")
     return out
 
 
-def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone, tmp_path):
+def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(
+    prepared: Prepared, alone: Path, tmp_path: Path
+) -> None:
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the workers of this test are TensorFlow's")
     workers = start_workers(prepared.path, tmp_path)
@@ -115,7 +118,7 @@ def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(prepared, alone
     np.testing.assert_allclose(ours, about, atol=0.15)
 
 
-def test_two_devices_of_jax_compute_what_one_does(prepared, tmp_path):
+def test_two_devices_of_jax_compute_what_one_does(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("jax")
     counts = (1, 2)
     processes = [
@@ -139,7 +142,7 @@ def test_two_devices_of_jax_compute_what_one_does(prepared, tmp_path):
 # ---- who they are ----
 
 
-def test_tf_config_says_who(monkeypatch):
+def test_tf_config_says_who(monkeypatch: pytest.MonkeyPatch) -> None:
     def of(jobs: dict[str, Any], kind: str, index: int) -> Cluster | None:
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}}))
         return cluster()
@@ -158,7 +161,7 @@ def test_tf_config_says_who(monkeypatch):
             cluster()
 
 
-def test_ways_that_are_not_there_are_refused(monkeypatch):
+def test_ways_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for distribute, said in {
         "multiworker": "TF_CONFIG names no other worker",
@@ -189,7 +192,9 @@ class Second(Workers):
         (42, "error on the chief: there is another run here"),
     ],
 )
-def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs_seed, said):
+def test_what_the_chief_refuses_ends_all(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chiefs_seed: int, said: str
+) -> None:
     add_tiny()
     monkeypatch.setattr("qdfast.learn.training.workers.join", lambda distribute: Second(chiefs_seed))
     with pytest.raises(DataError, match=said):
@@ -200,14 +205,14 @@ def test_what_the_chief_refuses_ends_all(prepared, tmp_path, monkeypatch, chiefs
 # ---- on one host ----
 
 
-def test_a_host_starts_its_workers(tmp_path):
+def test_a_host_starts_its_workers(tmp_path: Path) -> None:
     on_workers(partial(write_config, str(tmp_path)), 3)
     said = [json.loads((tmp_path / str(i)).read_text()) for i in range(3)]
     assert said[0] == said[1] == said[2]
     assert len(set(said[0])) == 3
 
 
-def test_no_worker_is_left_when_one_was_killed(monkeypatch):
+def test_no_worker_is_left_when_one_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qdfast.learn.training.local_workers._GRACE", 0.5)
     with pytest.raises(WorkerError, match=r"of 2 workers failed: .*1 \(exit status -9\)"):
         on_workers(fail_second, 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +20,8 @@ from qdfast.learn.training.batches import BitmapInputSpec, DeltaInputSpec, Group
 from qdfast.learn.training.inputs import batch_source, prefetch  # noqa: E402
 
 
-def rows_of(drawings: Any) -> Rows:
-    return Rows.from_drawings([(drawings, np.arange(len(drawings)) % 3)], ("a", "b", "c"))
+def rows_of(drawings: qdfast.Drawings | qdfast.Bitmaps) -> Rows:
+    return Rows.from_drawings([(drawings, np.arange(len(drawings), dtype=np.int32) % 3)], ("a", "b", "c"))
 
 
 def given_by(rows: Rows, spec: InputSpec, group: Group, resident: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -46,7 +45,7 @@ drawing = st.lists(st.lists(points, min_size=1, max_size=30), min_size=1, max_si
 
 
 @given(st.data())
-def test_any_drawings_at_any_length(data):
+def test_any_drawings_at_any_length(data: st.DataObject) -> None:
     found = data.draw(st.lists(drawing.filter(lambda d: sum(map(len, d)) > 1), min_size=1, max_size=9))
     d = qdfast.from_strokes([[[[x for x, _ in s], [y for _, y in s]] for s in strokes] for strokes in found])
     rows = rows_of(d)
@@ -57,7 +56,9 @@ def test_any_drawings_at_any_length(data):
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):
+def test_prepared_rows_in_many_parts(
+    prepared: qdfast.Prepared, standardized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("qdfast.learn.training.inputs._PACKED_AT_ONCE", 100)
     rows = prepared.rows("train")
     spec = DeltaInputSpec(prepared.stats("train") if standardized else None, 128)
@@ -66,14 +67,14 @@ def test_prepared_rows_in_many_parts(prepared, standardized, monkeypatch):
         assert_equal(rows, spec, Group(steps, order))
 
 
-def test_bitmaps(prepared, bitmap_files: Path):
+def test_bitmaps(prepared: qdfast.Prepared, bitmap_files: Path) -> None:
     group = Group(1, np.array([5, 3, 3, 40]))
     assert_equal(prepared.rows("train"), BitmapInputSpec(), group)
     bitmaps = qdfast.read_bitmaps(bitmap_files / "star.npy")
     assert_equal(rows_of(bitmaps), BitmapInputSpec(), group)
 
 
-def test_what_is_resident_is_small(prepared):
+def test_what_is_resident_is_small(prepared: qdfast.Prepared) -> None:
     rows = prepared.rows("train")
     arrays = batch_source(rows, DeltaInputSpec(None, 196), resident=True).device_arrays
     points = int(np.minimum(rows.lengths, 196).sum())
@@ -84,7 +85,7 @@ def test_what_is_resident_is_small(prepared):
 # ---- prefetch ----
 
 
-def test_results_come_in_order_and_ahead():
+def test_results_come_in_order_and_ahead() -> None:
     done: list[int] = []
 
     def make(i: int) -> int:
@@ -100,7 +101,7 @@ def test_results_come_in_order_and_ahead():
         assert list(results) == [i * i for i in range(1, 50)]
 
 
-def test_an_error_comes_where_its_result_would():
+def test_an_error_comes_where_its_result_would() -> None:
     def make(i: int) -> int:
         if i == 2:
             raise OSError("a shard is gone")
@@ -112,7 +113,7 @@ def test_an_error_comes_where_its_result_would():
             next(results)
 
 
-def test_the_thread_ends_with_the_context():
+def test_the_thread_ends_with_the_context() -> None:
     before = threading.active_count()
     with prefetch(lambda i: i, range(10**9)) as results:
         assert next(results) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def silent(line: str) -> None:
 # ---- rates and targets ----
 
 
-def test_the_rate_rises_for_an_epoch_and_falls_along_a_cosine():
+def test_the_rate_rises_for_an_epoch_and_falls_along_a_cosine() -> None:
     rates = np.concatenate([STRONG.rates(10, epoch, 5, 2e-3) for epoch in range(1, 6)])
     assert rates[:10] == pytest.approx(2e-3 * np.arange(1, 11) / 10)
     expected = [1e-3 * (1 + math.cos(math.pi * i / 40)) for i in range(40)]
@@ -40,7 +42,7 @@ def test_the_rate_rises_for_an_epoch_and_falls_along_a_cosine():
     assert RECIPES["notebook"].rates(3, 7, 9, 1e-4).tolist() == [1e-4] * 3
 
 
-def test_targets():
+def test_targets() -> None:
     labels = np.array([2, 0], np.int32)
     np.testing.assert_array_equal(RECIPES["notebook"].targets(labels, 4), np.eye(4, dtype=np.float32)[labels])
     smooth = np.asarray(STRONG.targets(labels, 4))
@@ -48,7 +50,7 @@ def test_targets():
     assert smooth[0].tolist() == pytest.approx([0.025, 0.025, 0.925, 0.025])
 
 
-def test_there_is_no_other_recipe():
+def test_there_is_no_other_recipe() -> None:
     with pytest.raises(DataError, match="no recipe named 'weak'; choose from notebook, strong"):
         recipe("weak")
 
@@ -72,11 +74,15 @@ def points(deltas: np.ndarray, length: int) -> np.ndarray:
 
 
 @given(st.lists(strokes.filter(lambda d: sum(map(len, d)) > 1), min_size=1, max_size=6), st.integers(0, 99))
-def test_what_is_altered_has_the_form_of_a_simplified_drawing(drawings, seed):
+def test_what_is_altered_has_the_form_of_a_simplified_drawing(
+    drawings: list[list[list[tuple[int, int]]]], seed: int
+) -> None:
     d = qdfast.from_strokes([[[[x for x, _ in s], [y for _, y in s]] for s in drawing] for drawing in drawings])
     deltas, lengths = d.deltas()
     steps, n = altered(deltas, lengths, seed)
-    assert (steps.shape, steps.dtype, n.dtype) == (deltas.shape, np.float32, np.int32)
+    assert steps.shape == deltas.shape
+    assert steps.dtype == np.float32
+    assert n.dtype == np.int32
     assert ((n >= 2) & (n <= lengths)).all()
     for i in range(len(d)):
         xy = points(steps[i], n[i])
@@ -90,7 +96,7 @@ def test_what_is_altered_has_the_form_of_a_simplified_drawing(drawings, seed):
         assert steps[i, :, 2].sum() <= len(drawings[i])
 
 
-def test_drawings_only_fill_their_box_where_nothing_is_to_be(doodles: Path, monkeypatch: pytest.MonkeyPatch):
+def test_drawings_only_fill_their_box_where_nothing_is_to_be(doodles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CUT", "STROKES", "POINTS", "MIRRORED", "SCALE", "SHEAR", "TURN", "BEND", "SHAKE"):
         monkeypatch.setattr(augment, name, 0.0)
     d = qdfast.read_ndjson(doodles, recognized="any")
@@ -104,7 +110,7 @@ def test_drawings_only_fill_their_box_where_nothing_is_to_be(doodles: Path, monk
         np.testing.assert_allclose(points(steps[i], n[i]), (xy - xy.min(axis=0)) * 255 / size, atol=0.51)
 
 
-def test_drawings_are_altered_by_the_seed_alone(doodles: Path):
+def test_drawings_are_altered_by_the_seed_alone(doodles: Path) -> None:
     deltas, lengths = qdfast.read_ndjson(doodles, recognized="any").deltas()
     a, b, c = (altered(deltas, lengths, seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
@@ -113,11 +119,18 @@ def test_drawings_are_altered_by_the_seed_alone(doodles: Path):
 
 # ---- training by the strong recipe ----
 
-ARGUMENTS = {"model": "stroke_conv", "epochs": 3, "batch": 64, "max_len": 64, "buckets": (), "log": silent}
+ARGUMENTS: dict[str, Any] = {
+    "model": "stroke_conv",
+    "epochs": 3,
+    "batch": 64,
+    "max_len": 64,
+    "buckets": (),
+    "log": silent,
+}
 
 
 @pytest.fixture(scope="module")
-def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(prepared: qdfast.Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of three epochs."""
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
@@ -128,7 +141,7 @@ def whole(prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
-def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: Path):
+def test_a_strong_run_goes_on_as_if_undisturbed(prepared: qdfast.Prepared, whole: Run, tmp_path: Path) -> None:
     import keras
 
     from qdfast.learn.training.train import train
@@ -156,7 +169,9 @@ def test_a_strong_run_goes_on_as_if_undisturbed(prepared, whole: Run, tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_schedule_is_fitted_to_the_time(
+    prepared: qdfast.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clock that says 10 s for the first epoch and 2 s for others, and a budget of 29 s."""
     from qdfast.learn.training import train as training
     from qdfast.learn.training.history import FIGURES
@@ -172,7 +187,7 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "seconds": seconds}
 
     monkeypatch.setattr(Trainer, "epoch", epoch)
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     arguments = {**ARGUMENTS, "epochs": None, "max_minutes": 29 / 60}
     got = training.train(prepared, tmp_path / "run", **arguments)
     # 24 are the recipe's; after the first, one more fits; after the second, 8 of 2 s; from the fifth on, each takes 4.5
@@ -184,7 +199,7 @@ def test_the_schedule_is_fitted_to_the_time(prepared, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):
+def test_its_savedmodel_answers_the_same(prepared: qdfast.Prepared, whole: Run, tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
     from qdfast.learn.export.export import export
     from qdfast.learn.predict import predict_rows
@@ -197,7 +212,7 @@ def test_its_savedmodel_answers_the_same(prepared, whole: Run, tmp_path: Path):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_it_has_no_patience(prepared, tmp_path: Path):
+def test_it_has_no_patience(prepared: qdfast.Prepared, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 
@@ -205,7 +220,7 @@ def test_it_has_no_patience(prepared, tmp_path: Path):
         train(prepared, tmp_path / "run", patience=3, log=silent)
 
 
-def test_networks_of_standardized_steps_are_not_trained_so(prepared, tmp_path: Path):
+def test_networks_of_standardized_steps_are_not_trained_so(prepared: qdfast.Prepared, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     from qdfast.learn.training.train import train
 

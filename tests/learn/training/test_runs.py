@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from earlier_versions import run_without_digests
@@ -24,7 +25,7 @@ from qdfast.learn.training.history import (
 from qdfast.learn.training.runs import check_run, load_run, start_run
 from qdfast.storage.files import remove_temporaries
 
-INFO = {
+INFO: dict[str, Any] = {
     "arguments": {"model": "stroke_lstm", "batch": 128, "seed": 42, "buckets": [64, 96]},
     "classes": ["cat", "dog"],
     "stats": {"n": 2, "sum": [1, 2], "sum_sq": [3, 4]},
@@ -39,11 +40,11 @@ def figures(epoch: int, val_loss: float) -> Epoch:
     return dict.fromkeys(FIGURES, 0.5) | {"epoch": epoch, "val_loss": val_loss}
 
 
-def changed(**sections: dict[str, object]) -> dict[str, object]:
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
     return {key: {**value, **sections[key]} if key in sections else value for key, value in INFO.items()}
 
 
-def test_the_best_epoch_is_the_first_of_the_lowest():
+def test_the_best_epoch_is_the_first_of_the_lowest() -> None:
     assert best_epoch([]) == 0
     assert best_epoch([figures(1, 0.5), figures(2, 0.3), figures(3, 0.3), figures(4, 0.4)]) == 2
 
@@ -70,8 +71,10 @@ def finish_epoch(path: Path, losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize("losses", [[0.5], [0.5, 0.4], [0.5, 0.6], [0.5, 0.6, 0.3]])
-def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(tmp_path, monkeypatch, losses):
-    real = {"replace": Path.replace, "unlink": Path.unlink}
+def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: list[float]
+) -> None:
+    real: dict[str, Callable[..., object]] = {"replace": Path.replace, "unlink": Path.unlink}
     kill_at = 0
     while True:
         path = tmp_path / str(kill_at)
@@ -111,7 +114,7 @@ def test_killed_at_any_file_operation_a_run_is_as_before_or_after_the_epoch(tmp_
         kill_at += 1
 
 
-def test_start_run_explains_itself_and_is_found_again(tmp_path):
+def test_start_run_explains_itself_and_is_found_again(tmp_path: Path) -> None:
     run = start_run(tmp_path, INFO)
     again = load_run(str(tmp_path))
     assert run == again
@@ -134,41 +137,41 @@ def test_start_run_explains_itself_and_is_found_again(tmp_path):
         ({**INFO, "backend": "jax"}, r"settings \(backend tensorflow, not jax\): choose another"),
     ],
 )
-def test_another_run_in_the_directory_is_named(tmp_path, info, said):
+def test_another_run_in_the_directory_is_named(tmp_path: Path, info: dict[str, Any], said: str) -> None:
     start_run(tmp_path, INFO)
     with pytest.raises(DataError, match=said):
         start_run(tmp_path, info)
     assert load_run(tmp_path).info == {"format": 1, **INFO}
 
 
-def test_data_may_move(tmp_path):
+def test_data_may_move(tmp_path: Path) -> None:
     start_run(tmp_path, INFO)
     assert start_run(tmp_path, changed(data={"path": "/elsewhere"})).info["data"]["path"] == "/data"
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", ".tmp-1-thesis.tex"])
-def test_a_directory_of_something_else_is_left_alone(tmp_path, name):
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("years of work")
     with pytest.raises(DataError, match="not empty, and not a run"):
         start_run(tmp_path, INFO)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_a_run_killed_while_its_first_file_was_written_begins_again(tmp_path):
+def test_a_run_killed_while_its_first_file_was_written_begins_again(tmp_path: Path) -> None:
     (tmp_path / ".tmp-1-run.json").write_text('{"form')
     assert start_run(tmp_path, INFO).history == []
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize("epochs", [[{"epoch": 1}], [0.5], {}])
-def test_a_history_without_its_figures_is_damaged(tmp_path, epochs):
+def test_a_history_without_its_figures_is_damaged(tmp_path: Path, epochs: Any) -> None:
     run = start_run(tmp_path, INFO)
     (tmp_path / "history.json").write_text(json.dumps({"format": 1, "epochs": epochs}))
     with pytest.raises(DataError, match=r"history\.json: damaged"):
         _ = run.history
 
 
-def test_load_run_says_what_is_wrong(tmp_path):
+def test_load_run_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent: no such directory"):
         load_run(tmp_path / "absent")
     with pytest.raises(DataError, match=r"it has no run\.json"):
@@ -179,13 +182,13 @@ def test_load_run_says_what_is_wrong(tmp_path):
             load_run(tmp_path)
 
 
-def test_a_run_without_an_epoch_has_no_model(tmp_path):
+def test_a_run_without_an_epoch_has_no_model(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     with pytest.raises(DataError, match="no epoch of this run has finished"):
         start_run(tmp_path, INFO).load_model()
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     info = changed(arguments={"max_len": 96, "recurrent_dropout": 0.0, "precision": "float32"})
     run = start_run(tmp_path, info)

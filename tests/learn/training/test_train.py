@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +78,7 @@ def assert_equal_runs(a: Run, b: Run) -> None:
 
 
 @given(st.lists(st.sampled_from([1.0, 0.9, 0.89995, 0.8, 0.5, 0.3]), max_size=40), st.integers(1, 12))
-def test_the_schedule_is_that_of_keras_callbacks(losses, patience):
+def test_the_schedule_is_that_of_keras_callbacks(losses: list[float], patience: int) -> None:
     model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1e-3), stop_training=False)
     callbacks = [
         keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=5, min_lr=1e-6),
@@ -96,7 +97,7 @@ def test_the_schedule_is_that_of_keras_callbacks(losses, patience):
             c.on_epoch_end(n, {"val_loss": losses[n]})
 
 
-def test_the_learning_rate_falls_to_its_floor_and_never_rises():
+def test_the_learning_rate_falls_to_its_floor_and_never_rises() -> None:
     assert plateau([1.0] * 100, learning_rate=1e-3, patience=1000).learning_rate == 1e-6
     assert plateau([1.0] * 100, learning_rate=1e-7, patience=1000).learning_rate == 1e-7
 
@@ -104,7 +105,7 @@ def test_the_learning_rate_falls_to_its_floor_and_never_rises():
 # ---- a run ----
 
 
-def test_a_run_directory_explains_itself(tiny_run, prepared):
+def test_a_run_directory_explains_itself(tiny_run: Run, prepared: Prepared) -> None:
     path = tiny_run.path
     names = {p.name for p in path.iterdir()}
     assert names - {"tensorboard"} == {"run.json", "history.json", "log.csv", "best.keras", "checkpoint-0002.keras"}
@@ -125,7 +126,7 @@ def test_a_run_directory_explains_itself(tiny_run, prepared):
     assert [{k: float(v) for k, v in row.items()} for row in table] == tiny_run.history
 
 
-def test_tensorboard_reads_it(tiny_run):
+def test_tensorboard_reads_it(tiny_run: Run) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(tiny_run.path / "tensorboard"))
     events.Reload()
@@ -139,14 +140,14 @@ def test_tensorboard_reads_it(tiny_run):
         ]
 
 
-def test_it_learns(tiny_run):
+def test_it_learns(tiny_run: Run) -> None:
     first, second = tiny_run.history
     assert second["loss"] < first["loss"] < math.log(6) + 0.3
     assert second["val_top1"] > 2 / 6
     assert second["val_top3"] > second["val_top1"]
 
 
-def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_path):
+def test_the_validation_figures_are_those_of_evaluate(tiny_run: Run, prepared: Prepared, tmp_path: Path) -> None:
     best = min(tiny_run.history, key=lambda e: e["val_loss"])
     got = evaluate(tiny_run, prepared.rows("validation"), tmp_path)
     assert got["top1"] == best["val_top1"]
@@ -155,7 +156,7 @@ def test_the_validation_figures_are_those_of_evaluate(tiny_run, prepared, tmp_pa
     assert got["calibration"]["temperature"] == best["temperature"]
 
 
-def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):
+def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run: Run, prepared: Prepared) -> None:
     before = {p.name: p.read_bytes() for p in tiny_run.path.rglob("*") if p.is_file()}
     lines: list[str] = []
     got = train(prepared, tiny_run.path, **ARGUMENTS, epochs=2, log=lines.append)
@@ -166,7 +167,9 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tiny_run, prepared):
 
 
 @pytest.mark.parametrize("more", [{}, {"precision": "mixed_float16", "seed": 7}])
-def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(prepared, tmp_path, more):
+def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(
+    prepared: Prepared, tmp_path: Path, more: dict[str, Any]
+) -> None:
     arguments = {**ARGUMENTS, **more, "log": silent}
     for epochs in (1, 3):
         train(prepared, tmp_path / "two calls", **arguments, epochs=epochs)
@@ -191,7 +194,7 @@ def start(data: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):
+def test_a_killed_run_ends_as_an_undisturbed_one(prepared: Prepared, tmp_path: Path) -> None:
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     with start(prepared.path, killed) as process:
         while not (killed / "history.json").exists():
@@ -209,7 +212,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(prepared, tmp_path):
     assert {p.name for p in killed.iterdir()} == {p.name for p in undisturbed.iterdir()}
 
 
-def test_a_damaged_checkpoint_costs_nothing_else(prepared, tmp_path):
+def test_a_damaged_checkpoint_costs_nothing_else(prepared: Prepared, tmp_path: Path) -> None:
     train(prepared, tmp_path, **ARGUMENTS, epochs=1, log=silent)
     best = (tmp_path / "best.keras").read_bytes()
     checkpoint_path(tmp_path, 1).write_bytes(b"")
@@ -256,29 +259,31 @@ def test_training_survives_shards_that_change(prepared: Prepared, tmp_path: Path
     assert len(load_run(out).history) == 4
 
 
-def test_only_one_process_trains_in_a_directory(prepared, tmp_path):
+def test_only_one_process_trains_in_a_directory(prepared: Prepared, tmp_path: Path) -> None:
     with only_writer(tmp_path, "training in"), pytest.raises(DataError, match="another process is training in it"):
         train(prepared, tmp_path, **ARGUMENTS)
 
 
-def test_another_run_in_the_directory_is_refused(tiny_run, prepared):
+def test_another_run_in_the_directory_is_refused(tiny_run: Run, prepared: Prepared) -> None:
     with pytest.raises(DataError, match=r"\(batch 32, not 16\)"):
         train(prepared, tiny_run.path, **{**ARGUMENTS, "batch": 16}, log=silent)
 
 
-def test_a_time_budget_ends_after_an_epoch_and_the_next_call_goes_on(prepared, tmp_path):
+def test_a_time_budget_ends_after_an_epoch_and_the_next_call_goes_on(prepared: Prepared, tmp_path: Path) -> None:
     for epochs in (1, 2):
         got = train(prepared, tmp_path, **ARGUMENTS, max_minutes=1e-6, log=silent)
         assert got.epochs == epochs
         assert got.stopped == "stopped, another epoch would not fit into 1e-06 minutes"
 
 
-def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
+def test_patience_learning_rate_and_best_epoch(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loop with given validation losses."""
     losses = itertools.chain([0.9, 0.5, 0.4], itertools.repeat(0.45))
-    rates = []
+    rates: list[float] = []
 
-    def epoch(_trainer, number, _epochs, learning_rate):
+    def epoch(_trainer: Trainer, number: int, _epochs: int, learning_rate: float) -> dict[str, float]:
         rates.append(learning_rate)
         return dict.fromkeys(FIGURES, 0.0) | {"epoch": number, "val_loss": next(losses)}
 
@@ -290,7 +295,7 @@ def test_patience_learning_rate_and_best_epoch(prepared, tmp_path, monkeypatch):
     assert train(prepared, tmp_path, **ARGUMENTS, patience=7, epochs=500, log=silent) == got
 
 
-def test_a_loss_that_is_no_number_stops_with_the_reason(prepared, tmp_path):
+def test_a_loss_that_is_no_number_stops_with_the_reason(prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"epoch 1/100: the loss is nan after .* try a lower learning rate"):
         train(prepared, tmp_path, **{**ARGUMENTS, "learning_rate": 3e38}, log=silent)
     assert {p.name for p in tmp_path.iterdir()} == {"run.json"}
@@ -307,13 +312,17 @@ def no_memory() -> None:
 
 
 @pytest.mark.parametrize("fail", [out_of_memory, no_memory])
-def test_too_little_memory_is_said_in_a_line(prepared, tmp_path, monkeypatch, fail):
+def test_too_little_memory_is_said_in_a_line(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None]
+) -> None:
     monkeypatch.setattr(Trainer, "epoch", lambda *_: fail())
     with pytest.raises(TrainingError, match=r"out of memory \(\w+\): use a smaller --batch"):
         train(prepared, tmp_path, **ARGUMENTS, log=silent)
 
 
-def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):
+def test_the_loss_is_without_label_smoothing(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import qdfast.learn.training.recipes
 
     smooth = qdfast.learn.training.recipes.RECIPES["notebook"]._replace(label_smoothing=0.9)
@@ -322,7 +331,7 @@ def test_the_loss_is_without_label_smoothing(prepared, tmp_path, monkeypatch):
     assert shown["loss"] == pytest.approx(shown["val_loss"], rel=0.2)
 
 
-def test_classes_that_nothing_can_be_known_of_are_named(tmp_path):
+def test_classes_that_nothing_can_be_known_of_are_named(tmp_path: Path) -> None:
     write_doodles(tmp_path / "src", classes=["star", "circle"], per_class=60)
     write_doodles(tmp_path / "src", classes=["house"], per_class=1, seed=1)
     data = prepare(tmp_path / "src", tmp_path / "data", recognized="any", validation=0.1)
@@ -337,7 +346,7 @@ def test_classes_that_nothing_can_be_known_of_are_named(tmp_path):
 # ---- what cannot be trained on ----
 
 
-def test_data_without_a_class_or_a_split_are_refused(tmp_path):
+def test_data_without_a_class_or_a_split_are_refused(tmp_path: Path) -> None:
     write_doodles(tmp_path / "src", classes=["star", "circle"], per_class=60)
     write_doodles(tmp_path / "src", classes=["house"], per_class=2)
     data = prepare(tmp_path / "src", tmp_path / "data", recognized="any", validation=0.9)
@@ -374,7 +383,9 @@ def test_data_without_a_class_or_a_split_are_refused(tmp_path):
         ({"model": "bitmap_cnn"}, "bitmap_cnn takes bitmaps, so max_len and buckets do not apply"),
     ],
 )
-def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said):
+def test_arguments_out_of_range_are_refused(
+    prepared: Prepared, tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(DataError, match=said):
         train(prepared, tmp_path, **{**ARGUMENTS, **arguments}, log=silent)
     assert not list(tmp_path.iterdir())
@@ -383,7 +394,9 @@ def test_arguments_out_of_range_are_refused(prepared, tmp_path, arguments, said)
 # ---- on a GPU ----
 
 
-def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch, prepared, tmp_path):
+def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(
+    monkeypatch: pytest.MonkeyPatch, prepared: Prepared, tmp_path: Path
+) -> None:
     import qdfast.learn.device
     import qdfast.learn.training.trainer
 
@@ -392,7 +405,7 @@ def test_on_a_gpu_there_is_one_shape_and_it_is_said_what_is_resident(monkeypatch
     shapes: list[set[tuple[int, int]]] = []
     epoch = Trainer.epoch
 
-    def seen(trainer, *arguments):
+    def seen(trainer: Trainer, *arguments: Any) -> dict[str, float]:
         shapes.append({(group.steps, len(group.rows)) for group in trainer.groups(1)})
         return epoch(trainer, *arguments)
 
