@@ -105,8 +105,11 @@ class TensorFlowSteps(CompiledSteps):
     def __init__(
         self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers, *, xla: bool
     ) -> None:
+        import tensorflow as tf
+
         super().__init__(step, training, validation, workers)
         self.workers = workers if isinstance(workers, TensorFlowWorkers) else None
+        self._update = tf.function(self._apply)  # traced once for all shapes of a batch, which takes seconds
         self._xla = xla and self.workers is None  # XLA does not compile collective operations
         self._graphs: dict[tuple[Callable[..., Any], int, int], Any] = {}
 
@@ -131,13 +134,16 @@ class TensorFlowSteps(CompiledSteps):
     def _train(self, steps: int, batch: dict[str, Any], rate: Any) -> None:
         import tensorflow as tf
 
-        net, optimizer = self.step.net, self.step.net.optimizer
         inputs, labels = self.training.inputs(self.training.device_arrays, batch, steps)
         with tf.GradientTape() as tape:
             loss = self.step.loss(inputs, labels)
-        gradients = self._all_reduce(tape.gradient(loss, net.trainable_variables), labels.shape[0])
-        optimizer.learning_rate = rate
-        optimizer.apply(gradients, net.trainable_variables)
+        gradients = tape.gradient(loss, self.step.net.trainable_variables)
+        self._update(self._all_reduce(gradients, labels.shape[0]), rate)
+
+    def _apply(self, gradients: list[Any], rate: Any) -> None:
+        net = self.step.net
+        net.optimizer.learning_rate = rate
+        net.optimizer.apply(gradients, net.trainable_variables)
 
     def _all_reduce(self, gradients: list[Any], drawings: int) -> list[Any]:
         """The gradients of the whole batch from those of this worker's ``drawings``."""
