@@ -9,20 +9,22 @@ PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
 
+# A file's tests go to one process, which makes their fixtures once. The longest files are not the last in order.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 test: check
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest $(PARALLEL)
 
 # For the loop of a developer: without what trains, serves or starts processes.
 test-fast: $(VENV)/installed
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 # Lines covered: of the Python by all tests, with a floor (pyproject.toml); of the C by the tests of the kernels.
 COVERED := build/covered
 coverage: $(VENV)/installed
-	$(BIN)/pytest -n auto --cov --cov-report=term
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term
 	rm -rf $(COVERED) $(COVERED)-objects
 	QDFAST_COVERAGE=1 $(BIN)/python setup.py --quiet build --build-base $(COVERED)-objects --build-lib $(COVERED)
-	PYTHONPATH=$(abspath $(COVERED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(COVERED)) $(BIN)/pytest -n auto tests/core tests/ndjson
+	PYTHONPATH=$(abspath $(COVERED)) PYTHONSAFEPATH=1 QDFAST_EXPECT=$(abspath $(COVERED)) $(BIN)/pytest $(PARALLEL) tests/core tests/ndjson
 	gcov --no-output --object-directory "$$(dirname "$$(find $(COVERED)-objects -name scan.gcno)")" csrc/*.c
 
 check: $(VENV)/installed

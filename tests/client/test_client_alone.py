@@ -56,9 +56,10 @@ def requirements() -> list[str]:
 
 @pytest.mark.parametrize("version", PROTOBUFS)
 def test_the_client_alone(version: str, requirements: list[str], tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    pip += ["install", "--quiet", "--no-compile", "--retries", "1"]
     environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONPATH")}
     done = subprocess.run([*pip, *requirements, f"protobuf{version}"], capture_output=True, text=True, env=environment)
     if done.returncode:

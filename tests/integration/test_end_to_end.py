@@ -14,6 +14,7 @@ import orjson
 import pytest
 from commands import run
 from limits import no_big_files
+from tiny_network import add_tiny
 
 import qdfast
 from qdfast import cli
@@ -22,6 +23,7 @@ from qdfast.dataset.prepare import prepare
 from qdfast.dataset.sources import load_rows
 from qdfast.learn.training.batches import DeltaInputSpec
 from qdfast.learn.training.runs import load_run
+from qdfast.learn.training.train import train
 
 pytest.importorskip("tensorflow")
 
@@ -34,7 +36,10 @@ def job(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("job")
     for command in (
         ["prepare", doodles, "--out", out / "data", "--recognized", "any", "--validation", "0.2"],
-        ["train", out / "data", "--out", out / "run", "--epochs", "3", "--batch", "32"],
+        [  # one length: each is another graph, which takes seconds to trace
+            *["train", out / "data", "--out", out / "run", "--epochs", "3", "--batch", "32"],
+            *["--max-len", "96", "--buckets", "96"],
+        ],
         ["evaluate", out / "run", out / "data", "--out", out / "report"],
         ["export", out / "run", "--out", out / "models" / "shapes"],
     ):
@@ -146,13 +151,27 @@ def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path) -> N
         assert said in done.stderr.splitlines()[-1]
 
 
+@pytest.fixture
+def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without charts, which take longer to draw than the network to answer."""
+    monkeypatch.setattr("qdfast.learn.evaluation.charts.save", lambda chart, path: "<svg/>")
+
+
+@pytest.fixture(scope="module")
+def tiny(job: Path) -> Path:
+    """A run on the same data, of a network that is evaluated in a second."""
+    add_tiny()
+    return train(job / "data", job / "tiny", model="tiny", epochs=1, batch=32, log=lambda line: None).path
+
+
+@pytest.mark.usefixtures("_no_charts")
 def test_evaluate_knows_what_was_trained_on(
-    job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: Path, tiny: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def judged(*arguments: object) -> tuple[int, str]:
         """How many drawings, and what was said of them."""
         capsys.readouterr()
-        command = ["evaluate", job / "run", *arguments, "--recognized", "any", "--out", tmp_path / "report"]
+        command = ["evaluate", tiny, *arguments, "--recognized", "any", "--out", tmp_path / "report"]
         assert cli.main(list(map(str, command))) == 0
         return orjson.loads((tmp_path / "report" / "metrics.json").read_bytes())["n"], capsys.readouterr().err
 
@@ -176,14 +195,15 @@ def test_evaluate_knows_what_was_trained_on(
     assert "all splits" in said
 
 
+@pytest.mark.usefixtures("_no_charts")
 def test_evaluate_takes_files_and_words(
-    job: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mixed.ndjson").write_bytes(
         b"".join((doodles / f"{name}.ndjson").read_bytes() for name in ("tree", "circle"))
     )
     report = tmp_path / "report"
-    command = ["evaluate", job / "run", "--recognized", "any", "--out", report]
+    command = ["evaluate", tiny, "--recognized", "any", "--out", report]
     assert cli.main([str(a) for a in (*command, tmp_path / "mixed.ndjson", "--label", "word")]) == 0
     by_word = orjson.loads((report / "metrics.json").read_bytes())
     assert cli.main([str(a) for a in (*command, doodles / "tree.ndjson", doodles / "circle.ndjson")]) == 0
@@ -198,7 +218,8 @@ def test_evaluate_takes_files_and_words(
 @pytest.mark.parametrize("name", ["train", "export"])
 def test_no_space(name: str, job: Path, tmp_path: Path) -> None:
     source = {"train": job / "data", "export": job / "run"}[name]
-    done = run(name, source, "--out", tmp_path / "out", preexec_fn=no_big_files)
+    options = ["--model", "bitmap_cnn"] if name == "train" else []  # the fastest to reach the first checkpoint
+    done = run(name, source, "--out", tmp_path / "out", *options, preexec_fn=no_big_files)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"qdfast {name}: error: {tmp_path / 'out'}")
