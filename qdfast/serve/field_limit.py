@@ -56,7 +56,8 @@ class _Cut:
         if not depth:
             raise DecodeError("messages are nested too deeply")
         data, fields = self._data, descriptor.fields_by_number
-        parts, copied = [], start  # what is left of the message before `copied`
+        parts: list[bytes] = []  # what is left of the message before `copied`
+        copied = start
         left, at = MAX_FIELDS, start
         while at < end:
             if not left or not self._left:

@@ -15,7 +15,7 @@ from ..client.channel import PREDICT
 from .field_limit import MAX_ALL_FIELDS, MAX_FIELDS, cut_fields
 
 MAX_STREAMS = 16
-"""Maximum calls with a stream of requests (of reflection) at once: each has a thread for as long as its client wants."""
+"""Maximum calls with a stream of requests (of reflection) at once: each has a thread as long as its client wants."""
 
 TOO_MANY_FIELDS = (
     f"the request has a message of more than {MAX_FIELDS:,} fields, or more than {MAX_ALL_FIELDS:,} in all; send "
@@ -55,7 +55,8 @@ class ParseInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
                     return parse(data if cut is None else cut), cut is not None
             except DecodeError:
                 context.abort(grpc.StatusCode.INTERNAL, "the request cannot be parsed")
-            return context.abort(grpc.StatusCode.INVALID_ARGUMENT, TOO_MANY_FIELDS)
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, TOO_MANY_FIELDS)
+            raise AssertionError  # abort has raised an error
 
         def one(respond: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(respond)  # gRPC reads its attributes
