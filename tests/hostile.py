@@ -353,18 +353,9 @@ def memory(pid: int, key: str) -> float:
 
 @contextmanager
 def server(model_dir: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """Target and pid of an embedded server of ``model_dir`` in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "qdfast",
-        "serve",
-        str(model_dir),
-        "--name=tiny",
-        "--port=0",
-        "--embedded",
-        *options,
-    ]
+    """Target and pid of an embedded server of a model directory, or a file of models, in a process of its own."""
+    what = [str(model_dir), "--name=tiny"] if model_dir.is_dir() else [f"--models={model_dir}"]
+    command = [sys.executable, "-m", "qdfast", "serve", *what, "--port=0", "--embedded", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -69,7 +69,7 @@ def run(count: int, seed: int = 0) -> list[Outcomes]:
             rest_port = free.getsockname()[1]
         try:
             with hostile.server(model_dir, f"--rest-port={rest_port}") as (target, pid), page(target) as address:
-                attack("gRPC", lambda *a, seed: predict(*a, seed), target, pid)
+                attack("gRPC", predict, target, pid)
                 before = hostile.memory(pid, "VmRSS")
                 attack("reflection", hostile_control.reflect, target)
                 attack(

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import socket
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,12 +16,12 @@ from outcomes import Outcomes
 
 TIMEOUT = 60.0
 STATUSES = frozenset(
-    ["200", "304", "400", "403", "404", "405", "408", "411", "413", "414", "415", "422", "429", "431", "501", "503"]
+    ["200", "304", "400", "403", "404", "405", "408", "411", "413", "414", "415", "421", "422", "429", "431", "501", "503"]
 )
 CLOSED = "closed without a response"  # to what is no HTTP
 
 DRAWING = [[[0, 100, 255], [0, 50, 255]], [[10, 20], [30, 40]]]
-VALUES = (
+VALUES: tuple[object, ...] = (
     None, True, 0, -1, 1.5, 1e308, 2**63, 2**70, "", "x", "\ud800", [], {}, [[]], [[[]]], DRAWING, [DRAWING], "a" * 1000,
     {"b64": "AA=="}, {"b64": "!"}, [None], [[0, "x"]], [[[1e99], [0]]], [[[1], [2, 3]]], "\x00\x1b[31m",
 )  # fmt: skip
@@ -67,7 +68,16 @@ def play(address: str, count: int, seed: int = 0) -> Outcomes:
     return _attack(outcomes, address, PLAY_PATHS, "/api/guess", good, lambda body: b"guesses" in body, count, seed)
 
 
-def _attack(outcomes, address, paths, good_path, good, right, count, seed):  # type: ignore[no-untyped-def]
+def _attack(
+    outcomes: Outcomes,
+    address: str,
+    paths: tuple[str, ...],
+    good_path: str,
+    good: bytes,
+    right: Callable[[bytes], bool],
+    count: int,
+    seed: int,
+) -> Outcomes:
     rng = random.Random(seed)
     at = urlsplit(address)
     place = (at.hostname or "127.0.0.1", at.port or 80)
