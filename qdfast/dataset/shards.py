@@ -49,8 +49,8 @@ def check_size(drawings: AnyDrawings) -> None:
     if data is not None and data.size() < len(data):
         name = data.path if isinstance(data, _Map) else "a file of drawings"
         raise DataError(
-            f"{name}: it was cut short while in use, from {len(data):,} to {data.size():,} bytes; replace files by renaming "
-            "new ones, and start again"
+            f"{name}: it was cut short while in use, from {len(data):,} to {data.size():,} bytes; replace files by "
+            "renaming new ones, and start again"
         )
 
 
