@@ -91,7 +91,7 @@ def _weights(h5: bytes) -> str:
     """A digest of all arrays of a file of weights."""
     import io
 
-    import h5py
+    import h5py  # type: ignore[import-untyped]
     import numpy as np
 
     arrays: list[bytes] = []

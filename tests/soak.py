@@ -172,7 +172,8 @@ def soak(minutes: float, log: Callable[[str], None] = print) -> list[str]:
         )
         options = ("--poll-seconds=0.5", f"--rest-port={rest_port}", f"--metrics-port={rest_port}")
         with hostile.server(config, *options) as (target, pid):
-            load, samples = Load(target, f"http://127.0.0.1:{rest_port}", model_dir, spare), []
+            load = Load(target, f"http://127.0.0.1:{rest_port}", model_dir, spare)
+            samples: list[Sample] = []
             log(f"{'minute':>7}{'calls':>9}{'errors':>8}{'RSS MiB':>9}{'files':>7}{'threads':>9}")
             start = time.monotonic()
             while len(samples) * interval < minutes * 60:
