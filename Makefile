@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxi qdfast/*.pxd)
 
-.PHONY: quickstart test test-fast coverage check sanitize fuzz hostile bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
+.PHONY: quickstart test test-fast coverage check sanitize fuzz hostile soak kills bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -62,10 +62,20 @@ fuzz: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris || true
 	PYTHON=$(BIN)/python tests/fuzz/run $(SECONDS) $(DATA)
 
-# Send malformed requests to the embedded server.
+# Send hostile input to the servers, the client, downloads and files; fails if anything but a clean outcome is seen.
 REQUESTS ?= 100000
 hostile: $(VENV)/installed
-	$(BIN)/python tests/hostile.py $(REQUESTS)
+	$(BIN)/python tests/hostile_all.py $(REQUESTS)
+
+# Mixed load on a server for MINUTES: memory, open files and threads must not grow.
+MINUTES ?= 10
+soak: $(VENV)/installed
+	$(BIN)/python tests/soak.py $(MINUTES)
+
+# Kill commands that write, KILLS times in all, and compare what they leave in the end with an undisturbed run.
+KILLS ?= 100
+kills: $(VENV)/installed
+	$(BIN)/python tests/kills.py $(KILLS)
 
 # Install the libraries that the benchmarks compare qdfast with.
 $(VENV)/peers: $(VENV)/installed

@@ -1,6 +1,6 @@
 """Requests that nobody should send, sent to a server of the tiny model; the answers are judged by what was sent.
 
-    python tests/hostile.py 100000 [--seed N]
+    python tests/hostile.py 100000 [--seed N]     (of all surfaces: hostile_all.py)
 
 Hypothesis makes the messages: random bytes, well-formed nonsense, valid requests with one thing wrong, and valid requests
 with bytes changed. Of each it is known whether it must be answered, and with what numbers, or must be refused. ``IN_FLIGHT``
@@ -9,12 +9,9 @@ of them are under way at once together with a good one, so that the server may b
 
 from __future__ import annotations
 
-import argparse
 import math
 import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +34,7 @@ from qdfast.protocol import tfs_pb2 as pb
 
 IN_FLIGHT = 8
 TIMEOUT = 60
+STOP = 30  # seconds that SIGTERM takes at most
 EXAMPLES = 250  # of one run of Hypothesis, which remembers them all
 MAY_GROW, MAY_PEAK = 256, 1024  # MiB, however many requests there were: of them all, and while they are answered
 
@@ -359,9 +357,10 @@ def memory(pid: int, key: str) -> float:
 
 
 @contextmanager
-def server(model_dir: Path) -> Iterator[tuple[str, int]]:
-    """Target and pid of an embedded server of ``model_dir`` in a process of its own."""
-    command = [sys.executable, "-m", "qdfast", "serve", str(model_dir), "--name=tiny", "--port=0", "--embedded"]
+def server(model_dir: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Target and pid of an embedded server of a model directory, or a file of models, in a process of its own."""
+    what = [str(model_dir), "--name=tiny"] if model_dir.is_dir() else [f"--models={model_dir}"]
+    command = [sys.executable, "-m", "qdfast", "serve", *what, "--port=0", "--embedded", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -369,23 +368,15 @@ def server(model_dir: Path) -> Iterator[tuple[str, int]]:
         assert process.poll() is None, f"the server ended with {process.returncode}"
     finally:
         process.terminate()
-        process.communicate()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("count", type=int, help="requests to send")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        tiny_model.write_model(Path(name))
-        with server(Path(name)) as (target, pid):
-            begun = time.monotonic()
-            driven = drive(target, pid, options.count, options.seed)
-            print(f"{driven}; {time.monotonic() - begun:.0f} s")
-    if driven.rss_after > driven.rss_before + MAY_GROW or driven.rss_peak > driven.rss_before + MAY_PEAK:
-        sys.exit("the server's memory has grown")
+        try:
+            process.communicate(timeout=STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise AssertionError(f"the server did not end within {STOP} s") from None
 
 
 if __name__ == "__main__":
+    from hostile_all import main
+
     main()

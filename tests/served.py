@@ -58,7 +58,10 @@ def serve_tiny(kind: str, model_dir: Path) -> Iterator[Served]:
     if kind == "embedded":
         from qdfast.serve.server import Server
 
-        with Server(model_dir) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        with (
+            Server(model_dir, allow_reload=[model_dir]) as server,
+            grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
             yield Served(f"127.0.0.1:{server.port}", channel, model_dir)
         return
     with tensorflow_serving(model_dir, "tiny version 3") as target, grpc.insecure_channel(target) as channel:

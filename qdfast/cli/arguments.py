@@ -370,6 +370,15 @@ def _serve(p: argparse.ArgumentParser) -> None:
         metavar="N",
         help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
+    g.add_argument(
+        "--allow-reload",
+        action="append",
+        default=[],
+        type=_path,
+        metavar="ROOT",
+        help="let clients load models below ROOT and unload others, by HandleReloadConfigRequest (embedded server; may "
+        "be given several times; default: reject these requests)",
+    )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
     g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(

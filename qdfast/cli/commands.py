@@ -207,6 +207,7 @@ def _serve(a: argparse.Namespace) -> None:
             batching=a.batching,
             metrics_port=a.metrics_port,
             rest_port=a.rest_port,
+            allow_reload=tuple(a.allow_reload),
             tls_cert=a.tls_cert,
             tls_key=a.tls_key,
             tls_client_ca=a.tls_client_ca,

@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from .._arrays import listed
+from .._printable import printable
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
 from ..stats import DeltaStats
@@ -83,16 +84,17 @@ class Prepared:
         return f"{drawings} ({train:,} training, {validation:,} validation) in {classes}"
 
     def __repr__(self) -> str:
-        return f"Prepared({self.path}: {self._totals()}{listed(self.classes)})"
+        return f"Prepared({printable(str(self.path))}: {self._totals()}{listed(self.classes)})"
 
     def _repr_html_(self) -> str:
         splits = [self.counts(split) for split in _splits("all")]
         rows = [(name, *(f"{of[name]:,}" for of in splits)) for name in self.classes[:_SHOWN]]
         if more := len(self.classes) - _SHOWN:
             rows += [(f"… {more:,} more", "", "")] * (more > 0)
-        table = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        table = "".join(f"<tr>{''.join(f'<td>{escape(printable(cell))}</td>' for cell in row)}</tr>" for row in rows)
         head = "".join(f"<th>{name}</th>" for name in ("class", *SPLITS))
-        return f"<div><p>{escape(str(self.path))}: {self._totals()}</p><table><tr>{head}</tr>{table}</table></div>"
+        path = escape(printable(str(self.path)))
+        return f"<div><p>{path}: {self._totals()}</p><table><tr>{head}</tr>{table}</table></div>"
 
     def stats(self, split: Split = "train") -> DeltaStats:
         """Exact statistics of the uncut drawings of a split. Bitmaps have no steps."""

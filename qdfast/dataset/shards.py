@@ -33,6 +33,37 @@ _LONGEST_HEADER = 64 << 20  # bytes; one with the words of all classes has some 
 _OFFSETS = ("stroke_offsets", "drawing_offsets")
 
 
+class _Map(mmap.mmap):
+    """A shard in memory."""
+
+    path: Path
+
+
+def check_size(drawings: AnyDrawings) -> None:
+    """Check that the file of mapped drawings has not become shorter: reading what is gone would end the process.
+
+    Raises:
+        DataError: it has.
+    """
+    data = _map_of(drawings)
+    if data is not None and data.size() < len(data):
+        name = data.path if isinstance(data, _Map) else "a file of drawings"
+        raise DataError(
+            f"{name}: it was cut short while in use, from {len(data):,} to {data.size():,} bytes; replace files by "
+            "renaming new ones, and start again"
+        )
+
+
+def _map_of(drawings: AnyDrawings) -> mmap.mmap | None:
+    """The map that the drawings are in; None if they are not mapped."""
+    owner: object = drawings.pixels if isinstance(drawings, Bitmaps) else drawings.x
+    while not isinstance(owner, mmap.mmap):
+        if not isinstance(owner, np.ndarray | memoryview):
+            return None
+        owner = owner.obj if isinstance(owner, memoryview) else owner.base
+    return owner
+
+
 def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.uint8]]]) -> dict[str, Any]:
     """Write batches as one safetensors file, without joining them in memory.
 
@@ -111,7 +142,8 @@ def read_shard(path: Path, entry: Mapping[str, Any] | None = None) -> tuple[AnyD
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < 10:
             raise DataError(f"{path}: not a qdfast shard: too short")
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = _Map(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data.path = path
     return parse_shard(data, str(path), entry)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batching_config import MAX_ROWS
-from .servable import RequestError, SignatureRunner
+from .servable import Inputs, RequestError, SignatureRunner
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -23,34 +23,34 @@ CHUNK_ROWS = 256
 _DELTAS, _LENGTHS = "deltas", "lengths"
 
 
-def batchable_inputs(signature: SignatureRunner, inputs: Arrays, max_rows: int = MAX_ROWS) -> Arrays | None:
+def batchable_inputs(signature: SignatureRunner, inputs: Inputs, max_rows: int = MAX_ROWS) -> Arrays | None:
     """Check ``inputs``; if their rows are independent, remove padding beyond the longest drawing.
 
     Returns:
-        The inputs, or None if they must be run unchanged: because the model does not answer row by row, or because it
+        Arrays, or None if the inputs must be run unchanged: because the model does not answer row by row, or because it
         will reject them, and only the graph has the error message.
 
     Raises:
         RequestError: wrong dtypes or shapes, values that are not finite, or more than ``max_rows`` rows.
     """
-    signature.check(inputs)
-    if not signature.batchable or len({len(array) for array in inputs.values()}) > 1:
+    arrays = signature.check(inputs)
+    if not signature.batchable or len({len(array) for array in arrays.values()}) > 1:
         return None
-    if not all(array.size for array in inputs.values()):
+    if not all(array.size for array in arrays.values()):
         return None
-    n = num_rows(inputs)
+    n = num_rows(arrays)
     if n > max_rows:
         message = f"Task size {n} is larger than maximum input batch size {max_rows}"
         raise RequestError("INVALID_ARGUMENT", message)
-    if not signature.row_wise or inputs.keys() != {_DELTAS, _LENGTHS}:
-        return inputs
-    deltas, lengths = inputs[_DELTAS], inputs[_LENGTHS]
+    if not signature.row_wise or arrays.keys() != {_DELTAS, _LENGTHS}:
+        return arrays
+    deltas, lengths = arrays[_DELTAS], arrays[_LENGTHS]
     if deltas.ndim < 2 or lengths.ndim != 1 or lengths.min() < 1 or lengths.max() > deltas.shape[1]:
         return None
     return {_DELTAS: deltas[:, : lengths.max()], _LENGTHS: lengths}
 
 
-def check_first_dimensions(inputs: Arrays) -> None:
+def check_first_dimensions(inputs: Inputs) -> None:
     """Check what TensorFlow Serving's batching checks before the model sees a request.
 
     Raises:

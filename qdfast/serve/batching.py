@@ -28,7 +28,7 @@ from .batch_ops import (
     split_outputs,
 )
 from .batching_config import BatchingParameters
-from .servable import RequestError, SignatureRunner
+from .servable import Inputs, RequestError, SignatureRunner
 
 MIN_PARALLEL_ROWS = 4
 """Rows for which a run is started beside another: from there on its rows cost more than its fixed overhead."""
@@ -44,7 +44,7 @@ def always_active() -> bool:
 
 def run_unbatched(
     signature: SignatureRunner,
-    inputs: Arrays,
+    inputs: Inputs,
     outputs: Sequence[str] = (),
     is_active: Callable[[], bool] = always_active,
 ) -> Arrays:
@@ -86,7 +86,7 @@ class Batcher:
     def run(
         self,
         signature: SignatureRunner,
-        inputs: Arrays,
+        inputs: Inputs,
         outputs: Sequence[str] = (),
         is_active: Callable[[], bool] = always_active,
     ) -> Arrays:

@@ -39,11 +39,16 @@ class HttpServer:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 
-    def stop(self, grace: float = 0.0) -> None:
-        """Accept no more requests, and let those in progress finish for up to ``grace`` seconds."""
+    def stop(self, grace: float = 0.0, timeout: float | None = None) -> None:
+        """Accept no more requests, and let those in progress finish for up to ``grace`` seconds.
+
+        Args:
+            grace: seconds.
+            timeout: seconds to wait for all of this; default: until it has happened.
+        """
         self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment]  # of asyncio.wait_for
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.join(timeout)
         self._socket.close()
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +20,14 @@ from .options import ServeOptions
 from .tf_serving_process import BINARY, POLL_SECONDS, print_ready, run_tf_serving
 from .versions import newest_version
 
+log = logging.getLogger(__name__)
+
 
 def serve(options: ServeOptions) -> None:
     """Serve models until SIGTERM or SIGINT.
 
-    Prints ``serving NAME version V on HOST:PORT`` for every model that is ready.
+    Prints ``serving NAME version V on HOST:PORT`` for every model that is ready. If the model never answers some calls,
+    the process ends with status 1 soon after the signal and the grace.
 
     Args:
         options: what to serve, where and how.
@@ -37,6 +43,8 @@ def serve(options: ServeOptions) -> None:
     if options.model_dir is not None:
         newest_version(options.path)
     binary = None if options.embedded else shutil.which(BINARY)
+    if binary is not None and options.allow_reload:
+        raise ServingError(f"{BINARY} accepts reload requests always, for any directory: use --embedded to limit them")
     if options.embedded is False and binary is None:
         raise ServingError(f"{BINARY} is not on the PATH; the embedded server needs only `pip install qdfast[serve]`")
     with _stop_signals() as stop:
@@ -100,6 +108,7 @@ def run_embedded(options: ServeOptions, stop: threading.Event) -> None:
         metrics_port=options.metrics_port,
         rest_port=options.rest_port,
         rest_tls=options.tls,
+        allow_reload=options.allow_reload,
         on_available=lambda name, version: print_ready(name, version, format_address(options.host, server.port)),
     )
     server.start()
@@ -107,4 +116,9 @@ def run_embedded(options: ServeOptions, stop: threading.Event) -> None:
     # in the main thread: wake up regularly so that the handler can run.
     while not stop.wait(POLL_SECONDS):
         pass
-    server.stop(options.grace)
+    still_running = server.stop(options.grace)
+    if still_running:
+        log.error("%d call(s) did not end; ending the process without them", still_running)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # sys.exit would wait for the threads of the calls, without limit

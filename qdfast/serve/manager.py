@@ -15,6 +15,13 @@ from .served_model import ServedModel
 log = logging.getLogger(__name__)
 
 
+RELOAD_SECONDS = 30.0
+"""Time that a reload waits for another refresh or reload, which may read a disk that does not answer."""
+
+MAX_REMOVED = 100
+"""Models that are no longer served and whose status is still available."""
+
+
 class ModelManager:
     """Holds the models and finds the version for a request.
 
@@ -69,9 +76,12 @@ class ModelManager:
             New models that could not be loaded, each with the error. ``refresh`` tries them again.
 
         Raises:
-            RequestError: a label would move to a version that is not available. Nothing has changed.
+            RequestError: a label would move to a version that is not available, or models are being loaded for more
+                than ``RELOAD_SECONDS``. Nothing has changed.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=RELOAD_SECONDS):
+            raise RequestError("UNAVAILABLE", "models are being loaded; try again later")
+        try:
             self._check_labels(configs)
             known = self._removed | self._models
             new = {config.name for config in configs} - self._models.keys()
@@ -79,13 +89,16 @@ class ModelManager:
             for config in configs:
                 models[config.name].config = config
             removed = self._models.keys() - models.keys()
-            self._removed = {name: model for name, model in known.items() if name not in models}
+            gone = {name: model for name, model in known.items() if name not in models}
+            self._removed = dict(list(gone.items())[-MAX_REMOVED:])
             self._models = models
             for name in removed:
-                self._removed[name].unload_all()
+                gone[name].unload_all()
                 self._on_change(name)
             errors = self._refresh()
             return {name: "; ".join(errors[name]) for name in sorted(new) if not models[name].loaded}
+        finally:
+            self._lock.release()
 
     def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
         """Check that labels in use move only to versions that are loaded."""

@@ -40,6 +40,9 @@ class ServeOptions:
             ``tensorflow_model_server`` runs every request alone.
         metrics_port: port for Prometheus metrics over HTTP; 0 takes a free one; None: no metrics.
         rest_port: port for the REST API; 0 takes a free one; None: no REST. It may be the same as ``metrics_port``.
+        allow_reload: directories below which clients of the embedded server may load models, by
+            HandleReloadConfigRequest. Default: none, the request is rejected. ``tensorflow_model_server`` accepts it
+            always, with any directory.
         tls_cert: PEM file of the server's certificate; None: no TLS.
         tls_key: PEM file of the certificate's key.
         tls_client_ca: PEM file of the authority that must have signed the clients' certificates; None: clients need no
@@ -64,6 +67,7 @@ class ServeOptions:
     batching: File | Literal[False] | None = None
     metrics_port: int | None = None
     rest_port: int | None = None
+    allow_reload: tuple[File, ...] = ()
     tls_cert: File | None = None
     tls_key: File | None = None
     tls_client_ca: File | None = None

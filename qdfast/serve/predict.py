@@ -10,6 +10,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from ..errors import DataError
 from ..protocol import messages
+from ..protocol.tensors import EncodedTensor
 from ..storage.names import WARM_UP
 from .batch_ops import Arrays
 from .batching import always_active, run_unbatched
@@ -40,7 +41,7 @@ def predict(
     signature = servable.signatures.get(name)
     if signature is None:
         raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
-    inputs = _decode_inputs(signature, request.inputs)
+    inputs = _read_inputs(signature, request.inputs)
     results = run(signature, inputs, _check_output_filter(signature, list(request.output_filter)), is_active)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
@@ -51,7 +52,7 @@ def predict(
     return response
 
 
-def _decode_inputs(signature: SignatureRunner, protos: Any) -> dict[str, Any]:
+def _read_inputs(signature: SignatureRunner, protos: Any) -> dict[str, EncodedTensor]:
     sent, expected = set(protos), set(signature.inputs)
     if len(sent) != len(expected):
         raise RequestError(
@@ -67,13 +68,13 @@ def _decode_inputs(signature: SignatureRunner, protos: Any) -> dict[str, Any]:
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {_braces(sent)}, or default input alias set: ",
             )
-    arrays = {}
+    tensors = {}
     for alias in signature.inputs:
         try:
-            arrays[alias] = messages.decode_tensor(protos[alias], strict=False)
+            tensors[alias] = EncodedTensor(protos[alias], strict=False)
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
-    return arrays
+    return tensors
 
 
 def _check_output_filter(signature: SignatureRunner, outputs: list[str]) -> list[str]:

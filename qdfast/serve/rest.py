@@ -22,7 +22,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +45,7 @@ from ..protocol import messages
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.errors import BadResponse, InvalidRequest, WrongInput, error_from_status
 from ..protocol.requests import ModelSpec, Query
+from .call_threads import CallThreads
 from .manager import ModelManager
 from .metrics import PATH as METRICS_PATH
 from .metrics import Metrics
@@ -116,13 +116,16 @@ class RestApi:
         manager: holds the models.
         threads: maximum number of requests that are answered at a time, including those that wait for a batch.
         metrics: counts the requests and is served; None: neither.
+
+    Attributes:
+        threads: answer the requests.
     """
 
     def __init__(self, service: Service, manager: ModelManager, threads: int, metrics: Metrics | None = None) -> None:
         self._service = service
         self._manager = manager
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        self.threads = CallThreads(threads, "rest")
         self._in_progress = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -159,7 +162,7 @@ class RestApi:
         watch = asyncio.create_task(_watch(request, call))
         self._in_progress += 1
         try:
-            status, text = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+            status, text = await asyncio.get_running_loop().run_in_executor(self.threads, answer)
         finally:
             self._in_progress -= 1
             watch.cancel()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -23,8 +23,12 @@ from tensorflow.core.protobuf import config_pb2
 
 from ..errors import DataError
 from ..protocol.messages import STATUS_NAMES
+from ..protocol.tensors import EncodedTensor
 from ..storage.model_info import check_model, read_model_info
 from ..storage.names import SAVED_MODEL
+
+Inputs: TypeAlias = Mapping[str, NDArray[Any] | EncodedTensor]
+"""Inputs by alias, before or after the values of their messages have been read."""
 
 
 class RequestError(Exception):
@@ -75,11 +79,11 @@ class SignatureRunner:
         self._feeds = [i.name for i in self.inputs.values()]
         self._calls: dict[tuple[str, ...], Any] = {}
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Inputs, outputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
         """Run the signature, computing only what the outputs need.
 
         Args:
-            inputs: arrays by alias.
+            inputs: by alias.
             outputs: aliases of the outputs to return; empty for all.
 
         Returns:
@@ -88,28 +92,31 @@ class SignatureRunner:
         Raises:
             RequestError: as for ``check``, or an error in the graph, with its status.
         """
-        self.check(inputs)
+        arrays = self.check(inputs)
         fetches = sorted({self.outputs[alias] for alias in outputs or self.outputs})
         try:
-            results = self._call(tuple(fetches))(*(inputs[alias] for alias in self.inputs))
+            results = self._call(tuple(fetches))(*(arrays[alias] for alias in self.inputs))
         except tf.errors.OpError as e:
             raise RequestError(STATUS_NAMES[e.error_code], e.message) from e
         by_name = dict(zip(fetches, results, strict=True))
         return {alias: by_name[self.outputs[alias]] for alias in outputs or self.outputs}
 
-    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+    def check(self, inputs: Inputs) -> dict[str, NDArray[Any]]:
         """Check what TensorFlow's session does not: a wrong shape can abort the process.
 
+        Types and shapes of all inputs are compared before the values of any are read.
+
+        Returns:
+            Arrays by alias.
+
         Raises:
-            RequestError: an input has the wrong dtype or shape, or a value that is not finite.
+            RequestError: an input has the wrong dtype or shape, or a value that is not finite or cannot be read.
         """
         for i, (alias, expected) in enumerate(self.inputs.items()):
             array = inputs[alias]
             if array.dtype != expected.dtype:
                 want, got = _dtype_name(expected.dtype), _dtype_name(array.dtype)
                 raise RequestError("INVALID_ARGUMENT", f"Expects arg[{i}] to be {want} but {got} is provided")
-            if array.dtype.kind in "fc" and not np.isfinite(array).all():
-                raise RequestError("INVALID_ARGUMENT", f"Tensor {alias} has a value that is not finite.")
             if expected.shape is None:
                 continue
             if array.ndim != len(expected.shape) or any(
@@ -122,6 +129,12 @@ class SignatureRunner:
                 fed = f"_arg_{expected.name.replace(':', '_')}_{i}"
                 message = f"Shape of tensor {fed} [{got}] is not compatible with expected shape [{want}]."
                 raise RequestError("INVALID_ARGUMENT", message)
+        arrays = {}
+        for alias in self.inputs:
+            array = arrays[alias] = _decode(inputs[alias], alias)
+            if array.dtype.kind in "fc" and not np.isfinite(array).all():
+                raise RequestError("INVALID_ARGUMENT", f"Tensor {alias} has a value that is not finite.")
+        return arrays
 
     def _call(self, fetches: tuple[str, ...]) -> Any:
         call = self._calls.get(fetches)
@@ -168,6 +181,7 @@ class Servable:
         )
         session = tf.compat.v1.Session(graph=graph, config=options)
         try:
+            _check_file_types(path)
             check_model(path)
             with graph.as_default(), _quiet():
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
@@ -184,6 +198,13 @@ class Servable:
             name: SignatureRunner(session, definition, independent_rows=name in row_wise)
             for name, definition in self.definitions.items()
         }
+
+
+def _check_file_types(path: Path) -> None:
+    """Reject pipes and devices among the files of a version: reading one can take for ever."""
+    for file in path.rglob("*"):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise OSError(f"{file.relative_to(path)} is not a regular file")
 
 
 def _signatures_with_independent_rows(path: Path) -> set[str]:
@@ -203,6 +224,15 @@ def _load_status(path: Path, error: Exception) -> str:
 
 def _shape(proto: Any) -> tuple[int | None, ...] | None:
     return None if proto.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
+
+
+def _decode(tensor: NDArray[Any] | EncodedTensor, alias: str) -> NDArray[Any]:
+    if not isinstance(tensor, EncodedTensor):
+        return tensor
+    try:
+        return tensor.decode()
+    except DataError as e:
+        raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from e
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:

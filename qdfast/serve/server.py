@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,12 +18,14 @@ from ..errors import ServingError
 from .address import check_port, format_address
 from .batching import Batcher, run_unbatched
 from .batching_config import DEFAULTS, BatchingParameters
+from .call_threads import CallThreads
 from .http_server import HttpServer
 from .manager import ModelManager
 from .metrics import Metrics
 from .model_config import ModelConfig, ModelConfigFile, single_model
-from .options import TlsFiles
+from .options import File, TlsFiles
 from .parse_interceptor import ParseInterceptor
+from .reload_roots import ReloadRoots
 from .rest import RestApi
 from .service import Service
 from .watcher import Watcher
@@ -39,12 +41,17 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # Close connections gracefully from time to time, so that clients resolve the servers' name again.
     ("grpc.max_connection_age_ms", 300_000),
+    # Then end the calls that are still open: a client can begin a call, never send its request, and so keep a thread.
+    ("grpc.max_connection_age_grace_ms", 120_000),
     # Drop the connection of a client that vanished after this time; the default is hours.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
 MAX_CALLS = 1024
 """Maximum calls that run or wait for a thread; more are rejected with RESOURCE_EXHAUSTED."""
+
+STOP_SECONDS = 2.0
+"""Time that a stop takes at most, after the grace for calls in progress."""
 
 
 class HealthServicer(health.HealthServicer):  # type: ignore[misc]
@@ -85,10 +92,13 @@ class Server:
         rest_port: port for the REST API; 0 takes a free one, which is in ``rest_port`` after ``start``; None: no REST.
             If it is also ``metrics_port``, both are served there.
         rest_tls: files for TLS of the REST API; None: no TLS.
+        allow_reload: directories below which clients may load models, by HandleReloadConfigRequest; default: none, the
+            request is rejected.
         on_available: called with a model's name and a version's number when the version begins to answer.
 
     Raises:
-        DataError: the ``ModelConfigFile`` cannot be read, or TensorFlow Serving would reject it.
+        DataError: the ``ModelConfigFile`` cannot be read, TensorFlow Serving would reject it, or a directory of
+            ``allow_reload`` does not exist.
 
     Example:
         >>> with Server(Path("models/doodles"), port=8500):  # doctest: +SKIP
@@ -109,6 +119,7 @@ class Server:
         metrics_port: int | None = None,
         rest_port: int | None = None,
         rest_tls: TlsFiles | None = None,
+        allow_reload: Sequence[File] = (),
         on_available: Callable[[str, int], None] = lambda name, version: None,
     ) -> None:
         config_file = models if isinstance(models, ModelConfigFile) else None
@@ -132,13 +143,14 @@ class Server:
         self._metrics_server: HttpServer | None = None
         self._metrics = Metrics(self._loaded, lambda: batcher.queued_rows if batcher else 0)
         batcher = Batcher(batching, self._metrics.observe_batch) if batching else None
+        self._threads = CallThreads(threads, "rpc")
         self._grpc = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
+            self._threads,
             interceptors=[ParseInterceptor()] if metrics_port is None else [ParseInterceptor(), self._metrics],
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        service = Service(self._manager, batcher.run if batcher else run_unbatched)
+        service = Service(self._manager, batcher.run if batcher else run_unbatched, ReloadRoots(allow_reload))
         self._rest_api = RestApi(service, self._manager, threads, self._metrics if metrics_port is not None else None)
         self._grpc.add_generic_rpc_handlers(service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -199,16 +211,29 @@ class Server:
         for version in new:
             self._on_available(name, version)
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Report NOT_SERVING, reject new calls, and let calls in progress finish for up to ``grace`` seconds."""
+    def stop(self, grace: float = 10.0) -> int:
+        """Report NOT_SERVING, reject new calls, and let calls in progress finish for up to ``grace`` seconds.
+
+        Then they are cancelled, and ``stop`` returns, at the latest after ``STOP_SECONDS`` more.
+
+        Returns:
+            The number of calls whose threads still run: the model has not answered them.
+        """
+        end = time.monotonic() + grace + STOP_SECONDS
+
+        def left() -> float:
+            return max(0.0, end - time.monotonic())
+
         self._watcher.stop()
         self._health.shut_down()
         stopped = self._grpc.stop(grace)
         if self._rest:
-            self._rest.stop(grace)
-        stopped.wait()
+            self._rest.stop(grace, left())
+        stopped.wait(left())
         if self._metrics_server:
-            self._metrics_server.stop()
+            self._metrics_server.stop(0.0, left())
+        still_running = self._threads.wait_idle(left()) + self._rest_api.threads.wait_idle(left())
+        return still_running if stopped.is_set() else max(still_running, 1)
 
     def __enter__(self) -> Server:
         self.start()

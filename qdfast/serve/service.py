@@ -26,6 +26,7 @@ from .batching import run_unbatched
 from .manager import ModelManager
 from .model_config import model_configs
 from .predict import predict
+from .reload_roots import ReloadRoots
 from .servable import RequestError
 from .unsupported_methods import CLASSIFY, REGRESS, reject, reject_task
 
@@ -41,11 +42,18 @@ class Service:
     Args:
         manager: holds the models.
         run: ``run_unbatched``, or ``run`` of a ``Batcher``.
+        reload_roots: where clients may load models from; default: nowhere.
     """
 
-    def __init__(self, manager: ModelManager, run: Callable[..., Arrays] = run_unbatched) -> None:
+    def __init__(
+        self,
+        manager: ModelManager,
+        run: Callable[..., Arrays] = run_unbatched,
+        reload_roots: ReloadRoots | None = None,
+    ) -> None:
         self._manager = manager
         self._run = run
+        self._reload_roots = reload_roots or ReloadRoots()
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers of all methods."""
@@ -150,6 +158,7 @@ class Service:
         return response
 
     def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._reload_roots.check_allowed()
         if request.config.WhichOneof("config") != "model_config_list":
             raise RequestError(
                 "INVALID_ARGUMENT",
@@ -157,7 +166,9 @@ class Service:
                 "supported",
             )
         try:
-            failed = self._manager.reload(model_configs(request.config))
+            configs = model_configs(request.config)
+            self._reload_roots.check(configs)
+            failed = self._manager.reload(configs)
         except DataError as e:
             raise RequestError("INVALID_ARGUMENT", str(e)) from e
         if failed:

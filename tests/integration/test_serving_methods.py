@@ -211,8 +211,9 @@ def test_a_new_model_that_is_not_there(reloaded: Served, request: pytest.Fixture
     if "tensorflow_serving" in request.node.name:
         pytest.skip("TensorFlow Serving waits for it, for ever")
     r = config(reloaded, tiny={}, other={})
-    r.config.model_config_list.config[1].base_path = "/no/such/directory"
+    missing = reloaded.model_dir / "missing"
+    r.config.model_config_list.config[1].base_path = str(missing)
     assert refusal(reloaded.model.HandleReloadConfigRequest, r) == (
         "UNKNOWN",
-        "1 model(s) did not become available: {{name: other} due to error: /no/such/directory: no such directory}",
+        f"1 model(s) did not become available: {{{{name: other}} due to error: {missing}: no such directory}}",
     )

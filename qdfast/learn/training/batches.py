@@ -69,6 +69,7 @@ class DeltaInputSpec(InputSpec):
         return rows.lengths
 
     def inputs(self, rows: Rows, group: Group) -> Inputs:
+        rows.check_files(group.rows)
         deltas, lengths = rows.deltas(group.rows, group.steps, stats=self.stats)
         return {"deltas": deltas, "lengths": lengths}
 
@@ -83,6 +84,7 @@ class BitmapInputSpec(InputSpec):
         return np.ones(len(rows), np.int32)
 
     def inputs(self, rows: Rows, group: Group) -> Inputs:
+        rows.check_files(group.rows)
         return {"bitmaps": rows.bitmaps(group.rows)}
 
 
