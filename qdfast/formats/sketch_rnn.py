@@ -27,6 +27,7 @@ from ..errors import DataError
 from ..storage.streams import MAX_WHOLE, refuse_bomb
 
 SPLITS = ("train", "valid", "test")
+KEPT_SPLITS = SPLITS[:2]  # of prepared data: its training and its validation split
 _DOT = (0, 0, 1)
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
@@ -141,19 +142,26 @@ def _array(data: bytes) -> Sequence[Any]:
     return found.value
 
 
-def sketch_rnn_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """A line of ndjson for each drawing: first those of ``train``, then ``valid``, then ``test``. Errors as above."""
-    for _, drawings in read_splits(file, name):
+def sketch_rnn_lines(file: IO[bytes], name: str, keep_split: bool = False) -> Iterator[bytes]:
+    """A line of ndjson for each drawing: first those of ``train``, then ``valid``, then ``test``. Errors as above.
+
+    Args:
+        keep_split: leave out ``test``, and give the others the name of their split as their word.
+    """
+    for split, drawings in read_splits(file, name):
+        if keep_split and split not in KEPT_SPLITS:
+            continue
+        fields = {"word": split} if keep_split else {}
         for start in range(0, len(drawings), 1024):
-            yield b"".join(_line(steps) for steps in drawings[start : start + 1024])
+            yield b"".join(_line(steps, fields) for steps in drawings[start : start + 1024])
 
 
-def _line(steps: Any) -> bytes:
+def _line(steps: Any, fields: dict[str, str]) -> bytes:
     try:
         strokes = to_strokes(steps)
     except (ValueError, TypeError, AttributeError) as e:
         return f"not a drawing of sketch-rnn: {e}".replace("\n", " ").encode() + b"\n"
-    return orjson.dumps({"drawing": strokes}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({**fields, "drawing": strokes}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def to_strokes(steps: Any) -> list[list[list[float]]]:

@@ -98,6 +98,7 @@ class FileBlocks:
         self.source = SourceFile.of(source)
         self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
         self._refuse = refuse
+        self.keep_split = False  # of a file of sketch-rnn: the word of each drawing becomes the name of its split
         if self.source.kind == "bitmaps":
             raise DataError(f"{self.name}: bitmaps, not strokes: read them with read_bitmaps")
         self.size = 0  # bytes of the file; known when all blocks were read
@@ -148,9 +149,9 @@ class FileBlocks:
         elif form in RANDOM_ACCESS and stream is reader and isinstance(file, io.FileIO) and file.seekable():
             drain(reader)
             file.seek(0)
-            yield from self._cut(to_lines(form, stream, self.name, file).readinto)
+            yield from self._cut(to_lines(form, stream, self.name, file, self.keep_split).readinto)
         else:
-            lines = to_lines(form, stream, self.name)
+            lines = to_lines(form, stream, self.name, keep_split=self.keep_split)
             yield from self._cut(lines.readinto, expected=self.expected if lines is reader else 0)
             drain(reader)
         self.size = reader.size
