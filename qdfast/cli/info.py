@@ -26,7 +26,7 @@ from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, versions_in
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
-from ..storage.source_files import SourceFile, expand
+from ..storage.source_files import NoDrawings, SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
 from .verify import verified
 
@@ -97,10 +97,9 @@ def _describe(path: Path, raw: bool) -> list[str]:
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)
-    except DataError as e:
+    except NoDrawings as e:
         if kind is None and path.is_dir():
-            what = "contains no drawings, and is not a prepared directory, run, report or model"
-            raise DataError(f"{path}: {what}") from e
+            raise DataError(f"{e}; nor is it a prepared directory, run, report or model") from e
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)

@@ -34,7 +34,7 @@ from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
 from ..storage.forms import ARCHIVES, BITMAPS, HEAD, Form, has_known_suffix, identify, is_certain
-from ..storage.names import BITMAP_SUFFIX, SHARDS, SUFFIXES, Label, Recognized
+from ..storage.names import BITMAP_SUFFIX, SHARDS, Label, Recognized
 from ..storage.source_files import SourceFile
 from ..storage.streams import Peeked, is_read
 from .manifest import (
@@ -236,7 +236,7 @@ def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSourc
         there = sorted((f.path, f.size_in_bytes) for f in matched.metadata_list)
         found = [(url, url, size, form) for url, size in there if (form := _remote_form(url))]
         if not found:
-            raise DataError(f"{location}: no {' or '.join(SUFFIXES)} files there")
+            raise DataError(f"{location}: no files of drawings there")
         if passed_over := [url for url, _ in there if url not in [file[0] for file in found]]:
             log(f"{location}: passed over: {', '.join(passed_over)}")
         files += found
@@ -254,7 +254,7 @@ def _remote_form(url: str) -> Form | None:
     if is_certain(name):
         return "npy" if name.endswith(BITMAP_SUFFIX) else "ndjson"
     with _open(url) as file:
-        form = is_read(Peeked(file), url)
+        form, _ = is_read(Peeked(file), url)
     if form in ARCHIVES:
         raise DataError(f"{url}: an archive: unpack it there")
     return form

@@ -69,8 +69,8 @@ def prepare(
 
     Raises:
         DataError: no sources, a source without drawings, with too many unreadable lines or that is not a regular file,
-            strokes and bitmaps together, ``keep_split`` of a source without a split, an invalid argument, ``out`` contains something else, or another process
-            writes to it.
+            strokes and bitmaps together, ``keep_split`` of a source without a split, an invalid argument, ``out``
+            contains something else, or another process writes to it.
         OSError: a file cannot be read or written. Files with final names are always complete.
     """
     options = PrepareOptions(recognized, label, validation, raw, keep_split)
@@ -96,7 +96,7 @@ def prepare(
                     progress.update(record["size"])
                     said = describe_unchanged(record)
                 else:
-                    record, said = _prepare(file, options, max_rejects, shards, pool, progress)
+                    record, said = _prepare(file, options, max_rejects, shards, pool, progress, log)
                     known.append(record)
                 add_record(records, file.name, record, said, log)
         write_manifest(target, shards, records.values(), options, files[0].kind, log)
@@ -130,6 +130,7 @@ def _prepare(
     shards: Directory,
     pool: ParserPool,
     progress: Progress,
+    log: Callable[[str], None],
 ) -> tuple[Record, str]:
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
@@ -138,7 +139,7 @@ def _prepare(
         progress.update(size)
     else:
         blocks = FileBlocks(file, digest=True, on_read=progress.update)
-        summary = write_shards(strokes_of(blocks, file.label, options, pool), shards, pool)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool, log), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)
     record = commit_source(summary, file.name, size, file.label, options, shards, max_rejects)

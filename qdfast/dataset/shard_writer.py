@@ -32,7 +32,7 @@ from ..storage.files import Directory, temporary_name
 from ..storage.forms import Form
 from ..storage.names import LABELS, SPLITS, Label, Recognized
 from ..storage.source_files import Log, SourceFile
-from .labels import labelled_bitmaps, with_labels, without_unnamed
+from .labels import labelled_bitmaps, warn_of_words, with_labels, without_unnamed
 from .shards import write_shard
 
 BITMAPS_PER_CHUNK = 1 << 16
@@ -189,6 +189,7 @@ class _PieceCollector:
 
     def __init__(self, label: str, options: PrepareOptions) -> None:
         self.label, self.options = label, options
+        self.words: set[str] = set()  # of all lines
         self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, NDArray[np.uint8]]] = {}
         self._reserved = 0
 
@@ -206,6 +207,7 @@ class _PieceCollector:
             return memory[0]
 
         found = to_drawings(columns, allocate)
+        self.words.update(found.words)
         drawings = with_labels(found, self.options.label, self.label)
         split = _kept_split(found) if self.options.keep_split else self.options.split(drawings)
         self.made[place] = drawings, split, _count(drawings, split), memory[0]
@@ -216,8 +218,13 @@ def _kept_split(drawings: Drawings) -> NDArray[np.uint8]:
     return np.array([word == KEPT_SPLITS[1] for word in drawings.words], np.uint8)[drawings.word_codes]
 
 
-def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[Piece]:
-    """The drawings of an ndjson source, in order. ``label`` is the class that its name stands for."""
+def strokes_of(
+    blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool, log: Log = lambda line: None
+) -> Iterator[Piece]:
+    """The drawings of an ndjson source, in order. ``label`` is the class that its name stands for.
+
+    The log warns about lines with several words that all become one class.
+    """
     collector = _PieceCollector(label, options)
     blocks.keep_split = options.keep_split
     read = ReadOptions(options.recognized, raw=options.raw)
@@ -225,6 +232,8 @@ def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: Pa
         drawings, split, classes, memory = collector.made.pop(place)
         report = without_unnamed(batch.report, len(drawings))
         yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, memory)
+    if not options.keep_split:
+        warn_of_words(collector.words, options.label, blocks.source, log)
 
 
 def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[Piece]:

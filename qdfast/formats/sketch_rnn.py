@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..drawings import Drawings
 from ..errors import DataError
+from ..parse_report import NOT_SKETCH_RNN
 from ..storage.streams import MAX_WHOLE, refuse_bomb
 
 SPLITS = ("train", "valid", "test")
@@ -160,7 +161,7 @@ def _line(steps: Any, fields: dict[str, str]) -> bytes:
     try:
         strokes = to_strokes(steps)
     except (ValueError, TypeError, AttributeError) as e:
-        return f"not a drawing of sketch-rnn: {e}".replace("\n", " ").encode() + b"\n"
+        return f"{NOT_SKETCH_RNN}{e}".replace("\n", " ").encode() + b"\n"
     return orjson.dumps({**fields, "drawing": strokes}, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -131,18 +131,25 @@ def check(form: Form, head: bytes, name: str) -> None:
         raise DataError(f"{name}: text, but neither JSON lines nor a CSV table with a column 'drawing'")
 
 
-def is_read(stream: Peeked, name: str) -> Form | None:
-    """What a file in a directory or an archive is; None if it holds no drawings, as far as its first bytes tell.
+def is_read(stream: Peeked, name: str) -> tuple[Form | None, str]:
+    """What a file in a directory or an archive is.
 
-    DataError: its suffix is that of drawings, but it is a file that is not read.
+    Returns:
+        Its form, or None if it holds no drawings, as far as its first bytes tell; and why, if the reason is known.
+
+    Raises:
+        DataError: its suffix is that of drawings, but it is a file that is not read.
     """
     if not has_known_suffix(name):
-        return None
+        return None, ""
     form, inner = unwrap(stream, name)
+    head = inner.head()
     if is_certain(name):
-        check(form, inner.head(), name)
-        return form
-    return form if holds_drawings(form, inner.head(), name) else None
+        check(form, head, name)
+        return form, ""
+    if holds_drawings(form, head, name):
+        return form, ""
+    return None, refusal(head, name, unknown="") if form == "refused" else ""
 
 
 class Decompressed(io.RawIOBase):
