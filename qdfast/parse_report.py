@@ -112,6 +112,8 @@ class ParseReport:
 
     def after(self, lines: int) -> ParseReport:
         """The same report with the line numbers raised by ``lines``."""
+        if not lines:
+            return self
 
         def moved(examples: tuple[Example, ...]) -> tuple[Example, ...]:
             return tuple(replace(e, line=e.line + lines) for e in examples)
@@ -230,4 +232,5 @@ def checked_max_rejects(max_rejects: float) -> float:
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:
     """The sum of ``reports``, in order."""
-    return sum(reports, ParseReport())
+    every = list(reports)
+    return every[0] if len(every) == 1 else sum(every, ParseReport())

@@ -18,7 +18,7 @@ from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
 from ..formats.bitmap_files import read_bitmap_file
-from ..formats.sketch_rnn import read_splits
+from ..formats.sketch_rnn import split_sizes
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
@@ -108,8 +108,15 @@ def _describe(path: Path, raw: bool) -> list[str]:
 
 def _split_of(file: SourceFile) -> str:
     with file.open() as opened:
-        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
-    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
+        stream = Peeked(opened)
+        inner = unwrap(stream, file.name)[1]
+        if inner is stream and opened.seekable() and file.member is None:
+            opened.seek(0)
+            whole = opened
+        else:
+            whole = in_memory(inner, file.name)
+        sizes = split_sizes(whole, file.name)
+    return ", ".join(f"{split} {n:,}" for split, n in sizes.items())
 
 
 def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:

@@ -14,6 +14,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -103,26 +104,44 @@ def read_splits(file: IO[bytes], name: str) -> Iterator[tuple[str, Sequence[Any]
     Raises:
         DataError: not such a file, damaged, or a pickle of anything but arrays, which is not opened.
     """
+    with _naming(name), zipfile.ZipFile(file) as archive:
+        for split, info in _splits(archive).items():
+            refuse_bomb(f"{name}: {split}", info.file_size, info.compress_size)
+            if info.file_size > MAX_WHOLE:
+                raise ValueError(f"{split} is larger than {MAX_WHOLE >> 30} GiB")
+            yield split, _array(archive.read(info))
+
+
+def split_sizes(file: IO[bytes], name: str) -> dict[str, int]:
+    """How many drawings each split has, as the headers tell: the drawings are not read. Errors as above."""
+    with _naming(name), zipfile.ZipFile(file) as archive:
+        sizes = {}
+        for split, info in _splits(archive).items():
+            with archive.open(info) as array:
+                sizes[split] = int(_header(array)[0][0])
+        return sizes
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            splits = [split for split in SPLITS if split in infos]
-            if not splits:
-                raise ValueError(f"it has the arrays {', '.join(sorted(infos))[:200]}, not {', '.join(SPLITS)}")
-            for split in splits:
-                info = infos[split]
-                refuse_bomb(f"{name}: {split}", info.file_size, info.compress_size)
-                if info.file_size > MAX_WHOLE:
-                    raise ValueError(f"{split} is larger than {MAX_WHOLE >> 30} GiB")
-                yield split, _array(archive.read(info))
+        yield
     except DataError:
         raise
     except _ERRORS as e:
         raise DataError(f"{name}: not a file of sketch-rnn: {e}") from e
 
 
-def _array(data: bytes) -> Sequence[Any]:
-    file = io.BytesIO(data)
+def _splits(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    splits = {split: infos[split] for split in SPLITS if split in infos}
+    if not splits:
+        raise ValueError(f"it has the arrays {', '.join(sorted(infos))[:200]}, not {', '.join(SPLITS)}")
+    return splits
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array."""
     version = np.lib.format.read_magic(file)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -131,6 +150,12 @@ def _array(data: bytes) -> Sequence[Any]:
     if read_header is None:
         raise ValueError(f"version {version} of .npy")
     shape, _, dtype = read_header(file)
+    return shape, dtype
+
+
+def _array(data: bytes) -> Sequence[Any]:
+    file = io.BytesIO(data)
+    shape, dtype = _header(file)
     if dtype.kind != "O":  # all drawings have the same number of points
         file.seek(0)
         array = np.lib.format.read_array(file, allow_pickle=False)

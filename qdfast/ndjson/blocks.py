@@ -137,7 +137,7 @@ class FileBlocks:
             return
         reader = _CountingReader(file, self._digest, self.on_read)
         form, stream = unwrap(reader, self.name)
-        if self._refuse and (why := known_refusal(stream.head(), self.name)):
+        if self._refuse and form == "refused" and (why := known_refusal(stream.head(), self.name)):
             raise DataError(f"{self.name}: {why}")
         if form in ARCHIVES:
             raise DataError(f"{self.name}: an archive: give its path")
@@ -153,7 +153,8 @@ class FileBlocks:
         else:
             lines = to_lines(form, stream, self.name, keep_split=self.keep_split)
             yield from self._cut(lines.readinto, expected=self.expected if lines is reader else 0)
-            drain(reader)
+            if lines is not reader:
+                drain(reader)
         self.size = reader.size
 
     def _chunk(self, file: IO[bytes], chunk: int) -> Iterator[Block]:

@@ -23,6 +23,7 @@ _COPY = re.compile(
     )$""",
     re.IGNORECASE | re.VERBOSE,
 )
+_PLAIN = re.compile(r"([a-z0-9](?:[a-z0-9 -]*[a-z0-9])?)\.(?:ndjson|npy)")  # most names: there is nothing to remove
 _COPY_OF = re.compile(r"^copy of\s+(?=\S)", re.IGNORECASE)  # Google Drive
 
 
@@ -59,6 +60,9 @@ def is_copy(path: str | os.PathLike[str]) -> bool:
 
 def _parse(path: str | os.PathLike[str]) -> tuple[str, bool]:
     """The class, and whether the name is that of a copy."""
+    base = os.path.basename(os.fspath(path))  # noqa: PTH119
+    if (plain := _PLAIN.fullmatch(base)) and "copy" not in base:
+        return plain[1], False
     whole = PurePosixPath(_decoded(PurePosixPath(path).name).replace("\\", "/")).name.strip()
     name, copy = whole, False
     if added := _VERSION.search(name):

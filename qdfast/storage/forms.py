@@ -100,10 +100,10 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
     >>> identify(b'{"word":"cat","drawing":[[[0,9],[4,4]]]}'), identify(b"<html>"), identify(b"", "cat.npy")
     ('ndjson', 'refused', 'npy')
     """
+    if starts_with_object(head, name):
+        return _objects(head)
     if _suffix(name) == ".bin" and looks_like_records(head, certain=False):
         return "binary"  # whatever the first key_id looks like
-    if head[:1] == b"{" and head[1:2] != b"\0":
-        return _objects(head)
     if not head:
         return _BY_SUFFIX.get(_suffix(name), "empty")
     if head.startswith(b"\x1f\x8b"):
@@ -136,6 +136,11 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
     if has_drawing_column(head):
         return "csv"
     return _otherwise(head, name)
+
+
+def starts_with_object(head: bytes, name: str | os.PathLike[str]) -> bool:
+    """Whether a file is certainly text that starts with an object, as lines of ndjson do."""
+    return head[:1] == b"{" and head[1:2] != b"\0" and ".bin" not in os.fspath(name).lower()
 
 
 def _objects(head: bytes) -> Form:
@@ -251,9 +256,9 @@ def _encoding(head: bytes) -> Encoding | None:
             start = head[: 64 if len(head) >= 64 else len(head) // 4 * 4].decode(encoding, "replace")
             return encoding if len(start) > 3 and is_text(start.encode(errors="replace")) else None
     for size, low, name in ((2, 0, "utf-16-le"), (2, 1, "utf-16-be"), (4, 0, "utf-32-le"), (4, 3, "utf-32-be")):
-        start = head[: 16 * size]
-        chars = start[low::size]
-        if len(chars) > 7 and start.count(0) == len(start) - len(chars) and is_text(chars) and chars.strip():
+        first = head[: 16 * size]
+        chars = first[low::size]
+        if len(chars) > 7 and first.count(0) == len(first) - len(chars) and is_text(chars) and chars.strip():
             return cast(Encoding, name)
     return None
 

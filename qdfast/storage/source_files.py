@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from ..errors import DataError
 from .class_names import label_of
 from .digests import Digest, join_digests
 from .files import TEMPORARY, local_path
-from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form
+from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form, starts_with_object
 from .names import BITMAP_SUFFIX, Kind
 from .streams import BUFFER, Chunks, Peeked, check, is_read, unwrap
 
@@ -71,8 +73,9 @@ class SourceFile:
         path, size = Path(source), 0
         form: Form = "npy" if is_bitmap_file(path) else "ndjson"
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            size = path.stat().st_size
-            if path.is_file():
+            about = path.stat()
+            size = about.st_size
+            if stat.S_ISREG(about.st_mode):
                 form = form_of(path)
         pictures = (path,) if form == "picture" else ()
         kind: Kind = "bitmaps" if form in BITMAPS else "strokes"
@@ -102,7 +105,7 @@ class SourceFile:
             with self.archive.open(self.member) as file:
                 yield file
             return
-        with self.file.open("rb", buffering=0) if isinstance(self.file, Path) else nullcontext(self.file) as file:
+        with io.FileIO(self.file) if isinstance(self.file, Path) else nullcontext(self.file) as file:
             yield file
 
     def digests(self) -> dict[int, bytes]:
@@ -121,9 +124,15 @@ class SourceFile:
 
 
 def form_of(path: Path) -> Form:
-    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report."""
-    with path.open("rb", buffering=0) as file:
+    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report.
+
+    "ndjson" stands also for other layouts of objects, which the reader tells apart: most files need no further look.
+    """
+    with io.FileIO(path) as file:
         try:
+            if starts_with_object(file.read(64), path):
+                return "ndjson"
+            file.seek(0)
             return unwrap(Peeked(file), str(path))[0]
         except OSError as e:
             if e.errno is None:
@@ -166,8 +175,8 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Lo
         path = local_path(source)
         if path.is_dir():
             out += _files_in(path, bitmaps, log)
-        elif path.exists():
-            out += _unpacked(SourceFile.of(path), bitmaps, log)
+        elif (file := SourceFile.of(path)).size or path.exists():
+            out += _unpacked(file, bitmaps, log)
         else:
             raise FileNotFoundError(printable(f"{path}: no such file or directory"))
     if not out:

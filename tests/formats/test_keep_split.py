@@ -33,7 +33,7 @@ def test_each_split_keeps_its_drawings(lines: bytes, tmp_path: Path) -> None:
     assert f"{src}/sketchrnn_cat.full.npz: class cat: 100 drawings" in said
     every = qdfast.read_ndjson(src / "sketchrnn_cat.full.npz")
     for split, part in (("train", every[:70]), ("validation", every[70:100])):
-        rows = data.rows(split)  # type: ignore[arg-type]
+        rows = data.rows(split)
         found = rows.drawings(np.flatnonzero(rows.labels == 0))
         assert found.equals(part.with_word("cat"))
 
@@ -53,7 +53,7 @@ def test_damaged_drawings_do_not_move_the_others(lines: bytes, tmp_path: Path) -
     drawings = [forms.steps_of(fields) for fields in forms.fields_of(lines)]
     train = [*drawings[:9], np.zeros((3, 2), np.int16), None, *drawings[9:40]]
     arrays = {"train": np.array(train, object), "valid": np.array([None, *drawings[40:50]], object)}
-    np.savez(tmp_path / "cat.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "cat.npz", **arrays)
     data = prepare(tmp_path / "cat.npz", tmp_path / "data", keep_split=True)
     assert (data.counts("train"), data.counts("validation")) == ({"cat": 40}, {"cat": 10})
 

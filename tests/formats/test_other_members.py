@@ -184,8 +184,8 @@ def test_lines_of_several_words(lines: bytes, tmp_path: Path) -> None:
     assert why in said
     for label, source in (("word", path), ("file", forms.write(tmp_path, "star.ndjson", lines))):
         said.clear()
-        prepare(source, tmp_path / "data", recognized="any", label=label, log=said.append)  # type: ignore[arg-type]
-        load_rows([source], recognized="any", label=label, log=said.append)  # type: ignore[arg-type]
+        prepare(source, tmp_path / "data", recognized="any", label=label, log=said.append)
+        load_rows([source], recognized="any", label=label, log=said.append)
         assert not [line for line in said if "warning: its lines" in line]
 
 
