@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, overload
@@ -22,6 +23,8 @@ from .storage.class_names import label_of
 from .storage.names import BITMAP_SUFFIX
 from .storage.progress import counted
 
+NPY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TypeError, tokenize.TokenError)
+"""What NumPy raises for a damaged .npy file: its header is Python."""
 _SAMPLE = 1000  # drawings
 _MOST_INK = 0.6 * 255  # mean of the pixels; Google's bitmaps have 0.2 * 255, inverted ones 0.8 * 255
 
@@ -185,7 +188,7 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     try:
         with np.errstate(over="ignore"):  # a damaged shape
             pixels = np.lib.format.open_memmap(path, mode="r")  # which never unpickles
-    except (ValueError, EOFError, OverflowError) as e:
+    except NPY_ERRORS as e:
         raise DataError(f"{path}: {why_not_array(e)}") from e
     if not pixels.size:
         raise DataError(f"{path}: no drawings: the array has shape {pixels.shape}")

@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..bitmaps import NPY_ERRORS
 from ..drawings import Drawings
 from ..errors import DataError
 from ..parse_report import NOT_SKETCH_RNN
@@ -32,8 +33,8 @@ SPLITS = ("train", "valid", "test")
 KEPT_SPLITS = SPLITS[:2]  # of prepared data: its training and its validation split
 _DOT = (0, 0, 1)
 _ERRORS = (
-    zipfile.BadZipFile, zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-    OverflowError, NotImplementedError, MemoryError, RecursionError, pickle.UnpicklingError, UnicodeDecodeError,
+    *NPY_ERRORS, zipfile.BadZipFile, zlib.error, KeyError, IndexError, AttributeError, NotImplementedError,
+    RecursionError, pickle.UnpicklingError,
 )  # fmt: skip
 
 

@@ -197,3 +197,11 @@ def test_copies_that_are_evaluated(lines: bytes, tmp_path: Path) -> None:
     copy, first = tmp_path / "cat.ndjson", tmp_path / "cat (1).ndjson"
     assert said[0] == f"{copy}: warning: the same bytes as {first}: each of these drawings counts twice"
     assert len([line for line in said if "the same bytes" in line]) == 1
+
+
+def test_headers_of_arrays_that_are_not_python(tmp_path: Path) -> None:
+    damaged = npy(np.full((3, 784), 9, np.uint8)).replace(b"), }", b"(,  ")
+    steps = forms.zipped({"train.npy": npy(np.array([None, None], object)).replace(b"), }", b"(,  ")})
+    for name, data in (("a.npy", damaged), ("a.npy.gz", gzip.compress(damaged)), ("cat.npz", steps)):
+        with pytest.raises(DataError, match=rf"{name}: not a .*file"):
+            qdfast.read(forms.write(tmp_path, name, data))
