@@ -163,7 +163,12 @@ def _array(data: bytes) -> Sequence[Any]:
         if array.ndim != 3:
             raise ValueError(f"an array of {dtype} {shape}")
         return list(array)
-    found = _ArraysOnly(file, encoding="latin1").load()
+    try:
+        found = _ArraysOnly(file, encoding="latin1").load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as e:  # whatever a damaged pickle makes of its opcodes
+        raise pickle.UnpicklingError(f"a damaged pickle: {e}") from e
     if not isinstance(found, _Array) or not isinstance(found.value, list):
         raise ValueError("not an array of drawings")
     return found.value

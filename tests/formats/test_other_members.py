@@ -199,6 +199,14 @@ def test_copies_that_are_evaluated(lines: bytes, tmp_path: Path) -> None:
     assert len([line for line in said if "the same bytes" in line]) == 1
 
 
+def test_a_pickle_that_is_cut_short(tmp_path: Path) -> None:
+    whole = npy(np.array([np.zeros((2, 3), np.int16), None], object))
+    for size in range(len(whole) - 1, 128, -1):
+        path = forms.write(tmp_path, "cat.npz", forms.zipped({"train.npy": whole[:size]}))
+        with pytest.raises(DataError, match=r"cat\.npz: not a file of sketch-rnn: "):
+            qdfast.read_ndjson(path)
+
+
 def test_headers_of_arrays_that_are_not_python(tmp_path: Path) -> None:
     damaged = npy(np.full((3, 784), 9, np.uint8)).replace(b"), }", b"(,  ")
     steps = forms.zipped({"train.npy": npy(np.array([None, None], object)).replace(b"), }", b"(,  ")})
