@@ -9,6 +9,7 @@ smallest x and y become 0.
 from __future__ import annotations
 
 import io
+import lzma
 import pickle
 import re
 import zipfile
@@ -33,8 +34,9 @@ SPLITS = ("train", "valid", "test")
 KEPT_SPLITS = SPLITS[:2]  # of prepared data: its training and its validation split
 _DOT = (0, 0, 1)
 _ERRORS = (
-    *NPY_ERRORS, zipfile.BadZipFile, zlib.error, KeyError, IndexError, AttributeError, NotImplementedError,
-    RecursionError, pickle.UnpicklingError,
+    *NPY_ERRORS, zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, IndexError, AttributeError,
+    RuntimeError,  # of encrypted members, too
+    pickle.UnpicklingError,
 )  # fmt: skip
 
 
@@ -129,7 +131,9 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except _ERRORS as e:
+    except (*_ERRORS, OSError) as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise  # of the file, not of its compressed data
         raise DataError(f"{name}: not a file of sketch-rnn: {e}") from e
 
 

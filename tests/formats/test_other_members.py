@@ -207,6 +207,16 @@ def test_a_pickle_that_is_cut_short(tmp_path: Path) -> None:
             qdfast.read_ndjson(path)
 
 
+def test_members_that_cannot_be_opened(lines: bytes, tmp_path: Path) -> None:
+    whole = forms.sketch_rnn(lines)
+    at = whole.rindex(b"PK\x01\x02")
+    for offset, value in ((8, 1), (10, 9), (10, 14), (10, 12)):  # encrypted; Deflate64; data that are not LZMA or bzip2
+        damaged = bytearray(whole)
+        damaged[at + offset] = value
+        with pytest.raises(DataError, match=r"cat\.npz: not a file of sketch-rnn: "):
+            qdfast.read_ndjson(forms.write(tmp_path, "cat.npz", bytes(damaged)))
+
+
 def test_headers_of_arrays_that_are_not_python(tmp_path: Path) -> None:
     damaged = npy(np.full((3, 784), 9, np.uint8)).replace(b"), }", b"(,  ")
     steps = forms.zipped({"train.npy": npy(np.array([None, None], object)).replace(b"), }", b"(,  ")})
