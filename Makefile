@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxi qdfast/*.pxd)
 
-.PHONY: quickstart test test-fast coverage check sanitize fuzz hostile soak kills bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
+.PHONY: quickstart test test-fast coverage check sanitize fuzz fuzz-forms hostile soak kills bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -61,6 +61,10 @@ SECONDS ?= 60
 fuzz: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris || true
 	PYTHON=$(BIN)/python tests/fuzz/run $(SECONDS) $(DATA)
+
+# Read mutated files of each format for SECONDS each. FORMS= selects some, such as "binary tar".
+fuzz-forms: $(VENV)/installed
+	$(BIN)/python tests/fuzz/fuzz_forms.py $(SECONDS) $(FORMS)
 
 # Send hostile input to the servers, the client, downloads and files; fails if anything but a clean outcome is seen.
 REQUESTS ?= 100000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, overload
@@ -21,6 +23,8 @@ from .storage.class_names import label_of
 from .storage.names import BITMAP_SUFFIX
 from .storage.progress import counted
 
+NPY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TypeError, tokenize.TokenError)
+"""What NumPy raises for a damaged .npy file: its header is Python."""
 _SAMPLE = 1000  # drawings
 _MOST_INK = 0.6 * 255  # mean of the pixels; Google's bitmaps have 0.2 * 255, inverted ones 0.8 * 255
 
@@ -121,6 +125,9 @@ def _how_to_convert(pixels: NDArray[Any]) -> str:
     """What to do with other pixels, for messages."""
     if pixels.shape in ((SIDE, SIDE), (SIDE * SIDE,)):
         return ": for a single bitmap, pass pixels[None]"
+    if pixels.ndim < 2 or math.prod(pixels.shape[1:]) != SIDE * SIDE:
+        turned = pixels.ndim == 2 and len(pixels) == SIDE * SIDE
+        return ": pixels.T has this shape" if turned else f": a bitmap has {SIDE} x {SIDE} pixels of one value each"
     if pixels.dtype == bool:
         return ": convert with pixels.astype(np.uint8) * 255"
     if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
@@ -181,8 +188,8 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     try:
         with np.errstate(over="ignore"):  # a damaged shape
             pixels = np.lib.format.open_memmap(path, mode="r")  # which never unpickles
-    except (ValueError, EOFError, OverflowError) as e:
-        raise DataError(f"{path}: not a {BITMAP_SUFFIX} file, or cut short: {' '.join(str(e).split())}") from e
+    except NPY_ERRORS as e:
+        raise DataError(f"{path}: {why_not_array(e)}") from e
     if not pixels.size:
         raise DataError(f"{path}: no drawings: the array has shape {pixels.shape}")
     try:
@@ -191,6 +198,14 @@ def read_bitmaps(path: str | os.PathLike[str]) -> Bitmaps:
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
     return bitmaps
+
+
+def why_not_array(error: Exception) -> str:
+    """Why a file of bitmaps is refused, in one line. ``error``: what NumPy raised when it read the file."""
+    message = " ".join(str(error).split())
+    if "bject" in message and ("mapped" in message or "pickle" in message):
+        return "an array of Python objects, not of numbers: only a pickle could read it"
+    return f"not a {BITMAP_SUFFIX} file, or cut short: {message}"
 
 
 def check_values(pixels: NDArray[np.uint8]) -> None:

@@ -35,6 +35,9 @@ REASONS = {
 
 PYTHON_NOTATION = "Python's notation: write lines with json.dumps"
 NOT_FINITE = "NaN or Infinity: write null"
+NOT_UTF8 = "not UTF-8: save the file as UTF-8"
+NOT_SKETCH_RNN = "not a drawing of sketch-rnn: "
+_OURS = (PYTHON_NOTATION, NOT_FINITE, NOT_UTF8, NOT_SKETCH_RNN)  # why a line is not JSON, in better words than orjson's
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class ParseReport:
 
     def after(self, lines: int) -> ParseReport:
         """The same report with the line numbers raised by ``lines``."""
+        if not lines:
+            return self
 
         def moved(examples: tuple[Example, ...]) -> tuple[Example, ...]:
             return tuple(replace(e, line=e.line + lines) for e in examples)
@@ -189,7 +194,7 @@ _EXPECTED = ("not_recognized", "field_missing")  # where the first line says not
 
 
 def _first(example: Example) -> str:
-    of_orjson = example.reason == "not_json" and example.detail not in (PYTHON_NOTATION, NOT_FINITE)
+    of_orjson = example.reason == "not_json" and not example.detail.startswith(_OURS)
     detail = f": {printable(example.detail)}" if example.detail and not of_orjson else ""
     return f" (first in line {example.line}{detail})"
 
@@ -227,4 +232,5 @@ def checked_max_rejects(max_rejects: float) -> float:
 
 def merge(reports: Iterable[ParseReport]) -> ParseReport:
     """The sum of ``reports``, in order."""
-    return sum(reports, ParseReport())
+    every = list(reports)
+    return every[0] if len(every) == 1 else sum(every, ParseReport())

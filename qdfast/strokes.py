@@ -146,7 +146,9 @@ def stroke_lists(drawing: Any) -> list[Any]:
 def _parts(mapping: dict[str, Any], stroke: int | None = None) -> list[Any]:
     """x, y and, if given, the times of a mapping."""
     if not {"x", "y"} <= mapping.keys():
-        raise BadDrawing("wrong_shape", "an object without x and y", stroke)
+        by_columns = all(map(str.isdigit, mapping))
+        columns = ": a table by columns? write its rows, in pandas with orient='records'" if by_columns else ""
+        raise BadDrawing("wrong_shape", f"an object without x and y{columns}", stroke)
     return [mapping["x"], mapping["y"], *([mapping["t"]] if mapping.get("t") else [])]
 
 

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import struct
 import tarfile
 import time
@@ -143,6 +144,25 @@ SKETCH_RNN: dict[str, Make] = {
     "cat.npz.gz": lambda lines: gzip.compress(sketch_rnn(lines)),
     "cat.tar.gz": lambda lines: tarred({"cat.full.npz": sketch_rnn(lines)}, "w:gz"),
 }
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The bytes with one to eight changes: of a byte, cut out, repeated or cut off. Never empty."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at = rng.randrange(len(out) or 1)
+        match rng.randrange(5):
+            case 0:
+                out[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                out[at : at + 1] = bytes([(out[at] if out else 0) ^ 1 << rng.randrange(8)])
+            case 2:
+                del out[at : at + rng.randrange(1, 40)]
+            case 3:
+                out[at:at] = out[: rng.randrange(60)]
+            case _:
+                del out[at:]
+    return bytes(out) or b"x"
 
 
 def write(directory: Path, name: str, data: bytes) -> Path:

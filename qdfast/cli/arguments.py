@@ -203,6 +203,11 @@ def _prepare(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
     )
+    p.add_argument(
+        "--keep-split",
+        action="store_true",
+        help="keep the split of sketch-rnn's .npz files: train for training, valid for validation; test is left out",
+    )
     _add_max_rejects(p)
     p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
     g = p.add_argument_group("Apache Beam")

@@ -93,8 +93,8 @@ def _prepare(a: argparse.Namespace) -> None:
     from ..storage.names import SPLITS
 
     options: dict[str, Any] = {
-        "recognized": a.recognized, "label": a.label, "validation": a.validation, "raw": a.raw,
-        "max_rejects": a.max_rejects, "log": log,
+        "recognized": a.recognized, "label": a.label, "validation": a.validation,
+        "keep_split": a.keep_split, "raw": a.raw, "max_rejects": a.max_rejects, "log": log,
     }  # fmt: skip
     if a.runner == "beam":
         import_quietly("apache_beam")

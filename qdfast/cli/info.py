@@ -18,7 +18,7 @@ from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
 from ..formats.bitmap_files import read_bitmap_file
-from ..formats.sketch_rnn import read_splits
+from ..formats.sketch_rnn import split_sizes
 from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
@@ -26,7 +26,7 @@ from ..storage import names, sealed_json
 from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, versions_in
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
-from ..storage.source_files import SourceFile, expand
+from ..storage.source_files import NoDrawings, SourceFile, expand
 from ..storage.streams import Peeked, in_memory, unwrap
 from .verify import verified
 
@@ -97,10 +97,9 @@ def _describe(path: Path, raw: bool) -> list[str]:
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)
-    except DataError as e:
+    except NoDrawings as e:
         if kind is None and path.is_dir():
-            what = "contains no drawings, and is not a prepared directory, run, report or model"
-            raise DataError(f"{path}: {what}") from e
+            raise DataError(f"{e}; nor is it a prepared directory, run, report or model") from e
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
     described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
@@ -109,8 +108,15 @@ def _describe(path: Path, raw: bool) -> list[str]:
 
 def _split_of(file: SourceFile) -> str:
     with file.open() as opened:
-        whole = in_memory(unwrap(Peeked(opened), file.name)[1], file.name)
-    return ", ".join(f"{split} {len(drawings):,}" for split, drawings in read_splits(whole, file.name))
+        stream = Peeked(opened)
+        inner = unwrap(stream, file.name)[1]
+        if inner is stream and opened.seekable() and file.member is None:
+            opened.seek(0)
+            whole = opened
+        else:
+            whole = in_memory(inner, file.name)
+        sizes = split_sizes(whole, file.name)
+    return ", ".join(f"{split} {n:,}" for split, n in sizes.items())
 
 
 def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:

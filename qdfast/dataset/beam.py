@@ -34,7 +34,7 @@ from ..storage.digests import chunk_numbers
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer, temporary_name
 from ..storage.forms import ARCHIVES, BITMAPS, HEAD, Form, has_known_suffix, identify, is_certain
-from ..storage.names import BITMAP_SUFFIX, SHARDS, SUFFIXES, Label, Recognized
+from ..storage.names import BITMAP_SUFFIX, SHARDS, Label, Recognized
 from ..storage.source_files import SourceFile
 from ..storage.streams import Peeked, is_read
 from .manifest import (
@@ -48,7 +48,7 @@ from .manifest import (
     write_manifest,
 )
 from .prepare import regular_files
-from .shard_writer import PrepareOptions, Record, SourceSummary, strokes_of, write_shards
+from .shard_writer import VALIDATION, PrepareOptions, Record, SourceSummary, strokes_of, write_shards
 
 
 class BeamSource(NamedTuple):
@@ -168,7 +168,8 @@ def prepare(
     *,
     recognized: Recognized = "only",
     label: Label = "file",
-    validation: float = 0.1,
+    validation: float = VALIDATION,
+    keep_split: bool = False,
     raw: bool = False,
     max_rejects: float = MAX_REJECTS,
     beam_args: Sequence[str] = (),
@@ -183,7 +184,7 @@ def prepare(
         sources: as for ``dataset.prepare``, without bitmaps; or URLs of files, patterns or directories on a file system
             that Beam knows (``gs://bucket/drawings/*.ndjson``).
         out: a directory or URL. Only local directories are locked against other processes.
-        recognized, label, validation, raw, max_rejects, log: as for ``dataset.prepare``.
+        recognized, label, validation, keep_split, raw, max_rejects, log: as for ``dataset.prepare``.
         beam_args: options of the pipeline, such as ``--runner=FlinkRunner``. The default runner is Beam's local one:
             ``--direct_running_mode=multi_processing`` and ``--direct_num_workers=N`` set its processes.
 
@@ -194,13 +195,14 @@ def prepare(
         DataError: as for ``dataset.prepare``; bitmaps, a URL without files, or a pipeline that failed.
         OSError: this process cannot read or write a file.
     """
-    options = PrepareOptions(recognized, label, validation, raw)
+    options = PrepareOptions(recognized, label, validation, raw, keep_split)
     checked_max_rejects(max_rejects)
     pipeline_options = PipelineOptions(list(beam_args))
     standard = pipeline_options.view_as(StandardOptions)
     standard.runner = standard.runner or "FnApiRunner"  # DirectRunner would download another runner
     FileSystems.set_options(pipeline_options)
     found = _sources(sources, log)
+    options.check_splits([(source.name, source.form) for source in found], log)
     target, shards = _directory(out), _directory(out, SHARDS)
     with ExitStack() as stack:
         if not _is_remote(out):
@@ -234,7 +236,7 @@ def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSourc
         there = sorted((f.path, f.size_in_bytes) for f in matched.metadata_list)
         found = [(url, url, size, form) for url, size in there if (form := _remote_form(url))]
         if not found:
-            raise DataError(f"{location}: no {' or '.join(SUFFIXES)} files there")
+            raise DataError(f"{location}: no files of drawings there")
         if passed_over := [url for url, _ in there if url not in [file[0] for file in found]]:
             log(f"{location}: passed over: {', '.join(passed_over)}")
         files += found
@@ -252,7 +254,7 @@ def _remote_form(url: str) -> Form | None:
     if is_certain(name):
         return "npy" if name.endswith(BITMAP_SUFFIX) else "ndjson"
     with _open(url) as file:
-        form = is_read(Peeked(file), url)
+        form, _ = is_read(Peeked(file), url)
     if form in ARCHIVES:
         raise DataError(f"{url}: an archive: unpack it there")
     return form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..errors import DataError
 from ..formats.bitmap_files import read_bitmap_file
 from ..parse_report import ParseReport, add_counts
 from ..storage.names import Label
-from ..storage.source_files import SourceFile
+from ..storage.source_files import Log, SourceFile
 
 
 def with_labels(batch: Drawings, label: Label, file_label: str) -> Drawings:
@@ -28,6 +29,17 @@ def with_labels(batch: Drawings, label: Label, file_label: str) -> Drawings:
         named = np.array([word != "" for word in batch.words])[batch.word_codes]
         batch = batch if named.all() else batch[named]
     return batch.with_used_words()
+
+
+def warn_of_words(words: Iterable[str], label: Label, source: SourceFile, log: Log) -> None:
+    """Log a warning if the lines of a source have several words, but its drawings all become one class."""
+    found = sorted({*words} - {""})
+    if label == "file" and len(found) > 1:
+        some = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
+        log(
+            f"{source.name}: warning: its lines have {len(found):,} words ({some}), but all become the class "
+            f'{source.label}: label="word" (--label word) takes the words'
+        )
 
 
 def without_unnamed(report: ParseReport, kept: int) -> ParseReport:

@@ -220,7 +220,8 @@ def _classes_of(source: str, record: Record) -> str:
     names = list(record["classes"])
     if record["options"]["label"] == "file":
         return f"class {record['label']}" + " (the file's name is that of a copy)" * is_copy(source)
-    return f"class {names[0]}" if len(names) == 1 else f"{counted(len(names), 'class')} ({', '.join(names[:3])}, …)"
+    some = ", ".join([*names[:3], *["…"] * (len(names) > 3)])
+    return f"class {names[0]}" if len(names) == 1 else f"{counted(len(names), 'class')} ({some})"
 
 
 def describe_damaged(source: str) -> str:

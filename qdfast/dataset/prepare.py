@@ -30,7 +30,7 @@ from .manifest import (
     write_manifest,
 )
 from .prepared import Prepared
-from .shard_writer import PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
+from .shard_writer import VALIDATION, PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
 
 
 def prepare(
@@ -39,7 +39,8 @@ def prepare(
     *,
     recognized: Recognized = "only",
     label: Label = "file",
-    validation: float = 0.1,
+    validation: float = VALIDATION,
+    keep_split: bool = False,
     raw: bool = False,
     max_rejects: float = MAX_REJECTS,
     threads: int | None = None,
@@ -48,13 +49,15 @@ def prepare(
     """Prepare files for training. The same call continues one that was killed.
 
     Args:
-        sources: .ndjson or .ndjson.gz files, or directories of them; or .npy files of Google's bitmaps, uint8 (n, 784),
-            for models that take bitmaps.
+        sources: files of strokes in any format that ``read_ndjson`` reads, or directories or archives of them; or
+            Google's bitmaps, uint8 (n, 784) in .npy files, or pictures, for models that take bitmaps.
         out: the directory to write. Files of earlier calls that do not belong to this one's result are removed.
         recognized: as in ``read_ndjson``.
         label: the class of a drawing: "file", the name of its file, or "word", the word of its line.
         validation: the fraction of drawings in the validation split. A hash of the strokes (or pixels) selects them,
             so equal drawings are always in the same split.
+        keep_split: keep the split of sketch-rnn's .npz files instead: ``train`` is for training and ``valid`` for
+            validation; ``test`` is left out, so that it stays unseen.
         raw: the ndjson sources are raw, and are simplified, as in ``read_ndjson``.
         max_rejects: the share of a source's lines that may be unreadable. Drawings that were not recognized are not
             unreadable.
@@ -66,13 +69,14 @@ def prepare(
 
     Raises:
         DataError: no sources, a source without drawings, with too many unreadable lines or that is not a regular file,
-            strokes and bitmaps together, an invalid argument, ``out`` contains something else, or another process
-            writes to it.
+            strokes and bitmaps together, ``keep_split`` of a source without a split, an invalid argument, ``out``
+            contains something else, or another process writes to it.
         OSError: a file cannot be read or written. Files with final names are always complete.
     """
-    options = PrepareOptions(recognized, label, validation, raw)
+    options = PrepareOptions(recognized, label, validation, raw, keep_split)
     checked_max_rejects(max_rejects)
     files = regular_files(sources, log)
+    options.check_splits([(file.name, file.form) for file in files], log)
     out = output(out, PREPARED)
     with only_writer(out, "preparing"):
         target, shards = Directory(out), Directory(out / SHARDS)
@@ -92,7 +96,7 @@ def prepare(
                     progress.update(record["size"])
                     said = describe_unchanged(record)
                 else:
-                    record, said = _prepare(file, options, max_rejects, shards, pool, progress)
+                    record, said = _prepare(file, options, max_rejects, shards, pool, progress, log)
                     known.append(record)
                 add_record(records, file.name, record, said, log)
         write_manifest(target, shards, records.values(), options, files[0].kind, log)
@@ -126,6 +130,7 @@ def _prepare(
     shards: Directory,
     pool: ParserPool,
     progress: Progress,
+    log: Callable[[str], None],
 ) -> tuple[Record, str]:
     """Write the shards of a source. Returns its record and what the log says about it."""
     if file.kind == "bitmaps":
@@ -134,7 +139,7 @@ def _prepare(
         progress.update(size)
     else:
         blocks = FileBlocks(file, digest=True, on_read=progress.update)
-        summary = write_shards(strokes_of(blocks, file.label, options, pool), shards, pool)
+        summary = write_shards(strokes_of(blocks, file.label, options, pool, log), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)
     record = commit_source(summary, file.name, size, file.label, options, shards, max_rejects)

@@ -20,6 +20,7 @@ from .._core import Columns
 from ..bitmaps import AnyDrawings
 from ..drawings import Drawings
 from ..errors import DataError
+from ..formats.sketch_rnn import KEPT_SPLITS
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.column_builder import to_drawings
 from ..ndjson.parser import ParserPool, ReadOptions
@@ -28,12 +29,15 @@ from ..parse_report import ParseReport, merge
 from ..stats import DeltaStats
 from ..storage.digests import join_digests
 from ..storage.files import Directory, temporary_name
+from ..storage.forms import Form
 from ..storage.names import LABELS, SPLITS, Label, Recognized
-from ..storage.source_files import SourceFile
-from .labels import labelled_bitmaps, with_labels, without_unnamed
+from ..storage.source_files import Log, SourceFile
+from .labels import labelled_bitmaps, warn_of_words, with_labels, without_unnamed
 from .shards import write_shard
 
 BITMAPS_PER_CHUNK = 1 << 16
+VALIDATION = 0.1
+"""The share of the drawings in the validation split, unless the user says another."""
 
 Record: TypeAlias = dict[str, Any]
 Classes: TypeAlias = Mapping[str, Mapping[str, tuple[int, DeltaStats]]]
@@ -46,18 +50,36 @@ class PrepareOptions:
 
     recognized: Recognized = "only"
     label: Label = "file"
-    validation: float = 0.1
+    validation: float = VALIDATION
     raw: bool = False
+    keep_split: bool = False
 
     def __post_init__(self) -> None:
         if self.label not in LABELS:
             raise DataError(f"label is {self.label!r}: it must be one of {', '.join(map(repr, LABELS))}")
         if not 0 <= self.validation < 1:
             raise DataError(f"validation is {self.validation}: it must be a fraction, at least 0 and below 1")
+        if self.keep_split and self.validation != VALIDATION:
+            raise DataError("give either keep_split (--keep-split) or validation (--validation)")
+        if self.keep_split and self.label != "file":
+            raise DataError('sketch-rnn\'s files have no words: use label="file" (--label file) with keep_split')
 
     def to_dict(self) -> dict[str, Any]:
         """For manifests and keys."""
-        return asdict(self)
+        options = asdict(self)
+        if not self.keep_split:
+            del options["keep_split"]  # as in manifests of earlier versions
+        return options
+
+    def check_splits(self, sources: Iterable[tuple[str, Form]], log: Log) -> None:
+        """Check names and forms of sources. DataError: one has no split of its own, but that is to be kept."""
+        if not self.keep_split:
+            return
+        for name, form in sources:
+            if form != "npz":
+                what = "keep_split (--keep-split) works with sketch-rnn's .npz files only"
+                raise DataError(f"{name}: has no split of its own: {what}")
+        log("sketch-rnn's own split is kept: train for training, valid for validation; test is left out")
 
     def split(self, drawings: AnyDrawings) -> NDArray[np.uint8]:
         """uint8 (N,): the split of each drawing, an index into ``SPLITS``. It depends on strokes or pixels only."""
@@ -147,8 +169,7 @@ class Piece:
     memory: NDArray[np.uint8] | None = None
 
 
-def _split_and_count(drawings: AnyDrawings, options: PrepareOptions) -> tuple[NDArray[np.uint8], Classes]:
-    split = options.split(drawings)
+def _count(drawings: AnyDrawings, split: NDArray[np.uint8]) -> Classes:
     group = drawings.word_codes * len(SPLITS) + split.astype(np.int32)
     groups = len(drawings.words) * len(SPLITS)
     counts = np.bincount(group, minlength=groups).tolist()
@@ -156,7 +177,7 @@ def _split_and_count(drawings: AnyDrawings, options: PrepareOptions) -> tuple[ND
     classes: dict[str, dict[str, tuple[int, DeltaStats]]] = {}
     for g, sums in enumerate(zip(counts, stats, strict=True)):
         classes.setdefault(drawings.words[g // len(SPLITS)], {})[SPLITS[g % len(SPLITS)]] = sums
-    return split, classes
+    return classes
 
 
 _spare: list[NDArray[np.uint8]] = []  # memory of pieces that were written: touching new memory costs more than copying
@@ -168,6 +189,7 @@ class _PieceCollector:
 
     def __init__(self, label: str, options: PrepareOptions) -> None:
         self.label, self.options = label, options
+        self.words: set[str] = set()  # of all lines
         self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, NDArray[np.uint8]]] = {}
         self._reserved = 0
 
@@ -184,19 +206,34 @@ class _PieceCollector:
                 memory[0] = np.empty(size + size // 4, np.uint8)
             return memory[0]
 
-        drawings = with_labels(to_drawings(columns, allocate), self.options.label, self.label)
-        split, classes = _split_and_count(drawings, self.options)
-        self.made[place] = drawings, split, classes, memory[0]
+        found = to_drawings(columns, allocate)
+        self.words.update(found.words)
+        drawings = with_labels(found, self.options.label, self.label)
+        split = _kept_split(found) if self.options.keep_split else self.options.split(drawings)
+        self.made[place] = drawings, split, _count(drawings, split), memory[0]
 
 
-def strokes_of(blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool) -> Iterator[Piece]:
-    """The drawings of an ndjson source, in order. ``label`` is the class that its name stands for."""
+def _kept_split(drawings: Drawings) -> NDArray[np.uint8]:
+    """The split of each drawing, whose word is its name in a file of sketch-rnn."""
+    return np.array([word == KEPT_SPLITS[1] for word in drawings.words], np.uint8)[drawings.word_codes]
+
+
+def strokes_of(
+    blocks: FileBlocks, label: str, options: PrepareOptions, pool: ParserPool, log: Log = lambda line: None
+) -> Iterator[Piece]:
+    """The drawings of an ndjson source, in order. ``label`` is the class that its name stands for.
+
+    The log warns about lines with several words that all become one class.
+    """
     collector = _PieceCollector(label, options)
+    blocks.keep_split = options.keep_split
     read = ReadOptions(options.recognized, raw=options.raw)
     for place, batch in enumerate(read_blocks(blocks, pool, read, collector)):
         drawings, split, classes, memory = collector.made.pop(place)
         report = without_unnamed(batch.report, len(drawings))
         yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, memory)
+    if not options.keep_split:
+        warn_of_words(collector.words, options.label, blocks.source, log)
 
 
 def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[Piece]:
@@ -204,7 +241,9 @@ def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[Piece]:
     whole = labelled_bitmaps(source, options.label)
     for number, start in enumerate(range(0, len(whole), BITMAPS_PER_CHUNK)):
         drawings = whole[start : start + BITMAPS_PER_CHUNK]
-        yield Piece(number, 1, 0, ParseReport(kept=len(drawings)), drawings, *_split_and_count(drawings, options))
+        split = options.split(drawings)
+        report = ParseReport(kept=len(drawings))
+        yield Piece(number, 1, 0, report, drawings, split, _count(drawings, split))
 
 
 def write_shards(pieces: Iterable[Piece], shards: Directory, pool: ParserPool) -> SourceSummary:

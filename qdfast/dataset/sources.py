@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -16,7 +17,7 @@ from ..parse_report import MAX_REJECTS, ParseReport, check_rejects, checked_max_
 from ..storage.names import MANIFEST, Label, Recognized, Split
 from ..storage.progress import counted
 from ..storage.source_files import Log, SourceFile, expand, warn
-from .labels import labelled, labelled_bitmaps
+from .labels import labelled, labelled_bitmaps, warn_of_words
 from .prepared import Prepared, open_prepared
 from .rows import Rows
 
@@ -93,6 +94,7 @@ def load_rows(
     for source in resolved:
         if split not in ("auto", "all") and not isinstance(source, Prepared):
             raise DataError(f"{source_name(source)}: not a prepared directory, so it has no {split} split")
+    _warn_of_copies(resolved, log)
     for source in resolved:
         if isinstance(source, Prepared):
             known = any(source.digest == t["digest"] or source.path.resolve() == Path(t["path"]) for t in trained_on)
@@ -104,7 +106,7 @@ def load_rows(
                 log(f"{source.path}: the network was trained on some of these drawings")
             parts.append(rows)
             continue
-        drawings, report = _read(source, recognized, label, raw)
+        drawings, report = _read(source, recognized, label, raw, log)
         if not len(drawings):
             raise DataError(f"{source_name(source)}: no drawings: {explain(report)}")
         check_rejects(report, source_name(source), max_rejects)
@@ -117,11 +119,27 @@ def load_rows(
     return Rows.merge(parts)
 
 
-def _read(source: SourceFile, recognized: Recognized, label: Label, raw: bool) -> tuple[AnyDrawings, ParseReport]:
+def _read(
+    source: SourceFile, recognized: Recognized, label: Label, raw: bool, log: Log
+) -> tuple[AnyDrawings, ParseReport]:
     if source.kind == "strokes":
-        return labelled(read_ndjson(source, recognized=recognized, raw=raw), label, source.label)
+        drawings = read_ndjson(source, recognized=recognized, raw=raw)
+        warn_of_words(drawings.words, label, source, log)
+        return labelled(drawings, label, source.label)
     bitmaps = labelled_bitmaps(source, label)
     return bitmaps, ParseReport(kept=len(bitmaps))
+
+
+def _warn_of_copies(sources: Iterable[Prepared | SourceFile], log: Log) -> None:
+    """Log a warning for each file with the same bytes as an earlier one. Files of different sizes are not read."""
+    files = [source for source in sources if isinstance(source, SourceFile) and isinstance(source.file, Path)]
+    sizes = Counter(file.size for file in files)
+    first: dict[str, str] = {}
+    for file in files:
+        if sizes[file.size] > 1 and file.size:
+            same = first.setdefault(file.digest(), file.name)
+            if same != file.name:
+                log(f"{file.name}: warning: the same bytes as {same}: each of these drawings counts twice")
 
 
 def _was_trained_on(source: SourceFile, data: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bitmaps import Bitmaps, check_values, read_bitmaps
+from ..bitmaps import NPY_ERRORS, Bitmaps, check_values, read_bitmaps, why_not_array
 from ..errors import DataError
 from ..storage.source_files import SourceFile
 from ..storage.streams import Peeked, in_memory, unwrap
@@ -28,8 +28,8 @@ def read_bitmap_file(source: SourceFile) -> Bitmaps:
         whole = in_memory(inner, source.name)
     try:
         pixels = np.lib.format.read_array(whole, allow_pickle=False)
-    except (ValueError, EOFError, OverflowError) as e:
-        raise DataError(f"{source.name}: not a .npy file, or cut short: {' '.join(str(e).split())}") from e
+    except NPY_ERRORS as e:
+        raise DataError(f"{source.name}: {why_not_array(e)}") from e
     if not pixels.size:
         raise DataError(f"{source.name}: no drawings: an array of shape {pixels.shape}")
     try:

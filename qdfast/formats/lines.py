@@ -13,7 +13,9 @@ from ..storage.streams import Chunks, Peeked, in_memory
 RANDOM_ACCESS = ("npz", "parquet", "arrow")  # cannot be read from front to end
 
 
-def to_lines(form: Form, stream: Peeked, name: str, file: IO[bytes] | None = None) -> io.RawIOBase:
+def to_lines(
+    form: Form, stream: Peeked, name: str, file: IO[bytes] | None = None, keep_split: bool = False
+) -> io.RawIOBase:
     """The drawings of a file as lines of ndjson.
 
     Args:
@@ -21,6 +23,7 @@ def to_lines(form: Form, stream: Peeked, name: str, file: IO[bytes] | None = Non
         stream: the file's bytes.
         name: what messages call the file.
         file: the same bytes with random access, if there is such a file.
+        keep_split: as for ``sketch_rnn_lines``.
 
     Returns:
         A stream of lines. Lines that are not drawings are passed on as they are, to be rejected.
@@ -39,7 +42,7 @@ def to_lines(form: Form, stream: Peeked, name: str, file: IO[bytes] | None = Non
         if form == "npz":
             from .sketch_rnn import sketch_rnn_lines
 
-            return Chunks(sketch_rnn_lines(whole, name))
+            return Chunks(sketch_rnn_lines(whole, name, keep_split))
         from .arrow import arrow_lines
 
         return Chunks(arrow_lines(whole, form, name))

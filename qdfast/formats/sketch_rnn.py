@@ -9,11 +9,13 @@ smallest x and y become 0.
 from __future__ import annotations
 
 import io
+import lzma
 import pickle
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -22,15 +24,19 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..bitmaps import NPY_ERRORS
 from ..drawings import Drawings
 from ..errors import DataError
+from ..parse_report import NOT_SKETCH_RNN
 from ..storage.streams import MAX_WHOLE, refuse_bomb
 
 SPLITS = ("train", "valid", "test")
+KEPT_SPLITS = SPLITS[:2]  # of prepared data: its training and its validation split
 _DOT = (0, 0, 1)
 _ERRORS = (
-    zipfile.BadZipFile, zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-    OverflowError, NotImplementedError, MemoryError, RecursionError, pickle.UnpicklingError, UnicodeDecodeError,
+    *NPY_ERRORS, zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, IndexError, AttributeError,
+    RuntimeError,  # of encrypted members, too
+    pickle.UnpicklingError,
 )  # fmt: skip
 
 
@@ -101,26 +107,46 @@ def read_splits(file: IO[bytes], name: str) -> Iterator[tuple[str, Sequence[Any]
     Raises:
         DataError: not such a file, damaged, or a pickle of anything but arrays, which is not opened.
     """
+    with _naming(name), zipfile.ZipFile(file) as archive:
+        for split, info in _splits(archive).items():
+            refuse_bomb(f"{name}: {split}", info.file_size, info.compress_size)
+            if info.file_size > MAX_WHOLE:
+                raise ValueError(f"{split} is larger than {MAX_WHOLE >> 30} GiB")
+            yield split, _array(archive.read(info))
+
+
+def split_sizes(file: IO[bytes], name: str) -> dict[str, int]:
+    """How many drawings each split has, as the headers tell: the drawings are not read. Errors as above."""
+    with _naming(name), zipfile.ZipFile(file) as archive:
+        sizes = {}
+        for split, info in _splits(archive).items():
+            with archive.open(info) as array:
+                sizes[split] = int(_header(array)[0][0])
+        return sizes
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            splits = [split for split in SPLITS if split in infos]
-            if not splits:
-                raise ValueError(f"it has the arrays {', '.join(sorted(infos))[:200]}, not {', '.join(SPLITS)}")
-            for split in splits:
-                info = infos[split]
-                refuse_bomb(f"{name}: {split}", info.file_size, info.compress_size)
-                if info.file_size > MAX_WHOLE:
-                    raise ValueError(f"{split} is larger than {MAX_WHOLE >> 30} GiB")
-                yield split, _array(archive.read(info))
+        yield
     except DataError:
         raise
-    except _ERRORS as e:
+    except (*_ERRORS, OSError) as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise  # of the file, not of its compressed data
         raise DataError(f"{name}: not a file of sketch-rnn: {e}") from e
 
 
-def _array(data: bytes) -> Sequence[Any]:
-    file = io.BytesIO(data)
+def _splits(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    splits = {split: infos[split] for split in SPLITS if split in infos}
+    if not splits:
+        raise ValueError(f"it has the arrays {', '.join(sorted(infos))[:200]}, not {', '.join(SPLITS)}")
+    return splits
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array."""
     version = np.lib.format.read_magic(file)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -129,31 +155,49 @@ def _array(data: bytes) -> Sequence[Any]:
     if read_header is None:
         raise ValueError(f"version {version} of .npy")
     shape, _, dtype = read_header(file)
+    return shape, dtype
+
+
+def _array(data: bytes) -> Sequence[Any]:
+    file = io.BytesIO(data)
+    shape, dtype = _header(file)
     if dtype.kind != "O":  # all drawings have the same number of points
         file.seek(0)
         array = np.lib.format.read_array(file, allow_pickle=False)
         if array.ndim != 3:
             raise ValueError(f"an array of {dtype} {shape}")
         return list(array)
-    found = _ArraysOnly(file, encoding="latin1").load()
+    try:
+        found = _ArraysOnly(file, encoding="latin1").load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as e:  # whatever a damaged pickle makes of its opcodes
+        raise pickle.UnpicklingError(f"a damaged pickle: {e}") from e
     if not isinstance(found, _Array) or not isinstance(found.value, list):
         raise ValueError("not an array of drawings")
     return found.value
 
 
-def sketch_rnn_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """A line of ndjson for each drawing: first those of ``train``, then ``valid``, then ``test``. Errors as above."""
-    for _, drawings in read_splits(file, name):
+def sketch_rnn_lines(file: IO[bytes], name: str, keep_split: bool = False) -> Iterator[bytes]:
+    """A line of ndjson for each drawing: first those of ``train``, then ``valid``, then ``test``. Errors as above.
+
+    Args:
+        keep_split: leave out ``test``, and give the others the name of their split as their word.
+    """
+    for split, drawings in read_splits(file, name):
+        if keep_split and split not in KEPT_SPLITS:
+            continue
+        fields = {"word": split} if keep_split else {}
         for start in range(0, len(drawings), 1024):
-            yield b"".join(_line(steps) for steps in drawings[start : start + 1024])
+            yield b"".join(_line(steps, fields) for steps in drawings[start : start + 1024])
 
 
-def _line(steps: Any) -> bytes:
+def _line(steps: Any, fields: dict[str, str]) -> bytes:
     try:
         strokes = to_strokes(steps)
     except (ValueError, TypeError, AttributeError) as e:
-        return f"not a drawing of sketch-rnn: {e}".replace("\n", " ").encode() + b"\n"
-    return orjson.dumps({"drawing": strokes}, option=orjson.OPT_APPEND_NEWLINE)
+        return f"{NOT_SKETCH_RNN}{e}".replace("\n", " ").encode() + b"\n"
+    return orjson.dumps({**fields, "drawing": strokes}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def to_strokes(steps: Any) -> list[list[list[float]]]:

@@ -98,6 +98,7 @@ class FileBlocks:
         self.source = SourceFile.of(source)
         self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
         self._refuse = refuse
+        self.keep_split = False  # of a file of sketch-rnn: the word of each drawing becomes the name of its split
         if self.source.kind == "bitmaps":
             raise DataError(f"{self.name}: bitmaps, not strokes: read them with read_bitmaps")
         self.size = 0  # bytes of the file; known when all blocks were read
@@ -136,7 +137,7 @@ class FileBlocks:
             return
         reader = _CountingReader(file, self._digest, self.on_read)
         form, stream = unwrap(reader, self.name)
-        if self._refuse and (why := known_refusal(stream.head(), self.name)):
+        if self._refuse and form == "refused" and (why := known_refusal(stream.head(), self.name)):
             raise DataError(f"{self.name}: {why}")
         if form in ARCHIVES:
             raise DataError(f"{self.name}: an archive: give its path")
@@ -148,11 +149,12 @@ class FileBlocks:
         elif form in RANDOM_ACCESS and stream is reader and isinstance(file, io.FileIO) and file.seekable():
             drain(reader)
             file.seek(0)
-            yield from self._cut(to_lines(form, stream, self.name, file).readinto)
+            yield from self._cut(to_lines(form, stream, self.name, file, self.keep_split).readinto)
         else:
-            lines = to_lines(form, stream, self.name)
+            lines = to_lines(form, stream, self.name, keep_split=self.keep_split)
             yield from self._cut(lines.readinto, expected=self.expected if lines is reader else 0)
-            drain(reader)
+            if lines is not reader:
+                drain(reader)
         self.size = reader.size
 
     def _chunk(self, file: IO[bytes], chunk: int) -> Iterator[Block]:

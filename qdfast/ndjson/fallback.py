@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from ..drawings import NO_TIMESTAMP, NOT_GIVEN
-from ..parse_report import NOT_FINITE, PYTHON_NOTATION
+from ..parse_report import NOT_FINITE, NOT_SKETCH_RNN, NOT_UTF8, PYTHON_NOTATION
 from ..strokes import BadDrawing, read_strokes, simplify_strokes, stroke_lists
 from .fields import read_fields
 
@@ -43,13 +43,24 @@ def read_line(line: bytes, raw: bool = False) -> Line:
     except orjson.JSONDecodeError as e:
         raise BadDrawing("not_json", _why_not_json(line, e)) from None
     if not isinstance(fields, dict) or "drawing" not in fields:
-        raise BadDrawing("no_drawing")
+        raise BadDrawing("no_drawing", _fields(fields) if isinstance(fields, dict) and fields else "")
     values, unread = read_fields(fields)
     read = simplify_strokes if raw else read_strokes
     return Line(*read(stroke_lists(fields["drawing"])), **values, unread=unread)
 
 
+def _fields(fields: Mapping[str, object]) -> str:
+    names = ", ".join(name if len(name) <= 20 else name[:20] + "…" for name in list(fields)[:8])
+    return f"its fields: {names}{', …' if len(fields) > 8 else ''}"
+
+
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    if text.startswith(NOT_SKETCH_RNN):
+        return text
     if line.lstrip().startswith(b"{'"):
         return PYTHON_NOTATION
     if _NOT_FINITE.search(line):

@@ -119,18 +119,18 @@ def _check_count(files: int, archive: str) -> None:
         raise DataError(f"{archive}: more than {MAX_MEMBERS:,} files in one archive: unpack it")
 
 
-def _readable(form: Form | None, name: str, passed_over: Callable[[str], None]) -> TypeGuard[Form]:
+def _readable(form: Form | None, why: str, name: str, passed_over: Callable[[str], None]) -> TypeGuard[Form]:
     if form is None or form in ARCHIVES or form == "picture":
-        what = "an archive in an archive" if form in ARCHIVES else "a picture in an archive"
-        passed_over(f"{name} ({what}: unpack it)" if form else name)
+        if form:
+            why = f"{'an archive' if form in ARCHIVES else 'a picture'} in an archive: unpack it"
+        passed_over(f"{name} ({why})" if why else name)
         return False
     return True
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/")) or path.startswith(
-        "__MACOSX/"
-    )
+    parts = path.replace("\\", "/").split("/")
+    return parts[0] == "__MACOSX" or any(part.startswith(".") and part not in (".", "..") for part in parts)
 
 
 def _is_outside(path: str) -> bool:
@@ -152,8 +152,8 @@ def _tar_members(stream: Peeked, archive: str, passed_over: Callable[[str], None
                 passed_over(f"{info.name} (a path out of the archive)")
             elif not _is_hidden(info.name):
                 with tar.extractfile(info) as file:  # type: ignore[union-attr]
-                    form = is_read(Peeked(file), name)
-                if _readable(form, info.name, passed_over):
+                    form, why = is_read(Peeked(file), name)
+                if _readable(form, why, info.name, passed_over):
                     yield Member(info.name, info.size, form, None, info.offset_data)
 
 
@@ -191,8 +191,8 @@ def _zip_members(file: Any, archive: str, passed_over: Callable[[str], None]) ->
                 passed_over(f"{info.filename} (compressed by an unknown method: unpack it)")
             else:
                 with zipped.open(info) as member:
-                    form = is_read(Peeked(_Checked(member, name)), name)
-                if _readable(form, info.filename, passed_over):
+                    form, why = is_read(Peeked(_Checked(member, name)), name)
+                if _readable(form, why, info.filename, passed_over):
                     yield Member(info.filename, info.file_size, form, number)
 
 

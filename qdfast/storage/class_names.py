@@ -13,7 +13,7 @@ _PACKED = "gz gzip bz2 xz zst zstd zip tar tgz tbz2 txz"
 _SUFFIX = re.compile(rf"\.(?:{'|'.join(f'{_FORMATS} {_PACKED}'.split())})$", re.IGNORECASE)
 _VERSION = re.compile(rf"(?P<kept>{_SUFFIX.pattern[:-1]})(?P<gone>\?.*|\.\d+)$", re.IGNORECASE | re.DOTALL)
 _OTHER_SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,8}$")
-_PREFIX = re.compile(r"^(?:quickdraw_dataset_)?(?:full_(?:simplified|raw|binary|numpy_bitmap)|sketchrnn)_(?=.)")
+_PREFIX = re.compile(r"^(?:quickdraw_dataset_)?(?:full_(?:simplified|raw|binary|numpy_bitmap)|sketchrnn)_(?=.)", re.I)
 _COPY = re.compile(
     r"""(?<=.)(?:
     \s*\(\d{1,3}\)                                       # Chrome, Firefox, Windows:  cat (1)  cat(1)
@@ -23,19 +23,21 @@ _COPY = re.compile(
     )$""",
     re.IGNORECASE | re.VERBOSE,
 )
+_PLAIN = re.compile(r"([a-z0-9](?:[a-z0-9 -]*[a-z0-9])?)\.(?:ndjson|npy)")  # most names: there is nothing to remove
 _COPY_OF = re.compile(r"^copy of\s+(?=\S)", re.IGNORECASE)  # Google Drive
 
 
 def label_of(path: str | os.PathLike[str]) -> str:
     """The class that a file's name stands for, as its owner means it.
 
-    1. The last part of the path counts. Percent-encoding is decoded first: ``full%2Fsimplified%2Fcat`` is a path.
+    1. The last part of the path counts. Percent-encoding is decoded first: ``full%2Fsimplified%2Fcat`` is a path. So is
+       ``full\\simplified\\cat``, as in zip archives made by Windows.
     2. Suffixes of formats and of compression are removed in either case, as many as there are: ``.JSONL.gz``. Without
        any, another suffix of letters and digits is removed, once.
     3. What browsers, file managers and wget add to a copy is removed: ``cat (1)``, ``cat - Copy``, ``cat.ndjson.1``.
        ``is_copy`` tells whether there was any.
-    4. The prefixes of Google's buckets are removed: ``full_simplified_``, ``full_raw_``, ``full_binary_``,
-       ``full_numpy_bitmap_``, ``sketchrnn_``; and ``.full`` of sketch-rnn's ``.npz`` files.
+    4. The prefixes of Google's buckets are removed in either case: ``full_simplified_``, ``full_raw_``,
+       ``full_binary_``, ``full_numpy_bitmap_``, ``sketchrnn_``; and ``.full`` of sketch-rnn's ``.npz`` files.
     5. Spaces around are removed, and Unicode is normalized (NFC). Nothing else changes: case, dots, digits, hyphens and
        underscores belong to the class.
 
@@ -58,7 +60,10 @@ def is_copy(path: str | os.PathLike[str]) -> bool:
 
 def _parse(path: str | os.PathLike[str]) -> tuple[str, bool]:
     """The class, and whether the name is that of a copy."""
-    whole = PurePosixPath(_decoded(PurePosixPath(path).name)).name.strip()
+    base = os.path.basename(os.fspath(path))  # noqa: PTH119
+    if (plain := _PLAIN.fullmatch(base)) and "copy" not in base:
+        return plain[1], False
+    whole = PurePosixPath(_decoded(PurePosixPath(path).name).replace("\\", "/")).name.strip()
     name, copy = whole, False
     if added := _VERSION.search(name):
         name, copy = name[: added.start("gone")], added["gone"][0] == "."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
+from contextlib import suppress
 from typing import Literal, TypeAlias, cast, get_args
 
 from .names import BITMAP_SUFFIX
@@ -11,10 +13,10 @@ from .names import BITMAP_SUFFIX
 HEAD = 1 << 16  # bytes that `identify` looks at: a whole first line, and a whole record of a binary file
 
 Compression: TypeAlias = Literal["gzip", "bz2", "xz", "zstd"]
-Encoding: TypeAlias = Literal["utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+Encoding: TypeAlias = Literal["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 Form: TypeAlias = Literal[
     "ndjson", "json", "csv", "binary", "npz", "npy", "parquet", "arrow", "picture", "tar", "zip", "gzip", "bz2", "xz",
-    "zstd", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "empty", "text", "refused"
+    "zstd", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "empty", "text", "refused"
 ]  # fmt: skip
 """What a file is.
 
@@ -84,6 +86,7 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _ARRAY = re.compile(rb"\s*\[\s*(\{|\]\s*\Z)")
 _PRETTY = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
+_NEXT = re.compile(rb"\}[ \t\r,]+\{")
 _DELIMITERS = re.compile(rb"[,;\t|]")
 
 
@@ -97,10 +100,10 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
     >>> identify(b'{"word":"cat","drawing":[[[0,9],[4,4]]]}'), identify(b"<html>"), identify(b"", "cat.npy")
     ('ndjson', 'refused', 'npy')
     """
+    if starts_with_object(head, name):
+        return _objects(head)
     if _suffix(name) == ".bin" and looks_like_records(head, certain=False):
         return "binary"  # whatever the first key_id looks like
-    if head[:1] == b"{":
-        return _objects(head)
     if not head:
         return _BY_SUFFIX.get(_suffix(name), "empty")
     if head.startswith(b"\x1f\x8b"):
@@ -135,12 +138,19 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
     return _otherwise(head, name)
 
 
+def starts_with_object(head: bytes, name: str | os.PathLike[str]) -> bool:
+    """Whether a file is certainly text that starts with an object, as lines of ndjson do."""
+    return head[:1] == b"{" and head[1:2] != b"\0" and ".bin" not in os.fspath(name).lower()
+
+
 def _objects(head: bytes) -> Form:
     """Lines of objects, or objects in another layout."""
     if _PRETTY.match(head):
         return "json"
-    first = head[:end] if (end := head.find(b"\n")) >= 0 else b""
-    return "json" if first.rstrip(_SPACE).endswith(b"},") else "ndjson"
+    end = head.find(b"\n")
+    if end < 0:
+        return "json" if _NEXT.search(head) else "ndjson"  # on one line, or in lines that end as on old Macs
+    return "json" if head[:end].rstrip(_SPACE).endswith(b"},") else "ndjson"
 
 
 def _otherwise(head: bytes, name: str | os.PathLike[str]) -> Form:
@@ -210,9 +220,18 @@ def _first_member(head: bytes) -> bytes:
 
 def _zip(head: bytes) -> Form:
     first = _first_member(head)
-    if first in _SKETCH_RNN:
+    if first in _SKETCH_RNN and not _is_bitmaps(head):
         return "npz"  # any other .npz is an archive of .npy files
     return "refused" if first.startswith(_OFFICE) else "zip"
+
+
+def _is_bitmaps(head: bytes) -> bool:
+    """Whether the first member of a zip archive is an array of bytes: Google has a class "train"."""
+    start = head[30 + sum(int.from_bytes(head[at : at + 2], "little") for at in (26, 28)) :]
+    if head[8:10] == b"\x08\0":
+        with suppress(zlib.error):
+            start = zlib.decompressobj(-15).decompress(start, 256)
+    return b"'|u1'" in start[:256]
 
 
 def _is_tar(head: bytes) -> bool:
@@ -236,16 +255,17 @@ def _encoding(head: bytes) -> Encoding | None:
         if head.startswith(marks):
             start = head[: 64 if len(head) >= 64 else len(head) // 4 * 4].decode(encoding, "replace")
             return encoding if len(start) > 3 and is_text(start.encode(errors="replace")) else None
-    for high, low, name in ((1, 0, "utf-16-le"), (0, 1, "utf-16-be")):
-        chars = head[low:32:2]
-        if len(chars) > 7 and not any(head[high:32:2]) and is_text(chars) and chars.strip():
+    for size, low, name in ((2, 0, "utf-16-le"), (2, 1, "utf-16-be"), (4, 0, "utf-32-le"), (4, 3, "utf-32-be")):
+        first = head[: 16 * size]
+        chars = first[low::size]
+        if len(chars) > 7 and first.count(0) == len(first) - len(chars) and is_text(chars) and chars.strip():
             return cast(Encoding, name)
     return None
 
 
 def has_known_suffix(name: str | os.PathLike[str]) -> bool:
     """Whether a file of this name may hold drawings."""
-    return _suffix(name) in SUFFIXES
+    return _suffix(name) in SUFFIXES or os.fspath(name).lower().endswith(COMPRESSED_SUFFIXES)
 
 
 def is_certain(name: str | os.PathLike[str]) -> bool:

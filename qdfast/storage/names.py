@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 # Files of drawings.
-SUFFIXES = (".ndjson", ".ndjson.gz")
 BITMAP_SUFFIX = ".npy"
 
 # A prepared directory.

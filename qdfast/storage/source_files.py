@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from ..errors import DataError
 from .class_names import label_of
 from .digests import Digest, join_digests
 from .files import TEMPORARY, local_path
-from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form
+from .forms import ARCHIVES, BITMAPS, COMPRESSED_SUFFIXES, PICTURE_SUFFIXES, Form, starts_with_object
 from .names import BITMAP_SUFFIX, Kind
 from .streams import BUFFER, Chunks, Peeked, check, is_read, unwrap
 
@@ -29,6 +31,10 @@ Log: TypeAlias = Callable[[str], None]
 
 warn: Log = logging.getLogger("qdfast").warning
 """The log of callers without one."""
+
+
+class NoDrawings(DataError):
+    """A directory or an archive holds no files of drawings."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,9 @@ class SourceFile:
         path, size = Path(source), 0
         form: Form = "npy" if is_bitmap_file(path) else "ndjson"
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            size = path.stat().st_size
-            if path.is_file():
+            about = path.stat()
+            size = about.st_size
+            if stat.S_ISREG(about.st_mode):
                 form = form_of(path)
         pictures = (path,) if form == "picture" else ()
         kind: Kind = "bitmaps" if form in BITMAPS else "strokes"
@@ -98,7 +105,7 @@ class SourceFile:
             with self.archive.open(self.member) as file:
                 yield file
             return
-        with self.file.open("rb", buffering=0) if isinstance(self.file, Path) else nullcontext(self.file) as file:
+        with io.FileIO(self.file) if isinstance(self.file, Path) else nullcontext(self.file) as file:
             yield file
 
     def digests(self) -> dict[int, bytes]:
@@ -117,9 +124,15 @@ class SourceFile:
 
 
 def form_of(path: Path) -> Form:
-    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report."""
-    with path.open("rb", buffering=0) as file:
+    """What a file is, without compression; "ndjson" if it is corrupt, which is for its reader to report.
+
+    "ndjson" stands also for other layouts of objects, which the reader tells apart: most files need no further look.
+    """
+    with io.FileIO(path) as file:
         try:
+            if starts_with_object(file.read(64), path):
+                return "ndjson"
+            file.seek(0)
             return unwrap(Peeked(file), str(path))[0]
         except OSError as e:
             if e.errno is None:
@@ -143,8 +156,9 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Lo
 
     Raises:
         FileNotFoundError: a path does not exist.
-        DataError: a URL, a file that is not read, a directory with no such files or with both kinds, a file opened as
-            text, or no source at all.
+        NoDrawings: a directory or an archive without such files.
+        DataError: a URL, a file that is not read, a directory with both kinds, a file opened as text, or no source at
+            all.
         OSError: a file cannot be read, or is corrupt.
     """
     if isinstance(sources, str | os.PathLike | SourceFile) or hasattr(sources, "read"):
@@ -161,8 +175,8 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Lo
         path = local_path(source)
         if path.is_dir():
             out += _files_in(path, bitmaps, log)
-        elif path.exists():
-            out += _unpacked(SourceFile.of(path), bitmaps, log)
+        elif (file := SourceFile.of(path)).size or path.exists():
+            out += _unpacked(file, bitmaps, log)
         else:
             raise FileNotFoundError(printable(f"{path}: no such file or directory"))
     if not out:
@@ -182,14 +196,16 @@ def _unpacked(file: SourceFile, bitmaps: bool, log: Log) -> list[SourceFile]:
 
     archive = Archive(file.path)
     skipped: list[str] = []
-    members = [_in_archive(file.path, archive, member) for member in archive.members(skipped.append)]
-    return _of_one_kind(file.path, members, skipped, bitmaps, log)
+    members = archive.members(skipped.append)
+    files = [_in_archive(file.path, archive, member, len(members) == 1) for member in members]
+    return _of_one_kind(file.path, files, skipped, bitmaps, log)
 
 
-def _in_archive(path: Path, archive: Archive, member: Member) -> SourceFile:
+def _in_archive(path: Path, archive: Archive, member: Member, only: bool) -> SourceFile:
     kind: Kind = "bitmaps" if member.form in BITMAPS else "strokes"
-    name = f"{path}/{member.name}"
-    return SourceFile(path, name, label_of(member.name), kind, member.size, member.form, archive, member)
+    unnamed = only and member.name == "arr_0.npy"  # as `numpy.savez` names an array without a name
+    label = label_of(path if unnamed else member.name)
+    return SourceFile(path, f"{path}/{member.name}", label, kind, member.size, member.form, archive, member)
 
 
 def _files_in(directory: Path, bitmaps: bool, log: Log) -> list[SourceFile]:
@@ -209,16 +225,22 @@ def _files_in(directory: Path, bitmaps: bool, log: Log) -> list[SourceFile]:
             skipped.append(path.name)
             continue
         with path.open("rb", buffering=0) as file:
-            form = is_read(Peeked(file), str(path))
+            form, why = is_read(Peeked(file), str(path))
         if form is None:
-            skipped.append(path.name)
+            skipped.append(f"{path.name} ({why})" if why else path.name)
             continue
         if form == "picture":
             pictures.append(path)
             continue
         kind: Kind = "bitmaps" if form in BITMAPS else "strokes"
         described = SourceFile(path, str(path), label_of(path), kind, path.stat().st_size, form)
-        found += _unpacked(described, bitmaps, log) if form in ARCHIVES else [described]
+        if form not in ARCHIVES:
+            found.append(described)
+            continue
+        try:
+            found += _unpacked(described, bitmaps, log)
+        except NoDrawings as e:
+            skipped.append(f"{path.name} ({str(e).removeprefix(f'{path}: ')})")
     if pictures and bitmaps and not found:
         found.append(SourceFile.of_pictures(directory, pictures))
     else:
@@ -237,19 +259,26 @@ def _pictures_in(directory: Path) -> list[Path]:
 
 
 def _of_one_kind(place: Path, found: list[SourceFile], skipped: list[str], bitmaps: bool, log: Log) -> list[SourceFile]:
-    """The files found in a directory or an archive, without those that are passed over. DataError: none, or mixed."""
+    """The files found in a directory or an archive, without those that are passed over.
+
+    Raises:
+        NoDrawings: none is left. DataError: strokes and bitmaps.
+    """
     strokes = [file for file in found if file.kind == "strokes"]
     if strokes and any(file.form == "npy" for file in found) and bitmaps:
         raise DataError(f"{place}: both .ndjson and .npy files in one {_what(place)}; list the files explicitly")
     kept = strokes or (found if bitmaps else [])
     skipped += [os.path.relpath(file.name, place) for file in found if file not in kept]
     _check_twins(strokes or found)
-    if skipped:
-        more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
-        log(f"{place}: passed over: {', '.join(sorted(skipped)[:10])}{more}")
+    more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
+    passed_over = f"passed over: {', '.join(sorted(skipped)[:10])}{more}" if skipped else ""
     if not kept:
-        names = ".ndjson, .ndjson.gz or .npy" if bitmaps else ".ndjson or .ndjson.gz"
-        raise DataError(f"{place}: no {names} files in this {_what(place)}")
+        below = ": give the directories below it" if any(name.endswith("/") for name in skipped) else ""
+        kinds = "drawings" if bitmaps else "strokes"
+        why = f" ({passed_over})" if passed_over else ""
+        raise NoDrawings(f"{place}: no files of {kinds} in this {_what(place)}{below}{why}")
+    if passed_over:
+        log(f"{place}: {passed_over}")
     return kept
 
 

@@ -40,21 +40,23 @@ class Peeked(io.RawIOBase):
     def __init__(self, file: Any) -> None:
         self.file = file
         self._head = b""
+        self._has_ended = False
 
     def readable(self) -> bool:
         return True
 
     def head(self, n: int = HEAD) -> bytes:
         """The first ``n`` bytes, all if there are fewer. Call it before anything is read."""
-        if len(self._head) >= n:
+        if len(self._head) >= n or self._has_ended:
             return self._head[:n]
         head = bytearray(n)
         filled = len(self._head)
         head[:filled] = self._head
         with memoryview(head) as view:
-            while filled < n and (got := self._read(view[filled:])):
-                filled += got
-        self._head = bytes(head[:filled])
+            while filled < n and not self._has_ended:
+                got = self._read(view[filled:])
+                filled, self._has_ended = filled + got, not got
+            self._head = bytes(view[:filled])
         return self._head
 
     def readinto(self, buffer: Any) -> int:
@@ -62,7 +64,7 @@ class Peeked(io.RawIOBase):
             n = min(len(buffer), len(self._head))
             buffer[:n], self._head = self._head[:n], self._head[n:]
             return n
-        return self._read(buffer)
+        return 0 if self._has_ended else self._read(buffer)
 
     def _read(self, buffer: Any) -> int:
         while (n := self.file.readinto(buffer)) is None:
@@ -131,18 +133,25 @@ def check(form: Form, head: bytes, name: str) -> None:
         raise DataError(f"{name}: text, but neither JSON lines nor a CSV table with a column 'drawing'")
 
 
-def is_read(stream: Peeked, name: str) -> Form | None:
-    """What a file in a directory or an archive is; None if it holds no drawings, as far as its first bytes tell.
+def is_read(stream: Peeked, name: str) -> tuple[Form | None, str]:
+    """What a file in a directory or an archive is.
 
-    DataError: its suffix is that of drawings, but it is a file that is not read.
+    Returns:
+        Its form, or None if it holds no drawings, as far as its first bytes tell; and why, if the reason is known.
+
+    Raises:
+        DataError: its suffix is that of drawings, but it is a file that is not read.
     """
     if not has_known_suffix(name):
-        return None
+        return None, ""
     form, inner = unwrap(stream, name)
+    head = inner.head()
     if is_certain(name):
-        check(form, inner.head(), name)
-        return form
-    return form if holds_drawings(form, inner.head(), name) else None
+        check(form, head, name)
+        return form, ""
+    if holds_drawings(form, head, name):
+        return form, ""
+    return None, refusal(head, name, unknown="") if form == "refused" else ""
 
 
 class Decompressed(io.RawIOBase):

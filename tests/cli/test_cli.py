@@ -25,7 +25,7 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress((doodles / "star.ndjson").read_bytes())[:-20])
     cases = {
         "nowhere.ndjson": "nowhere.ndjson: no such file or directory",
-        "empty": "empty: no .ndjson, .ndjson.gz or .npy files in this directory",
+        "empty": "empty: no files of drawings in this directory",
         "none.ndjson": "none.ndjson: no drawings: 0 drawings (left out: 1 not recognized (--recognized any keeps these)",
         "cut.ndjson.gz": "cut.ndjson.gz: corrupt gzip data",
     }

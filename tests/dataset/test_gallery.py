@@ -207,7 +207,7 @@ def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.Capt
         ),
         (
             [tmp_path / "run", "--gallery", out],
-            "run: no .ndjson, .ndjson.gz or .npy files in this directory: no drawings to",
+            "run: no files of drawings in this directory (passed over: run.json): no drawings to",
         ),
         ([tmp_path / "nowhere", "--gallery", out], "nowhere: no such file or directory"),
         (["--gallery", out], "--gallery needs at least one PATH"),

@@ -301,7 +301,7 @@ def test_sources_that_are_not(doodles: Path, tmp_path: Path) -> None:
         (tmp_path / "empty.ndjson", DataError, r"empty\.ndjson: no drawings"),
         (tmp_path / "all bad.ndjson", DataError, "no drawings: 0 drawings .left out: 3 no points .first in line 1"),
         (tmp_path / "nowhere.ndjson", OSError, r"nowhere\.ndjson"),
-        (tmp_path / "directory", DataError, r"no \.ndjson"),
+        (tmp_path / "directory", DataError, "no files of drawings"),
         (tmp_path / "cut.ndjson.gz", OSError, "corrupt gzip"),
         (Path(os.devnull), DataError, "not a regular file"),
     ]

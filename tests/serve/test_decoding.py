@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -45,7 +46,7 @@ ONE = {  # the serialized form of one value of every repeated field of a tensor 
 FIELDS = {field: data_type for data_type, (_, field) in tensors.NUMBERS.items()}
 
 
-def tensor(dtype: int, *shape: int) -> pb.TensorProto:
+def tensor(dtype: Any, *shape: int) -> pb.TensorProto:
     proto = pb.TensorProto(dtype=dtype)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
@@ -55,7 +56,7 @@ def tensor(dtype: int, *shape: int) -> pb.TensorProto:
 def with_deltas(proto: bytes, name: str = "deltas") -> bytes:
     """A Predict request whose deltas are this serialized tensor."""
     inputs = {"lengths": np.array([2, 2], np.int32)}
-    request = messages.predict_request("tiny", None, "", inputs).SerializeToString()
+    request: bytes = messages.predict_request("tiny", None, "", inputs).SerializeToString()
     entry = b"\x0a" + varint(len(name)) + name.encode() + b"\x12" + varint(len(proto)) + proto
     return request + b"\x12" + varint(len(entry)) + entry
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 from qdfast.cli import main
 from qdfast.errors import DataError
 from qdfast.serve import ServeOptions
-from qdfast.serve import main as serve_module
 from qdfast.serve.model_config import ModelConfig
 from qdfast.serve.reload_roots import ReloadRoots
 from qdfast.serve.servable import RequestError
@@ -86,7 +86,12 @@ def test_what_exists_outside_is_not_told_and_not_even_looked_at(
     roots = ReloadRoots([root])
     touched: list[str] = []
     realpath = os.path.realpath
-    monkeypatch.setattr(os.path, "realpath", lambda path: touched.append(str(path)) or realpath(path))
+
+    def seen(path: str | Path) -> str:
+        touched.append(str(path))
+        return realpath(path)
+
+    monkeypatch.setattr(os.path, "realpath", seen)
     messages = set()
     for path in (tmp_path, tmp_path / "missing", Path("/etc/passwd"), Path("/proc/1/root"), Path("/no/such")):
         with pytest.raises(RequestError) as e:
@@ -112,7 +117,7 @@ def test_the_command_line_names_roots(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_tensorflow_model_server_cannot_limit_reloads(
     publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(serve_module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     model_dir = publish(1)
     assert main(["serve", str(model_dir), "--allow-reload", str(model_dir)]) == 1
     assert "use --embedded to limit them" in capsys.readouterr().err
