@@ -209,6 +209,8 @@ def _regular_tensor(value: Any, type_: str) -> NDArray[Any] | None:
 
 
 def _array(values: list[Any], shape: tuple[int, ...], type_: str) -> NDArray[Any]:
+    if type_ not in _TYPES:  # without elements, which would have been rejected
+        raise RequestError("UNIMPLEMENTED", f"Conversion of JSON Value: [] to type: {type_}")
     dtype = np.dtype(_TYPES[type_].dtype)
     if dtype.kind == "O":
         array = np.empty(len(values), object)

@@ -234,9 +234,10 @@ def test_errors_of_the_form() -> None:
         'JSON Value: "a" Type: String is not of expected type: int32'
     )
     assert error(predict_inputs, {"inputs": json.loads("[" * 300 + "]" * 300)}, types) == "tensor parsing error: x"
-    with pytest.raises(RequestError) as e:
-        predict_inputs({"inputs": [1]}, {"x": "half"})
-    assert (e.value.code, e.value.message) == ("UNIMPLEMENTED", "Conversion of JSON Value: 1 to type: half")
+    for value, shown in (([1], "1"), ([], "[]"), ([[], []], "[]")):
+        with pytest.raises(RequestError) as e:
+            predict_inputs({"inputs": value}, {"x": "half"})
+        assert (e.value.code, e.value.message) == ("UNIMPLEMENTED", f"Conversion of JSON Value: {shown} to type: half")
 
 
 JSON_VALUES = st.recursive(
