@@ -5,8 +5,9 @@
 Prepares the drawings in DATA_DIR (default: procedural doodles), then draws all of them once in random order, in
 batches of 1,024 standardized float32 (dx, dy, pen), into a buffer that is reused. One thread, pinned to one core; the
 shards are memory-mapped and in the page cache. Rounds alternate between the contestants, and the table gives medians.
-Contestants: rows of the padded array that the notebook holds in memory, and NumPy drawing by drawing. All batches are
-compared before anything is timed.
+Contestants: rows of the padded array that the notebook holds in memory, NumPy drawing by drawing and, if PyTorch is
+installed, its DataLoader over ``Rows``, which asks for one drawing at a time. All batches are compared before anything
+is timed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from typing import Any
 
 import numpy as np
 from common import cores, repeat_lines, seconds, write_result
+
+try:
+    from torch.utils.data import DataLoader
+except ImportError:
+    DataLoader = None
 
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.rows import Rows
@@ -41,6 +47,12 @@ def per_drawing(rows: Rows, stats: DeltaStats, index: np.ndarray, out: np.ndarra
         to[: len(steps), :2] = (steps - stats.mean) / stats.std
         ends = np.cumsum([len(s[0]) for s in strokes]) - 1
         to[ends[ends < len(to)], 2] = 1
+
+
+def by_data_loader(rows: Rows, index: np.ndarray) -> np.ndarray:
+    """Raw steps of a batch, from PyTorch."""
+    ((drawings, _),) = DataLoader(rows, batch_sampler=[index.tolist()])
+    return np.asarray(drawings["deltas"])
 
 
 def main() -> None:
@@ -75,6 +87,10 @@ def main() -> None:
             "qdfast, float32 to 64": (lambda i: gather(i, buffers[64]), batches),
             "qdfast, raw int16 to 196": (lambda i: gather(i, raw), batches),
         }
+        if DataLoader is not None:
+            if not np.array_equal(by_data_loader(rows, batches[0]), rows.deltas(batches[0], MAX_LEN)[0]):
+                sys.exit("PyTorch's DataLoader: the batch differs")
+            contestants["PyTorch's DataLoader, raw to 196"] = (lambda i: by_data_loader(rows, i), batches[:few])
         for index in batches[:few]:
             for name in ("NumPy per drawing, to 196", "rows of a padded array in memory", "qdfast, float32 to 196"):
                 contestants[name][0](index)
