@@ -1,7 +1,7 @@
 """The C extension. Everything else is in pyproject.toml.
 
 QDFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`), QDFAST_COVERAGE=1
-with the counters that gcov reads (see `make coverage`).
+with the counters that gcov reads (see `make coverage`). An optimization level in CFLAGS replaces -O3.
 """
 
 import os
@@ -17,7 +17,9 @@ if os.environ.get("QDFAST_SANITIZE"):
 elif os.environ.get("QDFAST_COVERAGE"):
     compile_args, link_args = ["-std=c11", "-O0", "--coverage"], ["--coverage"]
 else:
-    compile_args, link_args = ["-std=c11", "-O3", "-fvisibility=hidden"], []
+    compile_args, link_args = ["-std=c11", "-fvisibility=hidden"], []
+    if "-O" not in os.environ.get("CFLAGS", ""):
+        compile_args.append("-O3")
 # -ffp-contract=off: a fused multiply-add rounds differently, and no result may depend on the CPU.
 # -fno-wrapv: a Python built with -fwrapv passes it on, and it prevents vectorization. No kernel relies on it
 # (`make sanitize` would tell).

@@ -99,3 +99,10 @@ def tiny_run(prepared: qdfast.Prepared, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp("learn") / "run"
     train(prepared, out, model="tiny", epochs=2, batch=32, max_len=96, learning_rate=3e-3, log=lambda line: None)
     return load_run(out)
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without pictures, which take longer to draw than a small network to answer."""
+    monkeypatch.setattr("qdfast.learn.evaluation.charts.save", lambda chart, path: "<svg/>")
+    monkeypatch.setattr("qdfast.learn.evaluation.report._save_mistakes", lambda predictions, path: None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+COMPILE_FAST = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+"""Environment of processes that use JAX: compiling takes them longer than computing."""
+
 
 def add_tiny() -> None:
     """Make ``tiny`` and ``tiny_raw`` known: every kind of layer and random state of the real networks, a few units each."""

@@ -98,5 +98,5 @@ def test_training_ends_with_an_error_or_a_result(data: qdfast.Prepared, tmp_path
             assert process.returncode == 1, err
             assert "it was cut short while in use" in err
         else:
-            assert process.returncode in (0, 1, -signal.SIGTERM, 143), err
+            assert process.returncode in (0, -signal.SIGTERM, 143), err  # training goes on
         assert "Traceback" not in err

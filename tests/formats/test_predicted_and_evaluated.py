@@ -58,6 +58,7 @@ def test_predict(lines: bytes, model: Path, tmp_path: Path, capfdbinary: pytest.
         assert found == expected, name
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_evaluate(lines: bytes, tiny_run: Run, tmp_path: Path) -> None:
     def evaluated(name: str, data: bytes, label: str) -> dict[str, object]:
         path, out = forms.write(tmp_path / name, name, data), tmp_path / "out"

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from commands import run
-from limits import no_big_files
 from tiny_network import add_tiny
 
 import qdfast
@@ -151,12 +149,6 @@ def test_predict_asks_the_version_it_is_told_to(target: str, doodles: Path) -> N
         assert said in done.stderr.splitlines()[-1]
 
 
-@pytest.fixture
-def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without charts, which take longer to draw than the network to answer."""
-    monkeypatch.setattr("qdfast.learn.evaluation.charts.save", lambda chart, path: "<svg/>")
-
-
 @pytest.fixture(scope="module")
 def tiny(job: Path) -> Path:
     """A run on the same data, of a network that is evaluated in a second."""
@@ -164,7 +156,7 @@ def tiny(job: Path) -> Path:
     return train(job / "data", job / "tiny", model="tiny", epochs=1, batch=32, log=lambda line: None).path
 
 
-@pytest.mark.usefixtures("_no_charts")
+@pytest.mark.usefixtures("no_charts")
 def test_evaluate_knows_what_was_trained_on(
     job: Path, tiny: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,7 +187,7 @@ def test_evaluate_knows_what_was_trained_on(
     assert "all splits" in said
 
 
-@pytest.mark.usefixtures("_no_charts")
+@pytest.mark.usefixtures("no_charts")
 def test_evaluate_takes_files_and_words(
     tiny: Path, doodles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,18 +205,6 @@ def test_evaluate_takes_files_and_words(
     capsys.readouterr()
     assert cli.main([str(a) for a in (*command, tmp_path / "mixed.ndjson")]) == 1  # no class "mixed" was learned
     assert "mixed" in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize("name", ["train", "export"])
-def test_no_space(name: str, job: Path, tmp_path: Path) -> None:
-    source = {"train": job / "data", "export": job / "run"}[name]
-    options = ["--model", "bitmap_cnn"] if name == "train" else []  # the fastest to reach the first checkpoint
-    done = run(name, source, "--out", tmp_path / "out", *options, preexec_fn=no_big_files)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"qdfast {name}: error: {tmp_path / 'out'}")
-    assert "File too large" in done.stderr
-    assert {f.name for f in tmp_path.rglob("*") if f.is_file()} <= {"run.json"}  # which is small, and whole
 
 
 def test_info_explains_them_all(job: Path, capsys: pytest.CaptureFixture[str]) -> None:

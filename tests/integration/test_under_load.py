@@ -32,7 +32,7 @@ def test_nothing_is_lost_while_versions_and_servers_come_and_go(tmp_path: Path) 
     first, second = (tiny_model.write_model(tmp_path, version) for version in (1, 2))
     file = tmp_path / "drawings.ndjson"
     file.write_bytes(qdfast.format_ndjson(drawings()))
-    phases, result = run_events(first, second, file, clients=20, pause=1.0)
+    phases, result = run_events(first, second, file, clients=4, pause=1.0)
 
     assert not Counter(call.error for call in result.calls if call.error)
     # The phase after a change begins with answers to what was asked before it.

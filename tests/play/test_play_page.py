@@ -39,7 +39,13 @@ def trained(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("play")
     for command in (
         ["prepare", doodles, "--out", out / "data", "--recognized", "any"],
-        ["train", out / "data", "--out", out / "run", "--epochs", "3", "--batch", "32"],
+        [
+            "train",
+            out / "data",
+            "--out",
+            out / "run",
+            *["--epochs", "3", "--batch", "32", "--max-len", "128", "--buckets", "128"],
+        ],
         ["export", out / "run", "--out", out / "shapes"],
     ):
         assert cli.main([str(part) for part in command]) == 0
@@ -50,7 +56,7 @@ def test_a_drawing_gets_the_guess_of_its_twin(
     quickdraw: Path, trained: Path, visit: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Raw strokes on the canvas, and `predict` on Google's own simplified form of them: one answer."""
-    raw, twins = pairs(quickdraw, 100)
+    raw, twins = pairs(quickdraw, 40)
     (tmp_path / "twins.ndjson").write_text("\n".join(map(json.dumps, twins)))
     command = [sys.executable, "-m", "qdfast", "play", "--model-dir", str(trained), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -67,7 +73,7 @@ def test_a_drawing_gets_the_guess_of_its_twin(
         process.terminate()
         assert process.wait(TIMEOUT) == 0
     assert len(set(expected)) > 2  # the network tells some apart
-    assert sum(a == b for a, b in zip(seen, expected, strict=True)) >= 95
+    assert sum(a == b for a, b in zip(seen, expected, strict=True)) >= 38
 
 
 def pairs(quickdraw: Path, count: int) -> tuple[list[Any], list[Any]]:

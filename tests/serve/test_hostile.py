@@ -26,8 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]
 
 
 def test_hostile_requests_are_refused_and_good_ones_answered(server: tuple[str, int]) -> None:
-    driven = hostile.drive(*server, count=2000)
-    assert driven.statuses.total() >= 2000
+    driven = hostile.drive(*server, count=800)
+    assert driven.statuses.total() >= 800
     assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"} <= set(driven.statuses)
     assert driven.rss_after <= driven.rss_before + hostile.MAY_GROW
     assert driven.rss_peak <= driven.rss_before + hostile.MAY_PEAK

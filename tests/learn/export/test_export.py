@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny
+from tiny_network import COMPILE_FAST, add_tiny
 
 from qdfast import cli, from_strokes
 from qdfast.dataset.prepared import Prepared
@@ -307,7 +307,7 @@ def test_a_run_without_an_epoch_is_refused(tiny_run: Run, tmp_path: Path) -> Non
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_a_network_trained_on_jax_answers_alike(prepared: Prepared, rows: Rows, tmp_path: Path) -> None:
     code = f"""
-from tiny_network import add_tiny
+from tiny_network import COMPILE_FAST, add_tiny
 from qdfast.errors import DataError
 from qdfast.learn.export.export import export
 from qdfast.learn.training.train import train
@@ -323,7 +323,7 @@ else:
 """
     subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": python_path(), "KERAS_BACKEND": "jax"},
+        env={**os.environ, **COMPILE_FAST, "PYTHONPATH": python_path(), "KERAS_BACKEND": "jax"},
         cwd=tmp_path,
         check=True,
     )

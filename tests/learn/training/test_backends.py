@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny
+from tiny_network import COMPILE_FAST, add_tiny
 
 from qdfast.dataset.prepared import Prepared
 
@@ -26,14 +26,15 @@ from qdfast.learn.training.train import train  # noqa: E402
 pytestmark = pytest.mark.slow
 
 BACKENDS = ["tensorflow", "jax"]
-# Few shapes, as each is compiled: batches of one length, in two sizes.
+# Few shapes, as each is compiled: batches of one length, in two sizes; of LSTMs, which take longest, in one.
 ARGUMENTS: dict[str, Any] = {"batch": 32, "max_len": 64, "buckets": (), "learning_rate": 1e-2, "epochs": 2}
 SENT, RESIDENT = ({"model": "tiny_raw", "resident": resident} for resident in (False, True))
+LSTM = {"model": "tiny", "batch": 73}  # a ninth of the drawings
 RUNS: dict[str, list[dict[str, Any]]] = {  # each a list of calls
     "sent": [SENT],
     "resumed": [{**SENT, "max_minutes": 1e-6}, RESIDENT],
-    "lstm": [{"model": "tiny", "resident": True}],
-    "lstm resumed": [{"model": "tiny", "epochs": n} for n in (1, 2)],
+    "lstm": [{**LSTM, "resident": True}],
+    "lstm resumed": [{**LSTM, "epochs": n} for n in (1, 2)],
     "float16": [{**RESIDENT, "precision": "mixed_float16"}],
     "bfloat16": [{**RESIDENT, "precision": "mixed_bfloat16"}],
 }
@@ -64,7 +65,7 @@ def trained(
     )
     subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": python_path(Path(__file__).parent), "KERAS_BACKEND": backend},
+        env={**os.environ, **COMPILE_FAST, "PYTHONPATH": python_path(Path(__file__).parent), "KERAS_BACKEND": backend},
         check=True,
     )
     return out, json.loads((out / "said.json").read_text()), backend

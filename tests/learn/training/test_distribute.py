@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from paths import python_path
-from tiny_network import add_tiny
+from tiny_network import COMPILE_FAST, add_tiny
 from workers import fail_second, write_config
 
 from qdfast.dataset.prepared import Prepared
@@ -128,7 +128,7 @@ def test_two_devices_of_jax_compute_what_one_does(prepared: Prepared, tmp_path: 
             ["tiny"],
             "auto",
             KERAS_BACKEND="jax",
-            XLA_FLAGS=f"--xla_force_host_platform_device_count={n}",
+            XLA_FLAGS=f"{COMPILE_FAST['XLA_FLAGS']} --xla_force_host_platform_device_count={n}",
         )
         for n in counts
     ]
