@@ -26,15 +26,14 @@ from qdfast.learn.training.train import train  # noqa: E402
 pytestmark = pytest.mark.slow
 
 BACKENDS = ["tensorflow", "jax"]
-# Few shapes, as each is compiled: batches of one length, in two sizes; of LSTMs, which take longest, in one.
-ARGUMENTS: dict[str, Any] = {"batch": 32, "max_len": 64, "buckets": (), "learning_rate": 1e-2, "epochs": 2}
+# One shape, as each is compiled: batches of one length, each a ninth of the drawings.
+ARGUMENTS: dict[str, Any] = {"batch": 73, "max_len": 64, "buckets": (), "learning_rate": 1e-2, "epochs": 4}
 SENT, RESIDENT = ({"model": "tiny_raw", "resident": resident} for resident in (False, True))
-LSTM = {"model": "tiny", "batch": 73}  # a ninth of the drawings
 RUNS: dict[str, list[dict[str, Any]]] = {  # each a list of calls
     "sent": [SENT],
     "resumed": [{**SENT, "max_minutes": 1e-6}, RESIDENT],
-    "lstm": [{**LSTM, "resident": True}],
-    "lstm resumed": [{**LSTM, "epochs": n} for n in (1, 2)],
+    "lstm": [{"model": "tiny", "resident": True}],
+    "lstm resumed": [{"model": "tiny", "epochs": n} for n in (1, 4)],
     "float16": [{**RESIDENT, "precision": "mixed_float16"}],
     "bfloat16": [{**RESIDENT, "precision": "mixed_bfloat16"}],
 }
