@@ -277,8 +277,10 @@ class GrpcClient(BaseClient):
             await self._sleep(seconds)
             self._require_open()
             started = time.monotonic()
-            result = await self._call_and_wait(method, request, deadline - started)
+            last, result = result, await self._call_and_wait(method, request, deadline - started)
             self._call_seconds = time.monotonic() - started
+            if result[0] is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return last  # the reason why there was so little time
             pause = min(2 * pause, MAX_PAUSE)
         return result
 

@@ -270,7 +270,7 @@ def test_no_answer_in_time(kind: Any) -> None:
 )
 def test_advice(scripted: Scripted, code: str, details: str, advice: str) -> None:
     scripted.predict = refuse(code, details)
-    timeout = 2 if details == "Server Threadpool Exhausted" else 20  # the former is retried until its time is over
+    timeout = 1 if details == "Server Threadpool Exhausted" else 20  # the former is retried until its time is over
     with scripted.client(timeout=timeout) as c, pytest.raises(qdfast.ServingError, match=advice) as e:
         c.predict(drawings([3]))
     assert "is the server running" not in str(e.value)
