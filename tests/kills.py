@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paths import python_path
+
 import qdfast
 from qdfast.quickdraw.doodles import write_doodles
 
@@ -34,6 +36,11 @@ SHARES = {"prepare": 40, "convert": 36, "train": 14, "export": 10}
 """Percent of the kills."""
 
 Digests = Mapping[str, str]
+
+
+def environment() -> dict[str, str]:
+    """Of the processes that run the command line."""
+    return {**os.environ, "PYTHONPATH": python_path(), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,12 @@ class Command:
     digests: Callable[[Path], Digests]
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join([str(Path(qdfast.__file__).parents[1]), str(Path(__file__).parent)])
         how = ["-c", CODE] if self.network else ["-m", "qdfast"]
         return subprocess.Popen(
             [sys.executable, *how, *self.arguments, "--out", str(out)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=environment(),
         )
 
     def finish(self, out: Path) -> None:

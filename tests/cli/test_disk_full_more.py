@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from commands import run
-from kills import CODE
+from file_server import file_server
+from kills import CODE, environment
 from limits import no_big_files
 
 from qdfast.learn.training.runs import Run
@@ -37,36 +37,20 @@ def test_prepare(doodles: Path, tmp_path: Path) -> None:
 
 
 def test_download(doodles: Path, tmp_path: Path) -> None:
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(doodles))
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with file_server(doodles) as url:
         out = tmp_path / "files"
         done = run("download", "star", "--base-url", url, "--out", out, preexec_fn=no_big_files)
         check(done, "download")
         assert not (out / "star.ndjson").exists()
         assert run("download", "star", "--base-url", url, "--out", out).returncode == 0
-        server.shutdown()
     assert (out / "star.ndjson").read_bytes() == (doodles / "star.ndjson").read_bytes()
 
 
 def test_train_and_export(tiny_run: Run, prepared: Any, tmp_path: Path) -> None:
-    import os
-    import sys
-
-    here = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}", "TF_CPP_MIN_LOG_LEVEL": "3"}
-
     def limited(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", CODE, *map(str, arguments)]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=180, env=environment, preexec_fn=no_big_files
+            command, capture_output=True, text=True, timeout=180, env=environment(), preexec_fn=no_big_files
         )
 
     out = tmp_path / "run"

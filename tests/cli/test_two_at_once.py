@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
-from kills import CODE, Command, tree
+from file_server import file_server
+from kills import CODE, Command, environment, tree
 
 import qdfast
 from qdfast.dataset.prepare import prepare
@@ -24,12 +21,10 @@ pytestmark = pytest.mark.slow
 
 def twice(*arguments: object, code: str | None = None) -> list[tuple[int, str]]:
     """Status and errors of two processes of the command, started together."""
-    here = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     how = ["-m", "qdfast"] if code is None else ["-c", code]
     command = [sys.executable, *how, *map(str, arguments)]
     pipe = subprocess.PIPE
-    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) for _ in range(2)]
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment()) for _ in range(2)]
     done = [(process.communicate(timeout=240)[1], process.returncode) for process in processes]
     for err, status in done:
         assert "Traceback" not in err, err
@@ -72,25 +67,8 @@ def test_convert(doodles: Path, tmp_path: Path, format: str, alone: Callable[...
 
 
 def test_download(doodles: Path, tmp_path: Path) -> None:
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(doodles))
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        twice(
-            "download",
-            "star",
-            "tree",
-            "--base-url",
-            f"http://127.0.0.1:{server.server_port}",
-            "--out",
-            tmp_path / "out",
-        )
-        server.shutdown()
+    with file_server(doodles) as url:
+        twice("download", "star", "tree", "--base-url", url, "--out", tmp_path / "out")
     wanted = {name: (doodles / name).read_bytes() for name in ("star.ndjson", "tree.ndjson")}
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == wanted
 
