@@ -286,7 +286,7 @@ class _Job:
         """Read a chunk and write its shard."""
         source, chunk = element
         with source.open() as file, ParserPool(1) as pool:
-            blocks = FileBlocks(file, digest=True, chunk=chunk)
+            blocks = FileBlocks(file, digest=True, chunk=chunk, keep_split=self.options.keep_split)
             summary = write_shards(strokes_of(blocks, source.label, self.options, pool), self.shards, pool)
         return source.key, summary + SourceSummary(digests=blocks.digests)
 

@@ -138,7 +138,7 @@ def _prepare(
         size, digests = file.size, file.digests()
         progress.update(size)
     else:
-        blocks = FileBlocks(file, digest=True, on_read=progress.update)
+        blocks = FileBlocks(file, digest=True, on_read=progress.update, keep_split=options.keep_split)
         summary = write_shards(strokes_of(blocks, file.label, options, pool, log), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)

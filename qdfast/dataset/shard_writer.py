@@ -226,7 +226,6 @@ def strokes_of(
     The log warns about lines with several words that all become one class.
     """
     collector = _PieceCollector(label, options)
-    blocks.keep_split = options.keep_split
     read = ReadOptions(options.recognized, raw=options.raw)
     for place, batch in enumerate(read_blocks(blocks, pool, read, collector)):
         drawings, split, classes, memory = collector.made.pop(place)

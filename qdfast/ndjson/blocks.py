@@ -79,6 +79,7 @@ class FileBlocks:
         chunk: read only the lines that begin in this chunk. The file must be ndjson, and must support ``seek``.
         block: bytes in a block, more for longer lines.
         refuse: raise for a file of another known format, instead of rejecting its lines.
+        keep_split: for a file of sketch-rnn: the word of each drawing becomes the name of its split.
 
     Raises:
         DataError: a file of bitmaps; on iteration: a file that is not read. The message says why.
@@ -94,11 +95,11 @@ class FileBlocks:
         chunk: int | None = None,
         block: int = BLOCK,
         refuse: bool = False,
+        keep_split: bool = False,
     ) -> None:
         self.source = SourceFile.of(source)
         self.name, self.block, self.on_read, self.chunk = self.source.name, block, on_read, chunk
-        self._refuse = refuse
-        self.keep_split = False  # of a file of sketch-rnn: the word of each drawing becomes the name of its split
+        self._refuse, self._keep_split = refuse, keep_split
         if self.source.kind == "bitmaps":
             raise DataError(f"{self.name}: bitmaps, not strokes: read them with read_bitmaps")
         self.size = 0  # bytes of the file; known when all blocks were read
@@ -149,9 +150,9 @@ class FileBlocks:
         elif form in RANDOM_ACCESS and stream is reader and isinstance(file, io.FileIO) and file.seekable():
             drain(reader)
             file.seek(0)
-            yield from self._cut(to_lines(form, stream, self.name, file, self.keep_split).readinto)
+            yield from self._cut(to_lines(form, stream, self.name, file, self._keep_split).readinto)
         else:
-            lines = to_lines(form, stream, self.name, keep_split=self.keep_split)
+            lines = to_lines(form, stream, self.name, keep_split=self._keep_split)
             yield from self._cut(lines.readinto, expected=self.expected if lines is reader else 0)
             if lines is not reader:
                 drain(reader)
