@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,14 +195,17 @@ def test_unknown_choices(name: str) -> None:
 # ---- sources ----
 
 
+def use_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read files and bytes in blocks of this size."""
+    monkeypatch.setattr("qdfast.ndjson.reader.FileBlocks", partial(FileBlocks, block=size))
+    monkeypatch.setattr("qdfast.ndjson.reader.MemoryBlocks", partial(MemoryBlocks, block=size))
+
+
 @pytest.mark.parametrize("route", ["auto", "orjson"])
 @pytest.mark.parametrize("block", [64, 200, 1000, 1 << 20])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_do_not_show(block: int, route: Route, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "on_read": None, "chunk": None, "block": block}
-    )
-    monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", block))
+    use_blocks_of(block, monkeypatch)
     bad = b'{"drawing":[]}\n'
     data = (LINE * 3 + b"\r\n \n" + bad + LINE.replace(b"cat", b"a longer name " * 40) + bad) * 5
     from_memory = qdfast.parse_ndjson(data, route=route, threads=threads)
@@ -301,10 +305,7 @@ def test_a_line_too_long_costs_itself_only(
 ) -> None:
     limit = 1 << 16
     monkeypatch.setattr("qdfast.ndjson.blocks.MAX_LINE", limit)
-    monkeypatch.setattr(
-        FileBlocks.__init__, "__kwdefaults__", {"digest": False, "on_read": None, "chunk": None, "block": 1 << 10}
-    )
-    monkeypatch.setattr(MemoryBlocks.__init__, "__defaults__", ("<bytes>", 1 << 10))
+    use_blocks_of(1 << 10, monkeypatch)
     long = b"x" * (limit + extra)
     for before in (0, 1, 40):
         data = LINE * before + long + newline + LINE * after
