@@ -265,10 +265,11 @@ def _of_one_kind(place: Path, found: list[SourceFile], skipped: list[str], bitma
         NoDrawings: none is left. DataError: strokes and bitmaps.
     """
     strokes = [file for file in found if file.kind == "strokes"]
-    if strokes and any(file.form == "npy" for file in found) and bitmaps:
+    others = [file for file in found if file.kind != "strokes"]
+    if strokes and any(file.form == "npy" for file in others) and bitmaps:
         raise DataError(f"{place}: both .ndjson and .npy files in one {_what(place)}; list the files explicitly")
-    kept = strokes or (found if bitmaps else [])
-    skipped += [os.path.relpath(file.name, place) for file in found if file not in kept]
+    kept, ignored = (others, []) if bitmaps and not strokes else (strokes, others)
+    skipped += [os.path.relpath(file.name, place) for file in ignored]
     _check_twins(strokes or found)
     more = f" and {len(skipped) - 10:,} more" if len(skipped) > 10 else ""
     passed_over = f"passed over: {', '.join(sorted(skipped)[:10])}{more}" if skipped else ""
