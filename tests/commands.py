@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from limits import PROCESS_TIMEOUT
 
 from qdfast import cli
 
@@ -16,7 +17,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qdfast", *map(str, arguments)]
     # TensorFlow, imported by other tests in this process, sets its log level to the default.
     options.setdefault("env", {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"})
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_TIMEOUT, **options)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

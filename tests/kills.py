@@ -23,12 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from limits import PROCESS_TIMEOUT
 from paths import python_path
 
 import qdfast
 from qdfast.quickdraw.doodles import write_doodles
 
-TIMEOUT = 300
 CODE = "import sys; from tiny_network import add_tiny; add_tiny(); from qdfast.cli import main; sys.exit(main())"
 """The command line, with a network that is trained in a moment."""
 
@@ -69,7 +69,7 @@ class Command:
     def finish(self, out: Path) -> None:
         """Run it to the end."""
         process = self.start(out)
-        _, err = process.communicate(timeout=TIMEOUT)
+        _, err = process.communicate(timeout=PROCESS_TIMEOUT)
         assert process.returncode == 0, err.decode(errors="replace")[-2000:]
 
 
@@ -144,7 +144,7 @@ def loop(name: str, command: Command, kills: int, tmp: Path, seed: int = 0) -> s
             process.wait(rng.uniform(0, seconds * 1.1))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        _, err = process.communicate(timeout=TIMEOUT)
+        _, err = process.communicate(timeout=PROCESS_TIMEOUT)
         assert process.returncode in (0, -signal.SIGKILL), err.decode(errors="replace")[-2000:]
         killed += process.returncode != 0
         whole(name, out)

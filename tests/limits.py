@@ -1,9 +1,11 @@
-"""Limits on child processes, given to them as ``preexec_fn``."""
+"""Limits on child processes. The functions are given to them as ``preexec_fn``."""
 
 from __future__ import annotations
 
 import resource
 import signal
+
+PROCESS_TIMEOUT = 600.0  # seconds that a test waits for a process; only one that hangs takes so long
 
 
 def no_big_files() -> None:

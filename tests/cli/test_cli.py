@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import refused, run
+from limits import PROCESS_TIMEOUT
 from paths import ROOT
 
 from qdfast import cli
@@ -161,7 +162,7 @@ def test_info_on_what_is_damaged(damage: str, tmp_path: Path, capsys: pytest.Cap
 def test_standard_streams_that_are_closed(doodles: Path, tmp_path: Path) -> None:
     def shell(command: str) -> subprocess.CompletedProcess[str]:
         line = f"{sys.executable} -m qdfast {command}"
-        return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
+        return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=PROCESS_TIMEOUT)
 
     assert shell(f"prepare {doodles} --out {tmp_path}/out 2>&-").returncode == 0
     for command in (f"info {doodles} >&-", "predict - <&-"):
@@ -208,7 +209,7 @@ def test_interrupted(doodles: Path, tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PROCESS_TIMEOUT)
     assert process.returncode == 130
     assert err == "qdfast prepare: interrupted\n"
     assert [f for f in out.rglob("*") if f.is_file()] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
-from limits import no_big_files
+from limits import PROCESS_TIMEOUT, no_big_files
 
 import qdfast
 from qdfast.dataset.prepare import prepare
@@ -64,7 +64,7 @@ def test_standard_output(doodles: Path) -> None:
     for command in (["info", str(doodles)], ["info"]):
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "qdfast", *command], stdout=full, stderr=-1, text=True, timeout=120
+                [sys.executable, "-m", "qdfast", *command], stdout=full, stderr=-1, text=True, timeout=PROCESS_TIMEOUT
             )
         assert done.returncode == 1
         assert done.stderr == "qdfast info: error: <stdout>: No space left on device\n"

@@ -17,6 +17,7 @@ import forms
 import numpy as np
 import pytest
 from digests import tree
+from limits import PROCESS_TIMEOUT
 
 from qdfast import DataError
 from qdfast.dataset.prepare import prepare
@@ -239,12 +240,12 @@ def test_killed(victim: str, doodles: Path, tmp_path: Path) -> None:
         time.sleep(0.005)
     assert process.poll() is None
     os.kill(_workers(process.pid)[0] if victim == "worker" else process.pid, signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PROCESS_TIMEOUT)
     assert process.returncode == (1 if victim == "worker" else -signal.SIGKILL)
     assert not (out / "manifest.json").exists()
     if victim == "worker":
         assert "qdfast prepare: error: the pipeline failed: " in said
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=PROCESS_TIMEOUT)
     here = prepare(src, tmp_path / "here")
     assert tree(out) == tree(tmp_path / "here")
     ids = here.rows().key_id

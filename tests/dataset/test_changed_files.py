@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kills import Command, tree
+from limits import PROCESS_TIMEOUT
 
 import qdfast
 from qdfast.dataset.prepare import prepare
@@ -74,7 +75,7 @@ def test_training_ends_with_an_error_or_a_result(data: qdfast.Prepared, tmp_path
         )
         processes[how] = train.start(tmp_path / f"run of {how}")
     for how, process in processes.items():
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PROCESS_TIMEOUT
         while not (tmp_path / f"run of {how}" / "history.json").exists():
             assert process.poll() is None, process.communicate()[1].decode()
             assert time.monotonic() < deadline
@@ -93,7 +94,7 @@ def test_training_ends_with_an_error_or_a_result(data: qdfast.Prepared, tmp_path
     for how, process in processes.items():
         if how != "cut short" and process.poll() is None:
             process.send_signal(signal.SIGTERM)  # enough of it
-        err = process.communicate(timeout=120)[1].decode()
+        err = process.communicate(timeout=PROCESS_TIMEOUT)[1].decode()
         if how == "cut short":
             assert process.returncode == 1, err
             assert "it was cut short while in use" in err

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import PROCESS_TIMEOUT
 
 pytest.importorskip("matplotlib")
 
@@ -335,7 +336,9 @@ def test_its_script_runs(tmp_path: Path) -> None:
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom"]
-    done = subprocess.run([str(CHROMIUM), *options, file.as_uri()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [str(CHROMIUM), *options, file.as_uri()], capture_output=True, text=True, timeout=PROCESS_TIMEOUT
+    )
     dom = done.stdout
     assert "failed" not in matched(r"<title>(.*?)</title>", dom)
     counts = np.array(metrics["confusion"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import PROCESS_TIMEOUT
 from paths import python_path
 from tiny_network import COMPILE_FAST, add_tiny
 from workers import fail_second, write_config
@@ -95,7 +96,7 @@ def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(
         assert [w.poll() for w in workers] == [None, None]
         time.sleep(0.01)
     workers[1].send_signal(signal.SIGKILL)
-    said, error = workers[0].communicate(timeout=60)
+    said, error = workers[0].communicate(timeout=PROCESS_TIMEOUT)
     workers[1].communicate()
     assert "2 devices, 2 processes" in said
     assert workers[0].returncode == 1
@@ -104,7 +105,7 @@ def test_two_workers_learn_as_one_and_go_on_after_one_was_killed(
     assert 1 <= len(finished) < EPOCHS["tiny"]
 
     workers = start_workers(prepared.path, tmp_path)
-    said, other = (w.communicate(timeout=120)[0] for w in workers)
+    said, other = (w.communicate(timeout=PROCESS_TIMEOUT)[0] for w in workers)
     assert [w.returncode for w in workers] == [0, 0]
     assert f"; finished so far: {len(finished)} epoch" in said
     assert "worker 1 of 2; the chief logs the progress" in other
