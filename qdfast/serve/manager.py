@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -67,7 +68,16 @@ class ModelManager:
             except Exception as e:  # must not stop the other models or the next refresh
                 log.debug("model %s", name, exc_info=True)
                 errors[name] = [f"model {name}: {type(e).__name__}: {e}"]
+        self._collect()
         return errors
+
+    def _collect(self) -> None:
+        """Free what a freed version leaves: TensorFlow's graphs are cycles of objects, which would pile up."""
+        freed = [model for model in (*self._models.values(), *self._removed.values()) if model.freed]
+        for model in freed:
+            model.freed = False
+        if freed:
+            gc.collect()
 
     def reload(self, configs: Sequence[ModelConfig]) -> dict[str, str]:
         """Replace the configuration: load new models, unload those that are no longer listed.

@@ -22,11 +22,13 @@ class ServedModel:
     Attributes:
         config: what to load; a change takes effect at the next refresh.
         loaded: the versions that answer, by number.
+        freed: a version was freed since this was last set to False.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.loaded: Mapping[int, Servable] = {}  # replaced, never modified, so that readers need no lock
+        self.freed = False
         self._states: dict[int, ModelVersion] = {}
         self._failed: dict[int, tuple[object, str]] = {}  # version: fingerprint of its files, error
 
@@ -99,6 +101,7 @@ class ServedModel:
         weakref.finalize(servable, self._on_freed, version).atexit = False
 
     def _on_freed(self, version: int) -> None:
+        self.freed = True
         if self._states[version].state == "UNLOADING":  # otherwise it has been loaded again
             self._set_state(version, "END")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +157,39 @@ def test_a_version_is_unloading_as_long_as_a_request_has_it(tmp_path: Path) -> N
     assert states(manager) == [(2, "END"), (1, "AVAILABLE")]  # loaded again, beside the one that is held
     del held
     assert states(manager) == [(2, "END"), (1, "AVAILABLE")]
+
+
+def test_cycles_of_a_freed_version_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Graph:
+        """A part of a version that refers to itself, as TensorFlow's graphs do."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    graphs: list[weakref.ref[Graph]] = []
+
+    class WithGraph(Version):
+        def __init__(self, path: Path, version: int) -> None:
+            super().__init__(path, version)
+            self.graph = Graph()
+            graphs.append(weakref.ref(self.graph))
+
+    monkeypatch.setattr(served_model, "Servable", WithGraph)
+    manager = ModelManager([ModelConfig("m", publish(tmp_path, 1))])
+    manager.refresh()
+    held = manager.find(spec())
+    gc.disable()
+    try:
+        publish(tmp_path, 2)
+        manager.refresh()
+        assert [graph() is None for graph in graphs] == [False, False]  # a request has version 1
+        del held
+        manager.refresh()
+        assert [graph() is None for graph in graphs] == [True, False]
+        manager.reload([])
+        assert [graph() is None for graph in graphs] == [True, True]
+    finally:
+        gc.enable()
 
 
 def test_a_broken_version_gives_way_to_the_next_until_it_is_mended(tmp_path: Path) -> None:
