@@ -21,8 +21,8 @@ from ..bitmaps import AnyDrawings
 from ..drawings import Drawings
 from ..errors import DataError
 from ..formats.sketch_rnn import KEPT_SPLITS
-from ..ndjson.blocks import FileBlocks
-from ..ndjson.column_builder import to_drawings
+from ..ndjson.blocks import BLOCK, FileBlocks
+from ..ndjson.column_builder import as_drawings
 from ..ndjson.parser import ParserPool, ReadOptions
 from ..ndjson.reader import read_blocks
 from ..parse_report import ParseReport, merge
@@ -156,7 +156,7 @@ class Piece:
         report: what became of the lines.
         drawings, split: labelled drawings, and the split of each.
         classes: their numbers and statistics.
-        memory: of the drawings, to be used again once they are written.
+        columns: have the memory of the drawings, to be used again once they are written.
     """
 
     chunk: int
@@ -166,11 +166,11 @@ class Piece:
     drawings: AnyDrawings
     split: NDArray[np.uint8]
     classes: Classes
-    memory: NDArray[np.uint8] | None = None
+    columns: Columns | None = None
 
 
 def _count(drawings: AnyDrawings, split: NDArray[np.uint8]) -> Classes:
-    group = drawings.word_codes * len(SPLITS) + split.astype(np.int32)
+    group = drawings.word_codes * len(SPLITS) + split
     groups = len(drawings.words) * len(SPLITS)
     counts = np.bincount(group, minlength=groups).tolist()
     stats = drawings._group_stats(group, groups) if isinstance(drawings, Drawings) else [DeltaStats()] * groups
@@ -180,8 +180,8 @@ def _count(drawings: AnyDrawings, split: NDArray[np.uint8]) -> Classes:
     return classes
 
 
-_spare: list[NDArray[np.uint8]] = []  # memory of pieces that were written: touching new memory costs more than copying
-_SPARE_BYTES = 4 << 20
+_spare: list[Columns] = []  # of pieces that were written: touching new memory costs more than copying
+_SPARE_BYTES = 4 * BLOCK
 
 
 class _PieceCollector:
@@ -190,27 +190,23 @@ class _PieceCollector:
     def __init__(self, label: str, options: PrepareOptions) -> None:
         self.label, self.options = label, options
         self.words: set[str] = set()  # of all lines
-        self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, NDArray[np.uint8]]] = {}
+        self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, Columns]] = {}
         self._reserved = 0
 
     def reserve(self) -> int:
         self._reserved += 1
         return self._reserved - 1
 
-    def add(self, place: int, columns: Columns, size: int = 0) -> None:
-        memory: list[NDArray[np.uint8]] = []
-
-        def allocate(size: int) -> NDArray[np.uint8]:
-            memory.append(_spare.pop() if _spare else np.empty(0, np.uint8))
-            if len(memory[0]) < size:
-                memory[0] = np.empty(size + size // 4, np.uint8)
-            return memory[0]
-
-        found = to_drawings(columns, allocate)
-        self.words.update(found.words)
-        drawings = with_labels(found, self.options.label, self.label)
+    def add(self, place: int, columns: Columns, size: int = 0) -> Columns:
+        self.words.update(word.decode() for word in columns.words)
+        if self.options.label == "word" or self.options.keep_split:
+            found = as_drawings(columns)
+            drawings = with_labels(found, self.options.label, self.label)
+        else:  # with_labels would make another batch
+            found = drawings = as_drawings(columns, self.label)
         split = _kept_split(found) if self.options.keep_split else self.options.split(drawings)
-        self.made[place] = drawings, split, _count(drawings, split), memory[0]
+        self.made[place] = drawings, split, _count(drawings, split), columns
+        return _spare.pop() if _spare else Columns(columns.capacity, columns.level)
 
 
 def _kept_split(drawings: Drawings) -> NDArray[np.uint8]:
@@ -228,9 +224,9 @@ def strokes_of(
     collector = _PieceCollector(label, options)
     read = ReadOptions(options.recognized, raw=options.raw)
     for place, batch in enumerate(read_blocks(blocks, pool, read, collector)):
-        drawings, split, classes, memory = collector.made.pop(place)
+        drawings, split, classes, columns = collector.made.pop(place)
         report = without_unnamed(batch.report, len(drawings))
-        yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, memory)
+        yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, columns)
     if not options.keep_split:
         warn_of_words(collector.words, options.label, blocks.source, log)
 
@@ -280,8 +276,8 @@ def _write(chunk: Chunk, pieces: Sequence[Piece], shards: Directory) -> SourceSu
     with shards.create(chunk.shard) as file:
         info |= write_shard(file, [(piece.drawings, piece.split) for piece in pieces if len(piece.split)])
     for piece in pieces:
-        if piece.memory is not None and len(piece.memory) <= _SPARE_BYTES:
-            _spare.append(piece.memory)
+        if piece.columns is not None and piece.columns.capacity <= _SPARE_BYTES:
+            _spare.append(piece.columns)
     classes: Classes = {}
     for piece in pieces:
         if len(piece.split):

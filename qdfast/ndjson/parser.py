@@ -89,9 +89,9 @@ class _Parser:
         """
         columns = self.columns
         if block.too_long:
-            drawings = _deliver(columns, 0, builder, place)
+            columns.skip_line()
             report = ParseReport(rejected={"too_long": 1}, examples=(Example("too_long", source, 1, block.offset),))
-            return Batch(block.chunk, 1, 1, drawings, report)
+            return self._finish(block, report, builder, place)
         # Simplified strokes may have more points than raw ones, and so may bytes of a binary file.
         room = 3 * block.size if block.binary else 2 * block.size if options.raw else block.size
         if columns.capacity < room:
@@ -143,11 +143,14 @@ class _Parser:
         return self._finish(block, report, builder, place)
 
     def _finish(self, block: Block, report: ParseReport, builder: Collector | None, place: int) -> Batch:
-        """Deliver the drawings in the columns, and empty these."""
-        columns = self.columns
-        batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, block.size, builder, place), report)
-        columns.clear()
-        return batch
+        """Deliver the drawings in the columns, and empty these or those that replace them."""
+        lines, drawings = self.columns.lines, None
+        if builder is None:
+            drawings = to_drawings(self.columns)
+        else:
+            self.columns = builder.add(place, self.columns, block.size)
+        self.columns.clear()
+        return Batch(block.chunk, 1, lines, drawings, report)
 
     def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
@@ -156,13 +159,6 @@ class _Parser:
             end = _line_end(data, start)
             yield start, bytes(data[start:end])
             start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
-
-
-def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:
-    if builder is None:
-        return to_drawings(columns)
-    builder.add(place, columns, size)
-    return None
 
 
 def _lines(data: Any, size: int, columns: Columns) -> Iterator[tuple[int, bytes]]:
