@@ -67,6 +67,7 @@ class Batch(NamedTuple):
         lines: how many lines it has, including blank ones.
         drawings: None if they went to a ``Collector``.
         report: what became of the lines, numbered as in the whole source.
+        ends_chunk: as of the block.
     """
 
     chunk: int
@@ -74,6 +75,7 @@ class Batch(NamedTuple):
     lines: int
     drawings: Drawings | None
     report: ParseReport
+    ends_chunk: bool
 
 
 class _Parser:
@@ -150,7 +152,7 @@ class _Parser:
         else:
             self.columns = builder.add(place, self.columns, block.size)
         self.columns.clear()
-        return Batch(block.chunk, 1, lines, drawings, report)
+        return Batch(block.chunk, 1, lines, drawings, report, block.ends_chunk)
 
     def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
@@ -233,7 +235,7 @@ class ParserPool:
     def map(
         self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: Collector | None = None
     ) -> Iterator[Batch]:
-        """Parse blocks, at most ``2 * threads + SPARE`` at a time.
+        """Parse blocks, at most ``2 * threads + SPARE`` at a time, fewer if they are larger than usual.
 
         Args:
             builder: where the drawings go. Default: each batch has its own.
@@ -242,10 +244,11 @@ class ParserPool:
             A batch for each block, in order; their lines are numbered from the first of the block.
         """
         waiting: deque[tuple[Block, Future[Batch]]] = deque()
+        most = (2 * self.threads + SPARE) * BLOCK // max(blocks.block, BLOCK) if self._executor else 1
         for block in blocks:
             place = builder.reserve() if builder else 0
             waiting.append((block, self.submit(self._parse, block, blocks.name, options, builder, place)))
-            if len(waiting) == (2 * self.threads + SPARE if self._executor else 1):
+            if len(waiting) >= most:
                 yield _finish(blocks, *waiting.popleft())
         while waiting:
             yield _finish(blocks, *waiting.popleft())
