@@ -39,17 +39,19 @@ static inline uint64_t mix(uint64_t h) {
     return h ^ (h >> 31);
 }
 
-static uint64_t hash_bytes(uint64_t h, const uint8_t *p, int64_t n) {
-    for (; n > 0; p += 8, n -= 8) {
-        uint64_t word = 0; /* little-endian everywhere */
-        if (n >= 8) {
-            for (int i = 0; i < 8; i++) word |= (uint64_t)p[i] << (8 * i); /* compilers make it one load */
-        } else {
-            for (int i = 0; i < n; i++) word |= (uint64_t)p[i] << (8 * i);
-        }
-        h = mix(h + 0x9e3779b97f4a7c15u + word);
-    }
-    return h;
+static inline uint64_t load_word(const uint8_t *p) {
+    uint64_t word = 0; /* little-endian everywhere */
+    for (int i = 0; i < 8; i++) word |= (uint64_t)p[i] << (8 * i); /* compilers make it one load */
+    return word;
+}
+
+/* p[0..n), the last word with zeros behind its bytes; n > 0. p[0..readable) may be read. */
+static inline uint64_t hash_bytes(uint64_t h, const uint8_t *p, int64_t n, int64_t readable) {
+    const uint64_t add = 0x9e3779b97f4a7c15u;
+    for (; n > 8; p += 8, n -= 8, readable -= 8) h = mix(h + add + load_word(p));
+    uint8_t copy[8] = {0};
+    if (readable < 8) p = memcpy(copy, p, (size_t)n); /* most are not the last of their column */
+    return mix(h + add + (load_word(p) & ~(uint64_t)0 >> (64 - 8 * n)));
 }
 
 void qd_hash(const qd_view *v, uint64_t *out) {
@@ -58,8 +60,8 @@ void qd_hash(const qd_view *v, uint64_t *out) {
         for (int64_t s = v->drawing_offsets[i]; s < v->drawing_offsets[i + 1]; s++) {
             const int64_t from = v->stroke_offsets[s], n = v->stroke_offsets[s + 1] - from;
             h = mix(h + (uint64_t)n); /* the lengths tell [a b][c] from [a][b c] */
-            h = hash_bytes(h, v->x + from, n);
-            h = hash_bytes(h, v->y + from, n);
+            h = hash_bytes(h, v->x + from, n, v->n_points - from);
+            h = hash_bytes(h, v->y + from, n, v->n_points - from);
         }
         out[i] = mix(h);
     }
@@ -162,33 +164,56 @@ void qd_ragged_i16(const qd_view *v, int64_t max_len, int blank_zero, const int6
     for (int64_t i = 0; i < v->n_drawings; i++) steps_i16(v, i, max_len, blank_zero, NULL, out + 3 * offsets[i]);
 }
 
-/* Adds the sums over points 1..n-1; n is small enough for 32 bits. Vectorized by the compiler. */
-static void add_sums(const uint8_t *x, const uint8_t *y, int n, qd_stats *out) {
-    int32_t sum_x = 0, sum_y = 0, sq_x = 0, sq_y = 0;
-    for (int k = 1; k < n; k++) {
-        const int32_t dx = x[k] - x[k - 1], dy = y[k] - y[k - 1];
-        sum_x += dx, sum_y += dy;
-        sq_x += dx * dx, sq_y += dy * dy;
+/* The sum of (p[k] - p[k - 1])^2 over 0 < k < n. */
+static int64_t squares(const uint8_t *p, int64_t n) {
+    enum { CHUNK = 1 << 14 }; /* so many squares of at most 255^2 fit in 32 bits */
+    int64_t total = 0;
+    for (int64_t k = 1; k < n; k += CHUNK) {
+        const int64_t end = at_most(k + CHUNK, n);
+        int32_t sum = 0;
+        for (int64_t j = k; j < end; j++) { /* vectorized by the compiler, with 16-bit products */
+            const int16_t d = (int16_t)(p[j] - p[j - 1]);
+            sum += d * d;
+        }
+        total += sum;
     }
-    out->sum[0] += sum_x, out->sum[1] += sum_y;
-    out->sum_sq[0] += sq_x, out->sum_sq[1] += sq_y;
+    return total;
+}
+
+static inline int64_t square(int d) { return (int64_t)d * d; }
+
+/* Adds the squares of the steps between the points [first, end). */
+static void add_squares(const qd_view *v, int64_t first, int64_t end, qd_stats *out) {
+    if (end <= first) return;
+    out->sum_sq[0] += squares(v->x + first, end - first);
+    out->sum_sq[1] += squares(v->y + first, end - first);
 }
 
 void qd_delta_stats(const qd_view *v, const int32_t *group, int64_t max_len, int blank_zero, qd_stats *out) {
-    enum { CHUNK = 1 << 14 }; /* 2^14 squares of at most 255^2 */
+    /* A run: the points [first, end) of consecutive drawings of one group, none of them cut. It is summed as if it were a
+       single drawing, less the steps between its drawings. */
+    int64_t first = 0, end = -1;
+    qd_stats *s = out;
     for (int64_t i = 0; i < v->n_drawings; i++) {
         const int64_t from = v->stroke_offsets[v->drawing_offsets[i]];
         const int64_t n = at_most(v->stroke_offsets[v->drawing_offsets[i + 1]] - from, max_len);
         if (n == 0) continue;
+        qd_stats *const mine = out + (group ? group[i] : 0);
         const uint8_t *x = v->x + from, *y = v->y + from;
-        qd_stats *s = out + (group ? group[i] : 0);
+        if (from == end && mine == s) {
+            s->sum_sq[0] -= square(x[0] - x[-1]), s->sum_sq[1] -= square(y[0] - y[-1]);
+        } else {
+            add_squares(v, first, end, s);
+            first = from, s = mine;
+        }
+        end = from + n;
         s->n += n;
-        s->sum[0] += x[0], s->sum[1] += y[0];
-        s->sum_sq[0] += x[0] * x[0], s->sum_sq[1] += y[0] * y[0];
-        for (int64_t k = 0; k < n - 1; k += CHUNK) add_sums(x + k, y + k, (int)at_most(n - k, CHUNK + 1), s);
+        s->sum[0] += x[n - 1], s->sum[1] += y[n - 1]; /* the steps of a drawing lead from 0 to its last point */
+        s->sum_sq[0] += square(x[0]), s->sum_sq[1] += square(y[0]);
         if (blank_zero) { /* they add nothing to the sums */
             s->n -= x[0] == 0 && y[0] == 0;
             for (int64_t k = 1; k < n; k++) s->n -= x[k] == x[k - 1] && y[k] == y[k - 1];
         }
     }
+    add_squares(v, first, end, s);
 }

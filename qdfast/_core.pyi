@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ LEVELS: tuple[str, ...]
 def best_level() -> int: ...
 
 class Columns:
+    memory: dict[str, mmap]
     capacity: int
     level: int
     def __init__(self, capacity: int, level: int) -> None: ...

@@ -7,6 +7,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMallo
 from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
 import numpy as np
 
 from qdfast cimport _qd as qd
@@ -68,7 +70,8 @@ cdef class Columns:
     """Scratch columns for one block of at most ``capacity`` bytes of ndjson, reused from block to block.
 
     ``scan`` and ``append`` fill them, ``copy_to`` appends their drawings to other columns, ``clear`` empties them.
-    ``level`` is an index into ``LEVELS``. Not thread-safe.
+    ``level`` is an index into ``LEVELS``. ``memory`` has the memory of each column by name, with its values at the front.
+    Not thread-safe.
     """
 
     cdef qd.qd_columns c
@@ -76,7 +79,7 @@ cdef class Columns:
     cdef qd.qd_tally t
     cdef readonly size_t capacity
     cdef readonly int level
-    cdef list _owners
+    cdef readonly dict memory
 
     def __cinit__(self, size_t capacity, int level):
         cdef size_t points = qd.qd_max_points(capacity)
@@ -88,32 +91,33 @@ cdef class Columns:
         _check_level(level)
         self.capacity = capacity
         self.level = level
-        self._owners = []
+        self.memory = {}
         # Sized for the worst case. Pages that are never touched cost nothing.
-        self.c.x = <uint8_t *>self._own(points + qd.QD_SLACK)
-        self.c.y = <uint8_t *>self._own(points + qd.QD_SLACK)
-        self.c.stroke_offsets = <int64_t *>self._own(8 * (strokes + 1))
-        self.c.drawing_offsets = <int64_t *>self._own(8 * (drawings + 1))
-        self.c.key_id = <uint64_t *>self._own(8 * drawings)
-        self.c.timestamp = <int64_t *>self._own(8 * drawings)
-        self.c.word = <int32_t *>self._own(4 * drawings)
-        self.c.recognized = <uint8_t *>self._own(drawings)
-        self.c.countrycode = <uint8_t *>self._own(2 * drawings)
+        self.c.x = <uint8_t *>self._own("x", points + qd.QD_SLACK)
+        self.c.y = <uint8_t *>self._own("y", points + qd.QD_SLACK)
+        self.c.stroke_offsets = <int64_t *>self._own("stroke_offsets", 8 * (strokes + 1))
+        self.c.drawing_offsets = <int64_t *>self._own("drawing_offsets", 8 * (drawings + 1))
+        self.c.key_id = <uint64_t *>self._own("key_id", 8 * drawings)
+        self.c.timestamp = <int64_t *>self._own("timestamp", 8 * drawings)
+        self.c.word = <int32_t *>self._own("word_codes", 4 * drawings)
+        self.c.recognized = <uint8_t *>self._own("recognized", drawings)
+        self.c.countrycode = <uint8_t *>self._own("countrycode", 2 * drawings)
         self.c.cap_points = points
         self.c.cap_strokes = strokes
         self.c.cap_drawings = drawings
-        self.c.text = <uint8_t *>self._own(capacity + qd.QD_SLACK)
-        self.w.bytes = <uint8_t *>self._own(capacity + 1)
-        self.w.offsets = <int64_t *>self._own(8 * (drawings + 1))
-        self.w.slots = <int32_t *>self._own(4 * slots)
+        self.c.text = <uint8_t *>self._own("text", capacity + qd.QD_SLACK)
+        self.w.bytes = <uint8_t *>self._own("words", capacity + 1)
+        self.w.offsets = <int64_t *>self._own("word_offsets", 8 * (drawings + 1))
+        self.w.slots = <int32_t *>self._own("word_slots", 4 * slots)
         self.w.cap_bytes = capacity
         self.w.cap_words = drawings
         self.w.n_slots = slots
 
-    cdef void *_own(self, size_t size) except NULL:
-        cdef uint8_t[::1] owner = np.zeros(size, np.uint8)
-        self._owners.append(owner)
-        return &owner[0]
+    cdef void *_own(self, str name, size_t size) except NULL:
+        # NumPy would ask for huge pages, and whole ones would be touched.
+        self.memory[name] = mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)
+        cdef uint8_t[::1] view = self.memory[name]
+        return &view[0]
 
     def scan(self, const uint8_t[::1] data, size_t size, size_t pos, bint keep_any, bint raw=False):
         """Scan ``data[pos:size]``; returns the position of the first uncertain line, or ``size``.
@@ -126,7 +130,7 @@ cdef class Columns:
         _check(<size_t>data.shape[0] < size + qd.QD_PADDING or data[size - 1] != 10 or size > self.capacity,
                "block without newline or padding, or larger than the columns' capacity")
         if raw and self.c.raw_len < size:
-            self.c.raw = self._own(qd.qd_raw_scratch(self.capacity))
+            self.c.raw = self._own("raw", qd.qd_raw_scratch(self.capacity))
             self.c.raw_len = self.capacity
         with nogil:
             if raw:

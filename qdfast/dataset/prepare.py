@@ -30,7 +30,7 @@ from .manifest import (
     write_manifest,
 )
 from .prepared import Prepared
-from .shard_writer import VALIDATION, PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
+from .shard_writer import BLOCK, VALIDATION, PrepareOptions, Record, SourceSummary, bitmaps_of, strokes_of, write_shards
 
 
 def prepare(
@@ -138,7 +138,7 @@ def _prepare(
         size, digests = file.size, file.digests()
         progress.update(size)
     else:
-        blocks = FileBlocks(file, digest=True, on_read=progress.update, keep_split=options.keep_split)
+        blocks = FileBlocks(file, digest=True, on_read=progress.update, block=BLOCK, keep_split=options.keep_split)
         summary = write_shards(strokes_of(blocks, file.label, options, pool, log), shards, pool)
         size, digests = blocks.size, blocks.digests
     summary += SourceSummary(digests=digests)

@@ -10,24 +10,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import Columns
+from .._core import LEVELS, Columns
 from ..bitmaps import AnyDrawings
 from ..drawings import Drawings
 from ..errors import DataError
 from ..formats.sketch_rnn import KEPT_SPLITS
 from ..ndjson.blocks import FileBlocks
-from ..ndjson.column_builder import to_drawings
+from ..ndjson.column_builder import as_drawings
 from ..ndjson.parser import ParserPool, ReadOptions
 from ..ndjson.reader import read_blocks
 from ..parse_report import ParseReport, merge
 from ..stats import DeltaStats
-from ..storage.digests import join_digests
+from ..storage.digests import CHUNK, join_digests
 from ..storage.files import Directory, temporary_name
 from ..storage.forms import Form
 from ..storage.names import LABELS, SPLITS, Label, Recognized
@@ -36,6 +35,9 @@ from .labels import labelled_bitmaps, warn_of_words, with_labels, without_unname
 from .shards import write_shard
 
 BITMAPS_PER_CHUNK = 1 << 16
+BLOCK = CHUNK // 5 + (
+    16 << 10
+)  # bytes parsed at once: a chunk in five blocks, since each costs a millisecond in Python
 VALIDATION = 0.1
 """The share of the drawings in the validation split, unless the user says another."""
 
@@ -156,7 +158,8 @@ class Piece:
         report: what became of the lines.
         drawings, split: labelled drawings, and the split of each.
         classes: their numbers and statistics.
-        memory: of the drawings, to be used again once they are written.
+        ends_chunk: no piece of this chunk follows. False if that is not known yet.
+        columns: have the memory of the drawings, to be used again once they are written.
     """
 
     chunk: int
@@ -166,11 +169,12 @@ class Piece:
     drawings: AnyDrawings
     split: NDArray[np.uint8]
     classes: Classes
-    memory: NDArray[np.uint8] | None = None
+    ends_chunk: bool
+    columns: Columns | None = None
 
 
 def _count(drawings: AnyDrawings, split: NDArray[np.uint8]) -> Classes:
-    group = drawings.word_codes * len(SPLITS) + split.astype(np.int32)
+    group = drawings.word_codes * len(SPLITS) + split
     groups = len(drawings.words) * len(SPLITS)
     counts = np.bincount(group, minlength=groups).tolist()
     stats = drawings._group_stats(group, groups) if isinstance(drawings, Drawings) else [DeltaStats()] * groups
@@ -180,8 +184,8 @@ def _count(drawings: AnyDrawings, split: NDArray[np.uint8]) -> Classes:
     return classes
 
 
-_spare: list[NDArray[np.uint8]] = []  # memory of pieces that were written: touching new memory costs more than copying
-_SPARE_BYTES = 4 << 20
+_spare: list[list[Columns]] = [[] for _ in LEVELS]  # by level, of written pieces: touching new memory takes long
+_SPARE_BYTES = 4 * BLOCK  # of a block that columns are for
 
 
 class _PieceCollector:
@@ -190,27 +194,24 @@ class _PieceCollector:
     def __init__(self, label: str, options: PrepareOptions) -> None:
         self.label, self.options = label, options
         self.words: set[str] = set()  # of all lines
-        self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, NDArray[np.uint8]]] = {}
+        self.made: dict[int, tuple[Drawings, NDArray[np.uint8], Classes, Columns]] = {}
         self._reserved = 0
 
     def reserve(self) -> int:
         self._reserved += 1
         return self._reserved - 1
 
-    def add(self, place: int, columns: Columns, size: int = 0) -> None:
-        memory: list[NDArray[np.uint8]] = []
-
-        def allocate(size: int) -> NDArray[np.uint8]:
-            memory.append(_spare.pop() if _spare else np.empty(0, np.uint8))
-            if len(memory[0]) < size:
-                memory[0] = np.empty(size + size // 4, np.uint8)
-            return memory[0]
-
-        found = to_drawings(columns, allocate)
-        self.words.update(found.words)
-        drawings = with_labels(found, self.options.label, self.label)
+    def add(self, place: int, columns: Columns, size: int = 0) -> Columns:
+        self.words.update(word.decode() for word in columns.words)
+        if self.options.label == "word" or self.options.keep_split:
+            found = as_drawings(columns)
+            drawings = with_labels(found, self.options.label, self.label)
+        else:  # with_labels would make another batch
+            found = drawings = as_drawings(columns, self.label)
         split = _kept_split(found) if self.options.keep_split else self.options.split(drawings)
-        self.made[place] = drawings, split, _count(drawings, split), memory[0]
+        self.made[place] = drawings, split, _count(drawings, split), columns
+        spare = _spare[columns.level]
+        return spare.pop() if spare else Columns(columns.capacity, columns.level)
 
 
 def _kept_split(drawings: Drawings) -> NDArray[np.uint8]:
@@ -228,9 +229,9 @@ def strokes_of(
     collector = _PieceCollector(label, options)
     read = ReadOptions(options.recognized, raw=options.raw)
     for place, batch in enumerate(read_blocks(blocks, pool, read, collector)):
-        drawings, split, classes, memory = collector.made.pop(place)
+        drawings, split, classes, columns = collector.made.pop(place)
         report = without_unnamed(batch.report, len(drawings))
-        yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, memory)
+        yield Piece(batch.chunk, batch.line, batch.lines, report, drawings, split, classes, batch.ends_chunk, columns)
     if not options.keep_split:
         warn_of_words(collector.words, options.label, blocks.source, log)
 
@@ -242,7 +243,7 @@ def bitmaps_of(source: SourceFile, options: PrepareOptions) -> Iterator[Piece]:
         drawings = whole[start : start + BITMAPS_PER_CHUNK]
         split = options.split(drawings)
         report = ParseReport(kept=len(drawings))
-        yield Piece(number, 1, 0, report, drawings, split, _count(drawings, split))
+        yield Piece(number, 1, 0, report, drawings, split, _count(drawings, split), ends_chunk=True)
 
 
 def write_shards(pieces: Iterable[Piece], shards: Directory, pool: ParserPool) -> SourceSummary:
@@ -251,10 +252,9 @@ def write_shards(pieces: Iterable[Piece], shards: Directory, pool: ParserPool) -
     names: list[str] = []
     summary = SourceSummary()
     try:
-        for number, group in groupby(pieces, key=lambda piece: piece.chunk):
-            found = list(group)
+        for found in _by_chunk(pieces):
             report = merge(piece.report for piece in found).after(1 - found[0].line)
-            chunk = Chunk(number, sum(piece.lines for piece in found), report)
+            chunk = Chunk(found[0].chunk, sum(piece.lines for piece in found), report)
             if not report.kept:
                 summary += SourceSummary((chunk,))
                 continue
@@ -272,6 +272,21 @@ def write_shards(pieces: Iterable[Piece], shards: Directory, pool: ParserPool) -
     return summary
 
 
+def _by_chunk(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """The pieces of each chunk, before the next chunk is parsed: it can use their memory."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if found and found[0].chunk != piece.chunk:
+            yield found
+            found = []
+        found.append(piece)
+        if piece.ends_chunk:
+            yield found
+            found = []
+    if found:
+        yield found
+
+
 def _write(chunk: Chunk, pieces: Sequence[Piece], shards: Directory) -> SourceSummary:
     info: Record = {"drawings": chunk.report.kept}
     strokes = [piece.drawings for piece in pieces if isinstance(piece.drawings, Drawings)]
@@ -280,8 +295,8 @@ def _write(chunk: Chunk, pieces: Sequence[Piece], shards: Directory) -> SourceSu
     with shards.create(chunk.shard) as file:
         info |= write_shard(file, [(piece.drawings, piece.split) for piece in pieces if len(piece.split)])
     for piece in pieces:
-        if piece.memory is not None and len(piece.memory) <= _SPARE_BYTES:
-            _spare.append(piece.memory)
+        if piece.columns is not None and piece.columns.capacity <= _SPARE_BYTES:
+            _spare[piece.columns.level].append(piece.columns)
     classes: Classes = {}
     for piece in pieces:
         if len(piece.split):

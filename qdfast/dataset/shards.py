@@ -73,10 +73,10 @@ def write_shard(file: IO[bytes], parts: Sequence[tuple[AnyDrawings, NDArray[np.u
     Returns:
         ``bytes`` and ``xxh3`` of its entry.
     """
-    codes, words = join_words([(drawings.word_codes, drawings.words) for drawings, _ in parts])
+    words = tuple(dict.fromkeys(word for drawings, _ in parts for word in drawings.words))
     tensors: dict[str, list[Any]] = {"split": [split for _, split in parts]}
     if len(words) > 1:
-        tensors["word_codes"] = [codes]
+        tensors["word_codes"] = [join_words([(drawings.word_codes, drawings.words) for drawings, _ in parts])[0]]
     if isinstance(parts[0][0], Bitmaps):
         tensors["pixels"] = [drawings.pixels for drawings, _ in parts if isinstance(drawings, Bitmaps)]
     else:

@@ -22,6 +22,7 @@ from ..storage.streams import Peeked, drain, unwrap
 BLOCK = 4 << 20  # bytes: large enough to make the cost of a task small, small enough for the cache of a thread
 MAX_LINE = 64 << 20  # bytes: longer lines are rejected, so that no file fills the memory
 _BEYOND = 4096  # bytes: most lines are shorter
+_READ = 1 << 20  # bytes read at once: the cache still has them when they are digested
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -49,6 +50,11 @@ class Block:
     def chunk(self) -> int:
         """The chunk of the source in which it starts. The last block of a chunk ends with the chunk's last line."""
         return self.offset // digests.CHUNK
+
+    @property
+    def ends_chunk(self) -> bool:
+        """Whether the lines that follow are of another chunk. False if that is not known yet."""
+        return (self.offset + self.size) // digests.CHUNK > self.chunk
 
 
 class _CountingReader(Peeked):
@@ -192,7 +198,7 @@ class FileBlocks:
             # One byte more for the newline that the last line may lack.
             room = min(len(buffer) - PADDING - 1, max(left, 2 * filled) + _BEYOND)
             with memoryview(buffer) as view:
-                while filled < room and (n := readinto(view[filled:room])):
+                while filled < room and (n := readinto(view[filled : min(room, filled + _READ)])):
                     filled += n
             end = filled < room
             if skipping:

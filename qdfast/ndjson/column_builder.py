@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,35 +27,41 @@ class Collector(Protocol):
     def reserve(self) -> int:
         """The place of the next block in the order of the source."""
 
-    def add(self, place: int, columns: Columns, size: int = 0) -> None:
-        """Copy the drawings of the block that has this place and this size in bytes."""
+    def add(self, place: int, columns: Columns, size: int = 0) -> Columns:
+        """Take the drawings of the block that has this place and this size in bytes.
+
+        Returns:
+            The columns for the next block: others if it keeps these. They may hold drawings of an earlier block.
+        """
 
 
-def to_drawings(columns: Columns, allocate: Callable[[int], NDArray[np.uint8]] | None = None) -> Drawings:
-    """Copy the drawings of one block into a batch of exactly their size.
+def as_drawings(columns: Columns, word: str | None = None) -> Drawings:
+    """The drawings of one block as a batch without a copy, valid until ``columns`` are cleared.
 
     Args:
-        allocate: gives memory for all columns: an array of at least so many bytes, aligned to 8. Default: new memory.
+        word: the word of all drawings. Default: each keeps its own.
     """
+    arrays = _arrays(columns)
+    if word is not None:
+        arrays["word_codes"][:] = 0
+    return Drawings._made(arrays, _words(columns) if word is None else [word])
+
+
+def to_drawings(columns: Columns) -> Drawings:
+    """Copy the drawings of one block into a batch of exactly their size."""
+    return Drawings._made({name: array.copy() for name, array in _arrays(columns).items()}, _words(columns))
+
+
+def _arrays(columns: Columns) -> dict[str, NDArray[Any]]:
     counts = columns.counts
-    sizes = {name: counts[unit] + name.endswith("offsets") for name, (_, unit) in _COLUMNS.items()}
-    by_size = sorted(_COLUMNS, key=lambda name: -_COLUMNS[name][0].itemsize)  # so that each column is aligned
-    memory = (allocate or _new_memory)(sum(_COLUMNS[name][0].itemsize * sizes[name] for name in by_size))
-    arrays, at = {}, 0
-    for name in by_size:
-        dtype = _COLUMNS[name][0]
-        arrays[name] = np.frombuffer(memory, np.uint16 if name == "countrycode" else dtype, sizes[name], at)
-        at += dtype.itemsize * sizes[name]
-        if name.endswith("offsets"):
-            arrays[name][0] = 0
-    words = columns.words
-    columns.copy_to(np.arange(len(words), dtype=np.int32), 0, 0, 0, **arrays)
-    arrays["countrycode"] = arrays["countrycode"].view(_COLUMNS["countrycode"][0])
-    return Drawings._made(arrays, [word.decode() for word in words] or [""])
+    return {
+        name: np.frombuffer(columns.memory[name], dtype, counts[unit] + name.endswith("offsets"))
+        for name, (dtype, unit) in _COLUMNS.items()
+    }
 
 
-def _new_memory(size: int) -> NDArray[np.uint8]:
-    return np.empty(size, np.uint8)
+def _words(columns: Columns) -> list[str]:
+    return [word.decode() for word in columns.words] or [""]
 
 
 class ColumnBuilder:
@@ -87,17 +92,20 @@ class ColumnBuilder:
             self._aborted = True
             self._changed.notify_all()
 
-    def add(self, place: int, columns: Columns, size: int = 0) -> None:
+    def add(self, place: int, columns: Columns, size: int = 0) -> Columns:
         """Append a block's drawings. Blocks until all earlier places are filled.
 
         Args:
             place: what ``reserve`` returned.
             size: bytes of ndjson in the block.
+
+        Returns:
+            ``columns``, which may be used again.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._turn == place or self._aborted)
             if self._aborted:
-                return
+                return columns
         # One thread at a time from here on: two that first touch the same memory both wait for the kernel to clear it.
         start, counts = self._counts, columns.counts
         end = (start[0] + counts[0], start[1] + counts[1], start[2] + counts[2])
@@ -109,6 +117,7 @@ class ColumnBuilder:
         with self._changed:
             self._turn += 1
             self._changed.notify_all()
+        return columns
 
     def _grow(self, needed: tuple[int, int, int], size: int) -> None:
         # Memory that is never touched costs nothing, but copying does: allocate generously.

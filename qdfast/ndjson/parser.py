@@ -67,6 +67,7 @@ class Batch(NamedTuple):
         lines: how many lines it has, including blank ones.
         drawings: None if they went to a ``Collector``.
         report: what became of the lines, numbered as in the whole source.
+        ends_chunk: as of the block.
     """
 
     chunk: int
@@ -74,6 +75,7 @@ class Batch(NamedTuple):
     lines: int
     drawings: Drawings | None
     report: ParseReport
+    ends_chunk: bool
 
 
 class _Parser:
@@ -89,9 +91,9 @@ class _Parser:
         """
         columns = self.columns
         if block.too_long:
-            drawings = _deliver(columns, 0, builder, place)
+            columns.skip_line()
             report = ParseReport(rejected={"too_long": 1}, examples=(Example("too_long", source, 1, block.offset),))
-            return Batch(block.chunk, 1, 1, drawings, report)
+            return self._finish(block, report, builder, place)
         # Simplified strokes may have more points than raw ones, and so may bytes of a binary file.
         room = 3 * block.size if block.binary else 2 * block.size if options.raw else block.size
         if columns.capacity < room:
@@ -143,11 +145,14 @@ class _Parser:
         return self._finish(block, report, builder, place)
 
     def _finish(self, block: Block, report: ParseReport, builder: Collector | None, place: int) -> Batch:
-        """Deliver the drawings in the columns, and empty these."""
-        columns = self.columns
-        batch = Batch(block.chunk, 1, columns.lines, _deliver(columns, block.size, builder, place), report)
-        columns.clear()
-        return batch
+        """Deliver the drawings in the columns, and empty these or those that replace them."""
+        lines, drawings = self.columns.lines, None
+        if builder is None:
+            drawings = to_drawings(self.columns)
+        else:
+            self.columns = builder.add(place, self.columns, block.size)
+        self.columns.clear()
+        return Batch(block.chunk, 1, lines, drawings, report, block.ends_chunk)
 
     def _uncertain(self, data: Any, size: int, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
         """The lines that the scanner leaves to orjson. It reads all others into the columns on the way."""
@@ -156,13 +161,6 @@ class _Parser:
             end = _line_end(data, start)
             yield start, bytes(data[start:end])
             start = self.columns.scan(data, size, end + 1, options.keep_any, options.raw)
-
-
-def _deliver(columns: Columns, size: int, builder: Collector | None, place: int) -> Drawings | None:
-    if builder is None:
-        return to_drawings(columns)
-    builder.add(place, columns, size)
-    return None
 
 
 def _lines(data: Any, size: int, columns: Columns) -> Iterator[tuple[int, bytes]]:
@@ -237,7 +235,7 @@ class ParserPool:
     def map(
         self, blocks: FileBlocks | MemoryBlocks, options: ReadOptions, builder: Collector | None = None
     ) -> Iterator[Batch]:
-        """Parse blocks, at most ``2 * threads + SPARE`` at a time.
+        """Parse blocks, at most ``2 * threads + SPARE`` at a time, fewer if they are larger than usual.
 
         Args:
             builder: where the drawings go. Default: each batch has its own.
@@ -246,10 +244,11 @@ class ParserPool:
             A batch for each block, in order; their lines are numbered from the first of the block.
         """
         waiting: deque[tuple[Block, Future[Batch]]] = deque()
+        most = (2 * self.threads + SPARE) * BLOCK // max(blocks.block, BLOCK) if self._executor else 1
         for block in blocks:
             place = builder.reserve() if builder else 0
             waiting.append((block, self.submit(self._parse, block, blocks.name, options, builder, place)))
-            if len(waiting) == (2 * self.threads + SPARE if self._executor else 1):
+            if len(waiting) >= most:
                 yield _finish(blocks, *waiting.popleft())
         while waiting:
             yield _finish(blocks, *waiting.popleft())

@@ -424,6 +424,25 @@ def test_statistics_merge_exactly(some: Drawings) -> None:
     assert whole.count == len(some.x)
 
 
+@given(batch, st.data())
+def test_statistics_by_group(strokes: list[reference.Drawing], data: st.DataObject) -> None:
+    d = qdfast.from_strokes(strokes)
+    groups = data.draw(st.lists(st.integers(0, 2), min_size=len(d), max_size=len(d)))
+    max_len, blank = data.draw(st.none() | st.integers(1, 12)), data.draw(st.booleans())
+    each = [d[i : i + 1].delta_stats(max_len, blank_zero_steps=blank) for i in range(len(d))]
+    expected = [DeltaStats.merge(e for e, g in zip(each, groups, strict=True) if g == group) for group in range(3)]
+    assert d._group_stats(np.array(groups, np.int32), 3, max_len, blank) == expected
+
+
+def test_statistics_of_many_large_steps() -> None:
+    """More of them than fit in 32 bits, in one drawing and in a row of drawings."""
+    n = 70_000
+    long = qdfast.from_strokes([[[[0, 255] * n, [255, 0] * n]]])
+    assert long.delta_stats() == DeltaStats(2 * n, (255, 0), ((2 * n - 1) * 255**2, 2 * n * 255**2))
+    row = qdfast.from_strokes([[[[0, 255], [255, 0]]]] * n)
+    assert row.delta_stats() == DeltaStats(2 * n, (255 * n, 0), (n * 255**2, 2 * n * 255**2))
+
+
 def test_statistics_do_not_cancel() -> None:
     n = 10**12
     stats = DeltaStats(n, (255 * n - 1, 0), (255 * 255 * n - 509, n))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from reports import report_of
 
 import qdfast
+from qdfast._core import LEVELS, best_level
 from qdfast.bitmaps import concat_any
-from qdfast.dataset.shard_writer import PrepareOptions, SourceSummary, strokes_of, write_shards
+from qdfast.dataset.shard_writer import Piece, PrepareOptions, SourceSummary, strokes_of, write_shards
 from qdfast.dataset.shards import read_shard
 from qdfast.ndjson import blocks
 from qdfast.ndjson.blocks import FileBlocks
@@ -93,6 +94,38 @@ def test_pieces_add_up_to_the_whole(
     zipped = written(FileBlocks(io.BytesIO(gzip.compress(data)), digest=True, block=5 * BLOCK), out, options)
     assert shards(zipped, out) == shards(whole, out)
     assert zipped.report == whole.report
+
+
+def test_a_chunk_is_written_before_the_next_is_read(small: object, tmp_path: Path) -> None:
+    """So that memory is needed for one only."""
+    data = b"".join(line + b"\n" for line in LINES[:2] * 20)
+    files: list[int] = []
+
+    def watched(pool: ParserPool) -> Iterator[Piece]:
+        for piece in strokes_of(FileBlocks(io.BytesIO(data), block=BLOCK), "cat", PrepareOptions(), pool):
+            files.append(len(list(tmp_path.iterdir())) - piece.chunk)
+            yield piece
+
+    with ParserPool(1) as pool:
+        write_shards(watched(pool), Directory(tmp_path), pool)
+    assert len(files) > 20
+    assert set(files) == {0}
+
+
+@pytest.mark.parametrize("level", LEVELS[: best_level() + 1])
+def test_memory_of_another_level_is_not_used(
+    small: object, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"".join(line + b"\n" for line in LINES[:2] * 20)
+    used = []
+    for name in (LEVELS[0], level):
+        monkeypatch.setenv("QDFAST_SIMD", name)
+        with ParserPool(1) as pool:
+            pieces = list(strokes_of(FileBlocks(io.BytesIO(data)), "cat", PrepareOptions(), pool))
+            write_shards(pieces, Directory(tmp_path), pool)
+        used = [LEVELS[piece.columns.level] for piece in pieces if piece.columns]
+    assert len(used) > 1
+    assert set(used) == {level}
 
 
 def test_the_digest_of_a_file(small: object, tmp_path: Path) -> None:

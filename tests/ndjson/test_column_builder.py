@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qdfast
 from qdfast._core import PADDING, Columns
-from qdfast.ndjson.column_builder import ColumnBuilder, to_drawings
+from qdfast.ndjson.column_builder import ColumnBuilder, as_drawings, to_drawings
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,19 @@ def test_giving_up_ends_the_waiting(blocks: list[Columns]) -> None:
     builder.abort()
     waiting.join(20)
     assert not waiting.is_alive()
+
+
+def test_drawings_in_the_memory_of_columns(doodles: Path) -> None:
+    data = min(doodles.iterdir()).read_bytes()
+    columns = Columns(len(data), 0)
+    columns.scan(data + bytes(PADDING), len(data), 0, True)
+    copied = to_drawings(columns)
+    assert len(copied) > 1
+    assert as_drawings(columns).equals(copied)
+    assert as_drawings(columns, "cat").equals(copied.with_word("cat"))
+    columns.clear()
+    assert len(as_drawings(columns)) == len(as_drawings(columns, "cat")) == 0
+    assert np.all(copied.lengths >= 2)  # a copy lives on
 
 
 def test_nothing() -> None:
