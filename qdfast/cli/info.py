@@ -14,6 +14,7 @@ import numpy as np
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from .._printable import printable
+from .._suggest import similar_path
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
@@ -23,7 +24,7 @@ from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names, sealed_json
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, versions_in
+from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, subdirectories, versions_in
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
 from ..storage.source_files import NoDrawings, SourceFile, expand
@@ -92,8 +93,10 @@ def _describe(path: Path, raw: bool) -> list[str]:
         return _model(path)
     if kind == VERSION:
         return [f"{path}: {VERSION}", *_about(path)]
+    if kind is None and (models := subdirectories(path, MODEL)):
+        return [line for model in models for line in _model(model)[:1]]
     if not path.exists():
-        raise DataError(f"{path}: no such file or directory")
+        raise DataError(f"{path}: no such file or directory{similar_path(path)}")
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .baselines import BASELINES
-from .networks import MODELS, build
+from .network_table import MODELS, Network
 
 _NOTES = """
 Models that take bitmaps also accept strokes and render them. `train --recipe` overrides a network's recipe.
@@ -14,7 +14,7 @@ def model_table(classes: int) -> str:
     """The networks and baselines as a table, with the number of parameters for ``classes`` classes."""
     rows = [("model", "takes", "parameters", "recipe", "what it is and what it is for")]
     for name, network in MODELS.items():
-        size = f"{build(name, classes=classes).count_params():,}"
+        size = f"{_parameters(name, network, classes):,}"
         rows += [(name, network.takes, size, network.recipe, network.summary), ("", "", "", "", network.purpose)]
     for name, baseline in BASELINES.items():
         parameters = baseline.parameters(classes)
@@ -23,3 +23,12 @@ def model_table(classes: int) -> str:
     a, b, c, d = (max(len(row[i]) for row in rows) for i in range(4))
     lines = [f"{r[0]:<{a}}  {r[1]:<{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}" for r in rows]
     return "\n".join([*lines, _NOTES, f"Parameters are those for {classes:,} classes (--classes)."])
+
+
+def _parameters(name: str, network: Network, classes: int) -> int:
+    if network.parameters is None:
+        from .networks import build
+
+        return int(build(name, classes=classes).count_params())
+    fixed, per_class = network.parameters
+    return fixed + per_class * classes
