@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 _CLIENT = ("grpc", "google.protobuf")
 _WEB = ("starlette", "uvicorn")
@@ -25,7 +27,7 @@ MODULES = {
 }
 """The modules of each extra that its features import."""
 
-_PACKAGES = {"PIL": "Pillow", "sklearn": "scikit-learn"}
+_PACKAGES = {"PIL": "Pillow", "sklearn": "scikit-learn", "google": "protobuf", "google.protobuf": "protobuf"}
 """What packages are called, where nobody knows their module."""
 
 
@@ -72,6 +74,23 @@ def require(*extras: str) -> None:
             found = None
         if found is None:
             raise _missing(module, extras)
+
+
+def check_built() -> None:
+    """Check that there is a C extension for this Python.
+
+    Raises:
+        ImportError: there is none, as in a clone that is not installed.
+    """
+    if find_spec("qdfast._core") is not None:
+        return
+    clone = Path(__file__).resolve().parents[1]
+    version = ".".join(map(str, sys.version_info[:2]))
+    raise ImportError(
+        f"{clone / 'qdfast'}: its C extension is not built for Python {version}: run `pip install -e .` in {clone}; "
+        "to import an installed qdfast instead, start Python in another directory",
+        name="qdfast._core",
+    )
 
 
 def _missing(module: str, extras: tuple[str, ...]) -> MissingPackage:

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,7 +42,7 @@ _DENSITY = 2  # pixels of a PNG per pixel of the sheet
 _SUBPIXELS = 4  # per pixel and side, of which the grey of a pixel is the mean
 _LARGEST = 1 << 16  # longest side of a PNG in pixels
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class Pictured(ABC):
@@ -275,6 +274,8 @@ def _shortened(caption: str) -> str:
 
 
 def _text(text: str) -> str:
+    from html import escape
+
     return escape(printable(in_xml(text)))
 
 

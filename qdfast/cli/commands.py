@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,8 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+
+import orjson
 
 from .._hints import MissingPackage, needs
 from .._printable import printable
@@ -45,6 +48,11 @@ def show_text(text: str) -> None:
     """Print printable lines to stdout and flush them."""
     with naming(STDOUT):
         print(text, flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON on one line, with escapes for what a terminal would obey."""
+    show_text(json.dumps(orjson.loads(orjson.dumps(value))).replace("\x7f", r"\u007f"))
 
 
 # ---- commands ----
@@ -102,9 +110,9 @@ def _convert(a: argparse.Namespace) -> None:
 
 
 def _models(a: argparse.Namespace) -> None:
-    from ..learn.models.model_table import model_table
+    from ..learn.models.model_table import model_facts, model_table
 
-    show_text(model_table(a.classes))
+    show_json(model_facts(a.classes)) if a.json else show_text(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -151,7 +159,8 @@ def _evaluate(a: argparse.Namespace) -> None:
         trained_on=[run.info["data"] for run in runs],
         log=log,
     )
-    show_text(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
+    metrics = evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))
+    show_json(metrics) if a.json else show_text(format_table(metrics))
     log(f"full report: {a.out / 'report.html'}")
 
 
@@ -206,7 +215,7 @@ def _play(a: argparse.Namespace) -> None:
 
 
 def _info(a: argparse.Namespace) -> None:
-    from .info import describe, installation
+    from .info import description, installation
 
     if a.gallery:
         from ..dataset.gallery import gallery
@@ -216,9 +225,11 @@ def _info(a: argparse.Namespace) -> None:
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
         log(f"{a.gallery}: shows {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
-        show_text(installation())
+        found = installation()
+        show_json(found.facts) if a.json else show_text(found.text)
     for i, path in enumerate(a.paths):
-        show_text("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify))
+        found = description(path, raw=a.raw, verify=a.verify)
+        show_json(found.facts) if a.json else show_text("\n" * bool(i) + found.text)
 
 
 def _stdin() -> IO[bytes]:

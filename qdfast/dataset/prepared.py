@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -73,7 +71,9 @@ class Prepared:
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
                 raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
-            self.digest = hashlib.sha256(text).hexdigest()
+            from hashlib import sha256
+
+            self.digest = sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
                 raise DataError("no classes")
@@ -93,6 +93,8 @@ class Prepared:
         return f"Prepared({printable(str(self.path))}: {self._totals()}{listed(self.classes)})"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         splits = [self.counts(split) for split in _splits("all")]
         rows = [(name, *(f"{of[name]:,}" for of in splits)) for name in self.classes[:_SHOWN]]
         if more := len(self.classes) - _SHOWN:

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,7 @@ def train(
                     seed=config.seed,
                     resident=_resident(config, training, validation, run),
                     workers=workers,
+                    on_rate=partial(_log_estimate, log, run, len(training), schedule, history),
                 )
                 log(f"{run.path}: {trainer.describe()}")
             figures = trainer.epoch(len(history) + 1, schedule.planned(history), schedule.learning_rate(history))
@@ -279,6 +281,19 @@ def _headline(run: Run, net: keras.Model, training: Rows, validation: Rows, hist
         f"{len(training):,} drawings to train on, {len(validation):,} to validate"
         + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
     )
+
+
+def _log_estimate(
+    log: Callable[[str], None], run: Run, drawings: int, schedule: Schedule, history: list[Epoch], rate: float
+) -> None:
+    """Log how long an epoch takes, as estimated from its first steps: ``rate`` drawings per second."""
+    seconds = drawings / rate
+    line = f"{run.path}: about {duration(seconds)} an epoch, and its validation ({rate:,.0f} drawings/s)"
+    if schedule.overruns(seconds):
+        minutes = schedule.settled.config.max_minutes
+        log(f"{line}; that is more than --max-minutes {minutes:g} leaves, but this epoch runs to its end")
+    else:
+        log(f"{line}; at most {counted(schedule.planned(history), 'epoch')}")
 
 
 def _epoch_line(history: list[Epoch], epochs: int) -> str:
