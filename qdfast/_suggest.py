@@ -32,7 +32,7 @@ def similar_path(path: Path) -> str:
     while missing.parent != missing and not missing.parent.exists():
         missing = missing.parent
     try:
-        names = sorted(entry.name for entry in missing.parent.iterdir())
+        names = sorted(entry.name for entry in missing.parent.iterdir() if entry.name.isprintable())
     except OSError:
         return ""
     found = _most_similar(missing.name, names) if len(names) <= _MOST else ""
