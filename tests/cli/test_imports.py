@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,20 @@ def test_errors_are_raised_before_anything_heavy_is_imported(work: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert sorted(str(path) for path in work.rglob("*")) == before
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_backends_log_nothing(backend: str) -> None:
+    """Keras imports TensorFlow in `set_random_seed`, also with JAX."""
+    if find_spec(backend) is None or find_spec("keras") is None:
+        pytest.skip(f"{backend} or Keras is not installed")
+    code = (
+        "from qdfast.learn.backend import import_keras; import_keras()\n"
+        "from qdfast.learn.training.config import TrainConfig\n"
+        "from qdfast.learn.training.train import new_network\n"
+        "new_network(TrainConfig('bitmap_cnn').settle().arguments, 3)"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    env["KERAS_BACKEND"] = backend
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

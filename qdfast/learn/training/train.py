@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._quiet import without_stderr
 from ...dataset.prepared import Prepared, open_prepared
 from ...dataset.rows import Rows
 from ...errors import DataError
@@ -223,7 +224,8 @@ def new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
 
     from ..models.networks import build
 
-    keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
+    with without_stderr():  # Keras imports TensorFlow here, if it is installed, whatever the backend
+        keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
     net = build(
         arguments["model"],
         classes=classes,
@@ -288,7 +290,7 @@ def _log_estimate(
 ) -> None:
     """Log how long an epoch takes, as estimated from its first steps: ``rate`` drawings per second."""
     seconds = drawings / rate
-    line = f"{run.path}: about {duration(seconds)} an epoch, and its validation ({rate:,.0f} drawings/s)"
+    line = f"{run.path}: about {duration(seconds)} an epoch or less, and its validation ({rate:,.0f} drawings/s)"
     if schedule.overruns(seconds):
         minutes = schedule.settled.config.max_minutes
         log(f"{line}; that is more than --max-minutes {minutes:g} leaves, but this epoch runs to its end")

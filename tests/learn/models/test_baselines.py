@@ -310,7 +310,7 @@ def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path
         assert done.returncode == 0, done.stderr
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    command = ["train", data.path, "--out", tmp_path / "network"]
+    command = ["train", data.path, "--out", tmp_path / "network", "--model", "bitmap_cnn"]
     done = subprocess.run([sys.executable, "-m", "qdfast", *map(str, command)], env=env, capture_output=True, text=True)
     assert done.stderr == f"qdfast train: error: keras is not installed: {install('train')}\n"
 

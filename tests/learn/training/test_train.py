@@ -266,7 +266,7 @@ def test_the_time_of_an_epoch_is_estimated_before_its_end(
     monkeypatch.setattr("qdfast.learn.training.trainer._RATE_SECONDS", 0.0)
     lines: list[str] = []
     train(prepared, tmp_path, **ONE_SIZE, epochs=1, max_minutes=minutes, log=lines.append)
-    (number,) = (i for i, line in enumerate(lines) if "an epoch, and its validation (" in line)
+    (number,) = (i for i, line in enumerate(lines) if "an epoch or less, and its validation (" in line)
     assert lines[number].startswith(f"{tmp_path}: about ")
     assert lines[number].endswith(f"; {said}")
     assert lines[number + 1].startswith("epoch 1/1")
