@@ -2,6 +2,14 @@
 
 from typing import Any
 
+try:
+    from . import _core as _core
+except ImportError:
+    from ._hints import check_built
+
+    check_built()
+    raise
+
 from .bitmaps import Bitmaps, read_bitmaps
 from .dataset.prepared import Prepared, open_prepared
 from .dataset.read import read

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -12,8 +14,9 @@ def lower_log_level() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def import_quietly(module: str) -> None:
-    """Import ``module`` with stderr redirected to nowhere. Exceptions are raised as usual.
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Redirect stderr to nowhere. Exceptions are raised as usual.
 
     TensorFlow logs at import that oneDNN is on and that it found no GPU, before it reads its log level.
     """
@@ -22,11 +25,17 @@ def import_quietly(module: str) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
-        import_module(module)
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(null)
         os.close(stderr)
+
+
+def import_quietly(module: str) -> None:
+    """Import ``module`` ``without_stderr``."""
+    with without_stderr():
+        import_module(module)
 
 
 def import_tensorflow() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any
 
 from ._core import EXAMPLES
@@ -128,6 +127,8 @@ class ParseReport:
         return f"ParseReport({'; '.join(filter(None, (self._kept, _notes(self))))})"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:

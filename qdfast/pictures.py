@@ -1,29 +1,29 @@
-"""Draws strokes and bitmaps as pictures: SVG, or PNG through matplotlib."""
+"""Draws strokes and bitmaps as pictures: SVG, or PNG through Pillow."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
-import warnings
 import zlib
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._hints import needs
 from ._printable import printable
 from .errors import DataError
 from .storage.files import replacing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from PIL import Image
 
 Strokes: TypeAlias = "list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
 """One drawing: a list of (x, y), each uint8 (points of the stroke,)."""
@@ -39,9 +39,10 @@ _PAPER, _INK, _GREY = "#ffffff", "#202124", "#5f6368"  # a sheet has a backgroun
 _GAP, _CAPTION, _FONT = 12, 18, 11  # pixels: between drawings, height of a caption's line, font size
 _LETTERS = 24  # longest caption; longer ones are cut
 _DENSITY = 2  # pixels of a PNG per pixel of the sheet
-_LARGEST = 1 << 16  # longest side in pixels that matplotlib draws
+_SUBPIXELS = 4  # per pixel and side, of which the grey of a pixel is the mean
+_LARGEST = 1 << 16  # longest side of a PNG in pixels
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class Pictured(ABC):
@@ -71,7 +72,7 @@ class Pictured(ABC):
         """Write some drawings, spread evenly over all, as a picture. The selection is always the same.
 
         Args:
-            path: a .svg file, or a .png file (needs matplotlib). It is replaced completely or not at all.
+            path: a .svg file, or a .png file (needs Pillow). It is replaced completely or not at all.
             count: number of drawings.
             columns, size: as for ``svg``.
 
@@ -178,7 +179,7 @@ class Sheet:
             row, column = divmod(i, self.columns)
             yield _GAP + column * (self.size + _GAP), _GAP + row * self._row, picture, _shortened(caption)
 
-    def _font(self, caption: str) -> float:
+    def _font_size(self, caption: str) -> float:
         """Font size in pixels: as large as the caption's width allows. A letter is 0.55 times as wide as high."""
         return round(min(_FONT, (self.size + _GAP) / (0.55 * max(len(caption), 1))), 2)
 
@@ -194,39 +195,30 @@ class Sheet:
             out.append(svg(picture, self.size, at=(left, top)))
             if caption:
                 x, y = left + self.size / 2, top + self.size + _FONT
-                out.append(
-                    f'<text x="{x:g}" y="{y}" font-size="{self._font(caption)}" fill="{_GREY}">{_text(caption)}</text>'
-                )
+                font = f'font-size="{self._font_size(caption)}" fill="{_GREY}"'
+                out.append(f'<text x="{x:g}" y="{y}" {font}>{_text(caption)}</text>')
         return "\n".join([*out, "</svg>\n"])
 
-    def figure(self) -> Figure:
-        """The sheet as a matplotlib figure."""
-        from matplotlib.figure import Figure
+    def image(self) -> Image.Image:
+        """The sheet as an RGB image, ``_DENSITY`` times as large."""
+        with needs("pictures"):
+            from PIL import Image, ImageDraw
 
         width, height = self.extent
-        figure = Figure((width / 72, height / 72), dpi=72 * _DENSITY, facecolor=_PAPER)  # 72 dpi: a point is a pixel
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
+        sheet = Image.new("RGB", (width * _DENSITY, height * _DENSITY), _PAPER)
+        text = ImageDraw.Draw(sheet)
+        side = self.size * _DENSITY
         for left, top, picture, caption in self._cells():
-            self._draw(axes, left, top, picture)
+            at = left * _DENSITY, top * _DENSITY
+            if isinstance(picture, np.ndarray):
+                sheet.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), at)
+            else:
+                sheet.paste(_INK, at, _ink(picture, side))
             if caption:
-                x, y, font = left + self.size / 2, top + self.size + _FONT, self._font(caption)
-                axes.text(x, y, caption, fontsize=font, color=_GREY, ha="center", va="baseline", parse_math=False)
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        return figure
-
-    def _draw(self, axes: Any, left: int, top: int, picture: Picture) -> None:
-        from matplotlib.collections import LineCollection
-
-        if isinstance(picture, np.ndarray):
-            place = (left, left + self.size, top + self.size, top)
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=place, interpolation="nearest", aspect="auto")
-            return
-        x0, y0, width, _ = _VIEW
-        scale = self.size / width
-        lines = [np.column_stack([left + (x - float(x0)) * scale, top + (y - float(y0)) * scale]) for x, y in picture]
-        pen = LineCollection(lines, linewidths=_PEN * scale, colors=_INK, capstyle="round", joinstyle="round")
-        axes.add_collection(pen)
+                x, y = left + self.size / 2, top + self.size + _FONT
+                font = _font(self._font_size(caption) * _DENSITY)
+                text.text((x * _DENSITY, y * _DENSITY), caption, _GREY, font, anchor="ms")
+        return sheet
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sheet, completely or not at all, in the format of the suffix of ``path``.
@@ -244,10 +236,36 @@ class Sheet:
             return
         if max(self.extent) * _DENSITY >= _LARGEST:
             raise DataError(f"{path}: {len(self.pictures):,} drawings are too many for a PNG: show fewer, or write SVG")
-        figure = self.figure()
-        with replacing(path) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box is drawn instead
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        encoded = io.BytesIO()
+        self.image().save(encoded, "png")
+        with replacing(path) as temporary:
+            temporary.write_bytes(encoded.getbuffer())
+
+
+def _ink(strokes: Strokes, side: int) -> Image.Image:
+    """How much of each pixel strokes cover: an image of ``side`` x ``side`` pixels, 0 to 255."""
+    from PIL import Image, ImageDraw
+
+    large = Image.new("L", (side * _SUBPIXELS, side * _SUBPIXELS))
+    draw = ImageDraw.Draw(large)
+    left, top, width, _ = _VIEW
+    scale = side * _SUBPIXELS / width
+    radius = _PEN * scale / 2
+    for x, y in strokes:
+        points = np.column_stack([x - float(left), y - float(top)]) * scale
+        draw.line(list(map(tuple, points.tolist())), 255, round(2 * radius))
+        for point in points:  # round caps and joins
+            draw.ellipse([*(point - radius), *(point + radius)], 255)
+    return large.reduce(_SUBPIXELS)
+
+
+def _font(size: float) -> Any:
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size)  # it has more scripts, where the system has it
+    except OSError:
+        return ImageFont.load_default(size)
 
 
 def _shortened(caption: str) -> str:
@@ -256,6 +274,8 @@ def _shortened(caption: str) -> str:
 
 
 def _text(text: str) -> str:
+    from html import escape
+
     return escape(printable(in_xml(text)))
 
 

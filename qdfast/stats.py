@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from math import sqrt
 from typing import Any
 
@@ -44,6 +43,8 @@ class DeltaStats:
 
         Computed from the integers with a single rounding, so that nothing cancels however many steps there are.
         """
+        from fractions import Fraction
+
         out = []
         for s, sq in zip(self.sum, self.sum_sq, strict=True):
             variance = Fraction(self.n * sq - s * s, self.n * self.n) if self.n else Fraction(0)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
-from .. import __version__
-from .._printable import printable
-from ..errors import DataError
 from ..parse_report import MAX_REJECTS
-from ..storage.files import local_path
 from ..storage.names import (
     CONVERT_FORMATS,
     DISTRIBUTE,
@@ -22,102 +18,47 @@ from ..storage.names import (
     RECOGNIZED,
     Split,
 )
+from .parser import (
+    SHELLS,
+    HelpFormatter,
+    Parser,
+    PrintCompletion,
+    ShowVersion,
+    model_version,
+    name_and_value,
+    non_negative_float,
+    non_negative_int,
+    path_on_disk,
+    path_or_url,
+    positive_float,
+    positive_int,
+    utf8_text,
+)
 
 _DRAWING_FILES = (
     "a file of drawings (ndjson, JSON, CSV, Google's .bin, sketch-rnn's .npz, Parquet, .npy bitmaps, pictures; also "
     "compressed or in a zip or tar archive), or a directory of them"
 )
 _ANY_DRAWINGS = f"{_DRAWING_FILES}, or a prepared directory"
-_HIGHEST = 2**31
-
-
-# ---- types of arguments ----
-
-
-def _number(kind: type, lowest: float) -> Callable[[str], Any]:
-    """An argparse type: a number from ``lowest`` to 2^31."""
-
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not lowest <= value <= _HIGHEST:  # this form rejects nan, too
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be from {lowest:g} to {_HIGHEST}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse prints it: "invalid int value"
-    return parse
-
-
-_positive_int = _number(int, 1)
-_non_negative_int = _number(int, 0)
-_positive_float = _number(float, 1e-3)
-_non_negative_float = _number(float, 0)
-
-
-def _text(text: str) -> str:
-    """An argparse type: text that can be sent as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid UTF-8") from None
-    return text
-
-
-def _version(text: str) -> int | str:
-    """An argparse type: a version number, or the label of a version."""
-    return int(text) if text.isascii() and text.isdigit() else _text(text)
-
-
-def _path_or_url(text: str) -> str:
-    """An argparse type. Rejects "", which an unset shell variable gives and which would mean the current directory."""
-    if not text:
-        raise argparse.ArgumentTypeError("empty path")
-    return _text(text)
-
-
-def _path(text: str) -> Path:
-    """An argparse type: a path on this machine."""
-    try:
-        return local_path(_path_or_url(text))
-    except DataError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
-
-
-def _name_and_value(text: str) -> tuple[str, str]:
-    """An argparse type: NAME=VALUE."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    return name, value
-
-
-# ---- the parser ----
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds "(default: …)" to the help of every option that has a default value."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        no_default = action.default is None or action.default is False or action.default == []
-        return action.help if no_default else super()._get_help_string(action)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors quote arguments, which may be names of files from outside."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
-    top = _Parser(
+    top = Parser(
         "qdfast",
         description="Train and serve classifiers of stroke drawings, such as Google's Quick, Draw! files.",
         epilog="Run `qdfast COMMAND --help` for the options of a command. Results go to standard output, log lines and "
         "errors to standard error. Exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted.",
         allow_abbrev=False,  # else `--k` could mean `--key`
     )
-    top.add_argument("--version", action="version", version=f"qdfast {__version__}")
+    top.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
+    top.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print a script that completes commands and options in a shell ({', '.join(SHELLS)}), and exit",
+    )
     commands = top.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, summary, example, add_arguments in _COMMANDS:
         add_arguments(
@@ -126,19 +67,21 @@ def parser() -> argparse.ArgumentParser:
                 help=summary[0].lower() + summary[1:].rstrip("."),
                 description=summary,
                 epilog=f"Example: qdfast {name} {example}",
-                formatter_class=_HelpFormatter,
+                formatter_class=HelpFormatter,
                 allow_abbrev=False,
             )
         )
     return top
 
 
-def _add_out(p: argparse.ArgumentParser, help_: str, metavar: str = "DIR", type_: Callable[[str], Any] = _path) -> None:
+def _add_out(
+    p: argparse.ArgumentParser, help_: str, metavar: str = "DIR", type_: Callable[[str], Any] = path_on_disk
+) -> None:
     p.add_argument("--out", required=True, type=type_, metavar=metavar, help=help_)
 
 
 def _add_sources(
-    p: argparse.ArgumentParser, help_: str, *, recognized: str, type_: Callable[[str], Any] = _path
+    p: argparse.ArgumentParser, help_: str, *, recognized: str, type_: Callable[[str], Any] = path_on_disk
 ) -> None:
     p.add_argument("sources", nargs="+", type=type_, metavar="SRC", help=help_)
     p.add_argument(
@@ -175,7 +118,11 @@ def _add_label(p: argparse.ArgumentParser) -> None:
 
 def _add_listen(p: argparse._ActionsContainer, port: int) -> None:
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    p.add_argument("--port", type=_non_negative_int, default=port, help="port to listen on; 0 picks a free one")
+    p.add_argument("--port", type=non_negative_int, default=port, help="port to listen on; 0 picks a free one")
+
+
+def _add_json(p: argparse.ArgumentParser, help_: str) -> None:
+    p.add_argument("--json", action="store_true", help=help_)
 
 
 def _download(p: argparse.ArgumentParser) -> None:
@@ -183,23 +130,23 @@ def _download(p: argparse.ArgumentParser) -> None:
     p.add_argument("--all", action="store_true", help="download all 345 classes (23 GB)")
     _add_out(p, "directory to write the files to")
     p.add_argument("--base-url", metavar="URL", help="a mirror of Google's directory of .ndjson files")
-    p.add_argument("--jobs", type=_positive_int, default=4, metavar="N", help="number of files to download at once")
+    p.add_argument("--jobs", type=positive_int, default=4, metavar="N", help="number of files to download at once")
     p.add_argument(
-        "--retries", type=_non_negative_int, default=5, metavar="N", help="give up after N failed attempts in a row"
+        "--retries", type=non_negative_int, default=5, metavar="N", help="give up after N failed attempts in a row"
     )
 
 
 def _doodles(p: argparse.ArgumentParser) -> None:
     p.add_argument("classes", nargs="*", metavar="CLASS", help="classes to draw (default: all)")
     _add_out(p, "directory to write the files to")
-    p.add_argument("--per-class", type=_non_negative_int, default=500, metavar="N", help="drawings per class")
+    p.add_argument("--per-class", type=non_negative_int, default=500, metavar="N", help="drawings per class")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="random seed")
 
 
 def _prepare(p: argparse.ArgumentParser) -> None:
-    _add_sources(p, _DRAWING_FILES, recognized="only", type_=_path_or_url)
+    _add_sources(p, _DRAWING_FILES, recognized="only", type_=path_or_url)
     _add_label(p)
-    _add_out(p, "directory to write the prepared data to", type_=_path_or_url)
+    _add_out(p, "directory to write the prepared data to", type_=path_or_url)
     p.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="share of the drawings in the validation split"
     )
@@ -209,7 +156,7 @@ def _prepare(p: argparse.ArgumentParser) -> None:
         help="keep the split of sketch-rnn's .npz files: train for training, valid for validation; test is left out",
     )
     _add_max_rejects(p)
-    p.add_argument("--threads", type=_positive_int, metavar="N", help="parsing threads (default: one per core)")
+    p.add_argument("--threads", type=positive_int, metavar="N", help="parsing threads (default: one per core)")
     g = p.add_argument_group("Apache Beam")
     g.add_argument(
         "--runner",
@@ -227,7 +174,7 @@ def _prepare(p: argparse.ArgumentParser) -> None:
 
 
 def _convert(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", type=_path, metavar="DATA", help="a prepared or converted directory")
+    p.add_argument("data", type=path_on_disk, metavar="DATA", help="a prepared or converted directory")
     _add_out(p, "directory to write to; there is one file per shard and split")
     p.add_argument(
         "--format",
@@ -240,12 +187,13 @@ def _convert(p: argparse.ArgumentParser) -> None:
 
 def _models(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "--classes", type=_positive_int, default=345, metavar="N", help="count the parameters for this many classes"
+        "--classes", type=positive_int, default=345, metavar="N", help="count the parameters for this many classes"
     )
+    _add_json(p, "print a JSON object with an entry for each model")
 
 
 def _train(p: argparse.ArgumentParser) -> None:
-    p.add_argument("data", type=_path, metavar="DATA", help="a prepared directory")
+    p.add_argument("data", type=path_on_disk, metavar="DATA", help="a prepared directory")
     _add_out(p, "run directory: checkpoints, logs and the best weights", metavar="RUN")
     p.add_argument("--model", default="stroke_conv", metavar="NAME", help="model to train; `qdfast models` lists them")
     p.add_argument(
@@ -253,11 +201,11 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g = p.add_argument_group("network")
     g.add_argument(
-        "--max-len", type=_positive_int, metavar="N", help="truncate drawings to N points (default: the model's)"
+        "--max-len", type=positive_int, metavar="N", help="truncate drawings to N points (default: the model's)"
     )
     g.add_argument(
         "--buckets",
-        type=_positive_int,
+        type=positive_int,
         nargs="*",
         metavar="N",
         help="shorter lengths, in points, that batches may be padded to (default: the model's; on a GPU none)",
@@ -271,15 +219,16 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g = p.add_argument_group("optimization")
     g.add_argument("--recipe", choices=RECIPE_NAMES, help="set of training defaults (default: the model's)")
-    g.add_argument("--epochs", type=_positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
+    g.add_argument("--epochs", type=positive_int, metavar="N", help="maximum number of epochs (default: the recipe's)")
     g.add_argument(
         "--max-minutes",
-        type=_positive_float,
+        type=positive_float,
         metavar="M",
-        help="time limit in minutes: do not start an epoch that would end later (default: none). Without --epochs, the "
-        "strong recipe plans as many epochs as fit",
+        help="time limit in minutes: do not start an epoch that would end later (default: none). The first epoch of a "
+        "call always runs to its end; an estimate of its time is printed within 20 seconds of training. "
+        "Without --epochs, the strong recipe plans as many epochs as fit",
     )
-    g.add_argument("--batch", type=_positive_int, metavar="N", help="drawings per step (default: the recipe's)")
+    g.add_argument("--batch", type=positive_int, metavar="N", help="drawings per step (default: the recipe's)")
     g.add_argument(
         "--learning-rate",
         type=float,
@@ -288,7 +237,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     )
     g.add_argument(
         "--patience",
-        type=_positive_int,
+        type=positive_int,
         metavar="N",
         help="stop after N epochs without a lower validation loss; notebook recipe only (default: the recipe's)",
     )
@@ -311,7 +260,7 @@ def _train(p: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(p: argparse.ArgumentParser) -> None:
-    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the model to evaluate")
+    p.add_argument("run_dir", type=path_on_disk, metavar="RUN", help="run directory of the model to evaluate")
     _add_sources(p, f"{_ANY_DRAWINGS}; or another run directory, to compare with RUN", recognized="only")
     _add_label(p)
     _add_max_rejects(p)
@@ -323,24 +272,27 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         help="split of prepared directories to use; auto means the validation split of the data that the model was "
         "trained on, and all drawings of other data",
     )
+    _add_json(p, "print the content of metrics.json instead of a table")
 
 
 def _export(p: argparse.ArgumentParser) -> None:
-    p.add_argument("run_dir", type=_path, metavar="RUN", help="run directory of the network to export")
+    p.add_argument("run_dir", type=path_on_disk, metavar="RUN", help="run directory of the network to export")
     _add_out(p, "model directory; its name becomes the model's name", metavar="MODEL_DIR")
-    p.add_argument("--top-k", type=_positive_int, default=10, metavar="K", help="maximum number of labels per answer")
+    p.add_argument("--top-k", type=positive_int, default=10, metavar="K", help="maximum number of labels per answer")
 
 
 def _serve(p: argparse.ArgumentParser) -> None:
     what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("model_dir", nargs="?", type=_path, metavar="MODEL_DIR", help="directory with numbered versions")
+    what.add_argument(
+        "model_dir", nargs="?", type=path_on_disk, metavar="MODEL_DIR", help="directory with numbered versions"
+    )
     what.add_argument(
         "--models",
-        type=_path,
+        type=path_on_disk,
         metavar="FILE",
         help="ModelServerConfig file: several models, version policies, version labels",
     )
-    p.add_argument("--name", type=_text, metavar="NAME", help="name of the model (default: the directory's name)")
+    p.add_argument("--name", type=utf8_text, metavar="NAME", help="name of the model (default: the directory's name)")
     p.add_argument(
         "--embedded",
         action="store_true",
@@ -349,14 +301,14 @@ def _serve(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--poll-seconds",
-        type=_positive_float,
+        type=positive_float,
         default=1.0,
         metavar="S",
         help="look for new versions every S seconds",
     )
     p.add_argument(
         "--grace",
-        type=_non_negative_float,
+        type=non_negative_float,
         default=10.0,
         metavar="S",
         help="on SIGTERM, wait up to S seconds for open requests to finish",
@@ -365,13 +317,13 @@ def _serve(p: argparse.ArgumentParser) -> None:
     _add_listen(g, 8500)
     g.add_argument(
         "--metrics-port",
-        type=_positive_int,
+        type=positive_int,
         metavar="N",
         help="serve Prometheus metrics on this HTTP port, at /monitoring/prometheus/metrics (default: no metrics)",
     )
     g.add_argument(
         "--rest-port",
-        type=_positive_int,
+        type=positive_int,
         metavar="N",
         help="serve TensorFlow Serving's REST API on this HTTP port, usually 8501 (default: no REST API)",
     )
@@ -379,30 +331,30 @@ def _serve(p: argparse.ArgumentParser) -> None:
         "--allow-reload",
         action="append",
         default=[],
-        type=_path,
+        type=path_on_disk,
         metavar="ROOT",
         help="let clients load models below ROOT and unload others, by HandleReloadConfigRequest (embedded server; may "
         "be given several times; default: reject these requests)",
     )
     g = p.add_argument_group("batching").add_mutually_exclusive_group()
-    g.add_argument("--batching", type=_path, metavar="FILE", help="BatchingParameters file, for all models")
+    g.add_argument("--batching", type=path_on_disk, metavar="FILE", help="BatchingParameters file, for all models")
     g.add_argument(
         "--no-batching", dest="batching", action="store_false", default=None, help="run every request on its own"
     )
     g = p.add_argument_group("TLS")
-    g.add_argument("--tls-cert", type=_path, metavar="FILE", help="server certificate (PEM); turns TLS on")
-    g.add_argument("--tls-key", type=_path, metavar="FILE", help="private key of the server certificate (PEM)")
+    g.add_argument("--tls-cert", type=path_on_disk, metavar="FILE", help="server certificate (PEM); turns TLS on")
+    g.add_argument("--tls-key", type=path_on_disk, metavar="FILE", help="private key of the server certificate (PEM)")
     g.add_argument(
         "--tls-client-ca",
-        type=_path,
+        type=path_on_disk,
         metavar="FILE",
         help="require client certificates that this authority has signed (PEM)",
     )
 
 
 def _predict(p: argparse.ArgumentParser) -> None:
-    _add_sources(p, f"{_ANY_DRAWINGS}; - reads standard input", recognized="any", type_=_text)
-    p.add_argument("-k", "--k", type=_positive_int, default=3, metavar="K", help="labels per drawing")
+    _add_sources(p, f"{_ANY_DRAWINGS}; - reads standard input", recognized="any", type_=utf8_text)
+    p.add_argument("-k", "--k", type=positive_int, default=3, metavar="K", help="labels per drawing")
     g = p.add_argument_group("model")
     where = g.add_mutually_exclusive_group()
     where.add_argument(
@@ -412,19 +364,22 @@ def _predict(p: argparse.ArgumentParser) -> None:
         help="gRPC address of the server; several addresses get requests in turn",
     )
     where.add_argument(
-        "--model-dir", type=_path, metavar="DIR", help="load the exported model in DIR instead of asking a server"
+        "--model-dir",
+        type=path_on_disk,
+        metavar="DIR",
+        help="load the exported model in DIR instead of asking a server",
     )
-    g.add_argument("--model", type=_text, metavar="NAME", help="name of the model on the server (default: doodles)")
+    g.add_argument("--model", type=utf8_text, metavar="NAME", help="name of the model on the server (default: doodles)")
     g.add_argument(
-        "--version", type=_version, metavar="V", help="number or label of the model version (default: the newest)"
+        "--version", type=model_version, metavar="V", help="number or label of the model version (default: the newest)"
     )
     g = p.add_argument_group("connection to the server")
     g.add_argument(
-        "--timeout", type=_positive_float, default=10.0, metavar="S", help="deadline of a request, in seconds"
+        "--timeout", type=positive_float, default=10.0, metavar="S", help="deadline of a request, in seconds"
     )
     g.add_argument(
         "--wait",
-        type=_non_negative_float,
+        type=non_negative_float,
         default=10.0,
         metavar="S",
         help="wait up to S seconds for the server to be ready",
@@ -435,7 +390,7 @@ def _predict(p: argparse.ArgumentParser) -> None:
     g.add_argument("--key", type=Path, metavar="FILE", help="private key of the client certificate (PEM)")
     g.add_argument(
         "--metadata",
-        type=_name_and_value,
+        type=name_and_value,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -450,20 +405,20 @@ def _play(p: argparse.ArgumentParser) -> None:
     )
     g.add_argument(
         "--model-dir",
-        type=_path,
+        type=path_on_disk,
         metavar="MODEL_DIR",
         help="model directory to serve (default: the newest export under the current directory)",
     )
     g.add_argument(
         "--model",
-        type=_text,
+        type=utf8_text,
         metavar="NAME",
         help="name of the model (default: MODEL_DIR's name; with --target, doodles)",
     )
     p.add_argument(
         "--data",
         nargs="+",
-        type=_path,
+        type=path_on_disk,
         metavar="SRC",
         help="drawings to show after a round: .ndjson files, directories of them, or a prepared directory "
         "(default: procedural doodles)",
@@ -473,7 +428,11 @@ def _play(p: argparse.ArgumentParser) -> None:
 
 def _info(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "paths", nargs="*", type=_path, metavar="PATH", help="file or directory (default: describe this installation)"
+        "paths",
+        nargs="*",
+        type=path_on_disk,
+        metavar="PATH",
+        help="file or directory (default: describe this installation)",
     )
     _add_raw(p)
     p.add_argument(
@@ -481,12 +440,15 @@ def _info(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read all files of prepared data, runs and models, and compare them with the digests that were recorded",
     )
+    _add_json(p, "print a JSON object for each path, on a line of its own")
     g = p.add_argument_group("gallery")
-    g.add_argument("--gallery", type=_path, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file")
     g.add_argument(
-        "--count", type=_positive_int, default=40, metavar="N", help="number of drawings, spread evenly over the data"
+        "--gallery", type=path_on_disk, metavar="FILE", help="draw a sample of the drawings to a .svg or .png file"
     )
-    g.add_argument("--columns", type=_positive_int, default=8, metavar="N", help="drawings per row")
+    g.add_argument(
+        "--count", type=positive_int, default=40, metavar="N", help="number of drawings, spread evenly over the data"
+    )
+    g.add_argument("--columns", type=positive_int, default=8, metavar="N", help="drawings per row")
 
 
 _COMMANDS: tuple[tuple[str, str, str, Callable[[argparse.ArgumentParser], None]], ...] = (

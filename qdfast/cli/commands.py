@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import logging
 import os
 import sys
@@ -18,35 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
+
+from .._hints import MissingPackage, needs
 from .._printable import printable
-from .._quiet import import_quietly, import_tensorflow
+from .._quiet import import_quietly
 from ..errors import DataError, Error
+from ..learn.backend import check_backend, import_keras
+from ..learn.backend import extras as backend_extras
 from ..storage.files import naming
 from ..storage.progress import counted
 from .arguments import parser
-
-EXTRAS = {  # top-level module -> the extra of qdfast that installs it
-    "tensorflow": "train",
-    "keras": "train",
-    "jax": "jax",
-    "matplotlib": "train",
-    "pyarrow": "convert",
-    "PIL": "pictures",
-    "sklearn": "train",
-    "scipy": "train",
-    "jinja2": "train",
-    "markupsafe": "train",
-    "grpc": "client",
-    "google": "client",
-    "grpc_health": "serve",
-    "grpc_reflection": "serve",
-    "prometheus_client": "serve",
-    "tensorflow_serving": "serve",
-    "apache_beam": "beam",
-    "starlette": "play",
-    "uvicorn": "play",
-}
-
 
 STDOUT = Path("<stdout>")  # in an error
 
@@ -65,6 +48,11 @@ def show_text(text: str) -> None:
     """Print printable lines to stdout and flush them."""
     with naming(STDOUT):
         print(text, flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON on one line, with escapes for what a terminal would obey."""
+    show_text(json.dumps(orjson.loads(orjson.dumps(value))).replace("\x7f", r"\u007f"))
 
 
 # ---- commands ----
@@ -97,11 +85,12 @@ def _prepare(a: argparse.Namespace) -> None:
         "keep_split": a.keep_split, "raw": a.raw, "max_rejects": a.max_rejects, "log": log,
     }  # fmt: skip
     if a.runner == "beam":
-        import_quietly("apache_beam")
-        from ..dataset import beam
-
         if a.threads:
             raise DataError("--threads works with --runner local only; set the number of Beam workers with --beam-arg")
+        with needs("beam"):
+            import_quietly("apache_beam")
+        from ..dataset import beam
+
         manifest = beam.prepare(a.sources, a.out, beam_args=a.beam_arg, **options)
     else:
         from ..dataset.prepare import prepare
@@ -117,41 +106,31 @@ def _prepare(a: argparse.Namespace) -> None:
 def _convert(a: argparse.Namespace) -> None:
     from ..dataset.convert import convert
 
-    if a.format.startswith("tfrecord"):
-        import_tensorflow()
     convert(a.data, a.out, format=a.format, log=show)
 
 
-def _import_keras() -> None:
-    from ..learn.training.train import BACKENDS
-
-    if (backend := os.environ.get("KERAS_BACKEND", BACKENDS[0])) not in BACKENDS:
-        raise DataError(f"KERAS_BACKEND is {backend!r}: it must be {' or '.join(BACKENDS)}")
-    import_quietly("keras")
-
-
 def _models(a: argparse.Namespace) -> None:
-    _import_keras()
-    from ..learn.models.model_table import model_table
+    from ..learn.models.model_table import model_facts, model_table
 
-    show_text(model_table(a.classes))
+    show_json(model_facts(a.classes)) if a.json else show_text(model_table(a.classes))
 
 
 def _train(a: argparse.Namespace) -> None:
     from ..learn.models.baselines import BASELINES
     from ..learn.training.config import TrainConfig
-    from ..learn.training.train import train
+    from ..learn.training.train import check, train
 
+    config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
+    data = a.data
     if a.model not in BASELINES:
-        _import_keras()
+        _, data = check(data, a.out, config)
+        import_keras()
         from ..learn.training.local_workers import on_workers, processes_wanted
 
         if count := processes_wanted(a.distribute):
             a.distribute = "multiworker"
             return on_workers(partial(_run, a), count)
-
-    config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
-    train(a.data, a.out, config, log=show)
+    train(data, a.out, config, log=show)
 
 
 def _evaluate(a: argparse.Namespace) -> None:
@@ -169,7 +148,7 @@ def _evaluate(a: argparse.Namespace) -> None:
     if not sources:
         raise DataError(f"no drawings to evaluate on: every SRC is a run directory: {', '.join(map(str, more_runs))}")
     if not all(run.baseline for run in runs):
-        _import_keras()
+        check_backend()
     rows = load_rows(
         sources,
         recognized=a.recognized,
@@ -180,12 +159,12 @@ def _evaluate(a: argparse.Namespace) -> None:
         trained_on=[run.info["data"] for run in runs],
         log=log,
     )
-    show_text(format_table(evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))))
+    metrics = evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))
+    show_json(metrics) if a.json else show_text(format_table(metrics))
     log(f"full report: {a.out / 'report.html'}")
 
 
 def _export(a: argparse.Namespace) -> None:
-    import_tensorflow()
     from ..learn.export.export import export
 
     show(export(a.run_dir, a.out, top_k=a.top_k))
@@ -236,7 +215,7 @@ def _play(a: argparse.Namespace) -> None:
 
 
 def _info(a: argparse.Namespace) -> None:
-    from .info import describe, installation
+    from .info import description, installation
 
     if a.gallery:
         from ..dataset.gallery import gallery
@@ -246,9 +225,11 @@ def _info(a: argparse.Namespace) -> None:
         shown, of = gallery(a.paths, a.gallery, count=a.count, columns=a.columns, raw=a.raw)
         log(f"{a.gallery}: shows {shown:,} of {counted(of, 'drawing')}")
     if not a.paths:
-        show_text(installation())
+        found = installation()
+        show_json(found.facts) if a.json else show_text(found.text)
     for i, path in enumerate(a.paths):
-        show_text("\n" * bool(i) + describe(path, raw=a.raw, verify=a.verify))
+        found = description(path, raw=a.raw, verify=a.verify)
+        show_json(found.facts) if a.json else show_text("\n" * bool(i) + found.text)
 
 
 def _stdin() -> IO[bytes]:
@@ -292,12 +273,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _extras(a: argparse.Namespace) -> tuple[str, ...]:
+    """The extras of qdfast that the command needs, whichever package turns out to be missing."""
+    match a.command:
+        case "train" | "evaluate":
+            return backend_extras()
+        case "export":
+            return ("train",)
+        case "serve":
+            return ("serve",)
+        case "predict":
+            return ("client",) if a.model_dir is None else ("serve",)
+        case "play":
+            return ("play", "serve") if a.target is None else ("play",)
+    return ()
+
+
 def _run(a: argparse.Namespace) -> int:
     """Run the command in ``a``, report its errors, and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8 must not stop the output
     try:
-        with _printable_logs():
+        with _printable_logs(), needs(*_extras(a)):
             COMMANDS[a.command](a)
     except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -305,13 +302,7 @@ def _run(a: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         log(f"qdfast {a.command}: interrupted")
         return 130
-    except ModuleNotFoundError as e:
-        extra = EXTRAS.get((e.name or "").split(".")[0])
-        if extra is None:
-            raise
-        log(f"qdfast {a.command}: error: {e.name} is not installed: pip install 'qdfast[{extra}]'")
-        return 1
-    except (Error, OSError) as e:
+    except (Error, OSError, MissingPackage) as e:
         log(f"qdfast {a.command}: error: {_one_line(e)}")
         return 1
     return 0

@@ -7,13 +7,15 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from .._printable import printable
+from .._suggest import similar_path
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
@@ -23,7 +25,17 @@ from ..ndjson import read_ndjson
 from ..parse_report import add_counts, explain
 from ..stats import DeltaStats
 from ..storage import names, sealed_json
-from ..storage.directories import MODEL, PREPARED, REPORT, RUN, VERSION, contents_of, versions_in
+from ..storage.directories import (
+    DRAWINGS,
+    MODEL,
+    PREPARED,
+    REPORT,
+    RUN,
+    VERSION,
+    contents_of,
+    subdirectories,
+    versions_in,
+)
 from ..storage.model_info import read_model_info
 from ..storage.progress import counted
 from ..storage.source_files import NoDrawings, SourceFile, expand
@@ -36,7 +48,19 @@ PACKAGES = (
 )
 
 
-def installation() -> str:
+class Description(NamedTuple):
+    """What a path holds: ``lines`` for people, and ``facts`` for programs, which are JSON."""
+
+    lines: list[str]
+    facts: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The lines, printable."""
+        return "\n".join(map(printable, self.lines))
+
+
+def installation() -> Description:
     """Versions of qdfast and its dependencies, the machine, and the SIMD level of the scanner.
 
     Raises:
@@ -54,11 +78,16 @@ def installation() -> str:
             out[name] = version(name)
         except PackageNotFoundError:
             out[name] = "not installed"
-    return "\n".join(f"{name:<11} {value}" for name, value in out.items())
+    return Description([f"{name:<11} {value}" for name, value in out.items()], out)
 
 
 def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = False) -> str:
-    """Describe the file or directory ``path`` in a few lines.
+    """``description`` as text: a few lines."""
+    return description(path, raw=raw, verify=verify).text
+
+
+def description(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = False) -> Description:
+    """Describe the file or directory ``path``.
 
     Args:
         path: drawings, prepared data, a run, a report or a model.
@@ -72,28 +101,39 @@ def describe(path: str | os.PathLike[str], *, raw: bool = False, verify: bool = 
     """
     path = Path(path)
     try:
-        described = "\n".join(map(printable, _describe(path, raw)))
-        return f"{described}\nverified: {verified(path)}" if verify else described
+        lines, facts = _describe(path, raw)
+        facts = {"path": str(path), **facts}
+        if verify:
+            facts["verified"] = verified(path)
+            lines = [*lines, f"verified: {facts['verified']}"]
+        return Description(lines, facts)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise DataError(f"{path}: damaged, or written by another version of qdfast: {type(e).__name__}: {e}") from e
 
 
-def _describe(path: Path, raw: bool) -> list[str]:
+def _describe(path: Path, raw: bool) -> Description:
     kind = contents_of(path)
     if kind == PREPARED:
         return _prepared(Prepared(path))
     if kind == RUN:
         return _run(path)
     if kind == REPORT:
-        return (path / names.REPORT_TEXT).read_text().split("\n")
+        facts = orjson.loads((path / names.METRICS).read_bytes())
+        return Description((path / names.REPORT_TEXT).read_text().split("\n"), {"contains": REPORT, "metrics": facts})
     if kind == MODEL:
         return _model(path)
     if kind == VERSION:
-        return [f"{path}: {VERSION}", *_about(path)]
+        about = read_model_info(path)
+        return Description([f"{path}: {VERSION}", *_about(about)], {"contains": VERSION, "about": about})
+    if kind is None and (models := subdirectories(path, MODEL)):
+        versions = {str(model): versions_in(model) for model in models}
+        return Description(
+            [_versions(*model) for model in versions.items()], {"contains": "models", "models": versions}
+        )
     if not path.exists():
-        raise DataError(f"{path}: no such file or directory")
+        raise DataError(f"{path}: no such file or directory{similar_path(path)}")
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)
@@ -102,8 +142,8 @@ def _describe(path: Path, raw: bool) -> list[str]:
             raise DataError(f"{e}; nor is it a prepared directory, run, report or model") from e
         raise
     own_split = [f"{file.name}: sketch-rnn's own split: {_split_of(file)}" for file in files if file.form == "npz"]
-    described = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
-    return [*described, *own_split, *passed_over]
+    lines, facts = (_bitmaps if files[0].kind == "bitmaps" else _drawings)(path, files, raw)
+    return Description([*lines, *own_split, *passed_over], {"contains": DRAWINGS, **facts})
 
 
 def _split_of(file: SourceFile) -> str:
@@ -119,11 +159,11 @@ def _split_of(file: SourceFile) -> str:
     return ", ".join(f"{split} {n:,}" for split, n in sizes.items())
 
 
-def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> Description:
     drawings = read_ndjson(files, recognized="any", raw=raw)
     if not len(drawings) and drawings.report:
         raise DataError(f"{path}: no drawings: {explain(drawings.report)}")
-    classes = dict.fromkeys(file.label for file in files)
+    classes = list(dict.fromkeys(file.label for file in files))
     out = [f"{path}: {drawings!r}", f"class by file name: {', '.join(classes)}", *str(drawings.report).split("\n")]
     lengths = sorted(drawings.lengths.tolist())
     quantiles = [lengths[int(q * (len(lengths) - 1))] for q in (0, 0.5, 0.9, 0.99, 1)]
@@ -132,14 +172,25 @@ def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
             *quantiles
         )
     )
-    names = {"true": 1, "false": 0, "not given": NOT_GIVEN}
-    counts = [f"{name} {int((drawings.recognized == value).sum()):,}" for name, value in names.items()]
-    out.append(f"recognized: {', '.join(counts)}")
+    known = {"true": 1, "false": 0, "not given": NOT_GIVEN}
+    counts = {name: int((drawings.recognized == value).sum()) for name, value in known.items()}
+    out.append(f"recognized: {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
     out.append(_stats(drawings.delta_stats()))
-    return out
+    facts = {
+        "kind": "strokes",
+        "drawings": len(drawings),
+        "strokes": len(drawings.stroke_offsets) - 1,
+        "points": len(drawings.x),
+        "classes": classes,
+        "left_out": dict(drawings.report.rejected) if drawings.report else {},
+        "points_per_drawing": dict(zip(("minimum", "median", "p90", "p99", "maximum"), quantiles, strict=True)),
+        "recognized": counts,
+        "steps": _steps(drawings.delta_stats()),
+    }
+    return Description(out, facts)
 
 
-def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
+def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> Description:
     found = [read_bitmap_file(file) for file in files]
     counts = add_counts(*({printable(bitmaps.words[0]): len(bitmaps)} for bitmaps in found))
     n = sum(counts.values())
@@ -150,7 +201,13 @@ def _bitmaps(path: Path, files: Sequence[SourceFile], raw: bool) -> list[str]:
         f"ink: {ink / (255 * n * SIDE * SIDE):.2%} of the pixels",
         f"{'class':{width}}  {'drawings':>10}",
     ]
-    return [*lines, *(f"{name:{width}}  {count:10,}" for name, count in counts.items())]
+    lines += [f"{name:{width}}  {count:10,}" for name, count in counts.items()]
+    facts = {"kind": "bitmaps", "drawings": n, "classes": dict(counts), "ink": ink / (255 * n * SIDE * SIDE)}
+    return Description(lines, facts)
+
+
+def _steps(stats: DeltaStats) -> dict[str, Any]:
+    return {"n": stats.n, "mean": stats.mean.tolist(), "std": stats.std.tolist()}
 
 
 def _stats(stats: DeltaStats) -> str:
@@ -160,8 +217,8 @@ def _stats(stats: DeltaStats) -> str:
     )
 
 
-def _prepared(data: Prepared) -> list[str]:
-    counts = {split: data.counts(split) for split in ("train", "validation")}
+def _prepared(data: Prepared) -> Description:
+    counts = {split: data.counts(split) for split in names.SPLITS}
     width = max(len(printable(name)) for name in data.classes)
     lines = [
         f"{data.path}: prepared data, {counted(data.manifest['drawings'], 'drawing')} in "
@@ -174,10 +231,20 @@ def _prepared(data: Prepared) -> list[str]:
     ]
     for c in data.classes:
         lines.append(f"{printable(c):{width}}  {counts['train'][c]:10,}  {counts['validation'][c]:10,}")
-    return lines
+    facts = {
+        "contains": PREPARED,
+        "kind": data.kind,
+        "drawings": data.manifest["drawings"],
+        "sources": len(data.manifest["sources"]),
+        "options": data.manifest["options"],
+        "digest": data.digest,
+        "classes": {c: {split: counts[split][c] for split in counts} for c in data.classes},
+        "steps": _steps(data.stats("train")) if data.kind == "strokes" else None,
+    }
+    return Description(lines, facts)
 
 
-def _run(path: Path) -> list[str]:
+def _run(path: Path) -> Description:
     info = sealed_json.load((path / names.RUN).read_bytes())
     lines = [f"{path}: a training run"]
     lines += [f"{name}: {_short(value)}" for name, value in info.items()]
@@ -187,17 +254,24 @@ def _run(path: Path) -> list[str]:
     else:
         rows = log.read_text().splitlines()
         lines += ["", *rows[:1], *rows[1:][-10:]]
-    return lines
+    history = path / names.HISTORY
+    epochs = sealed_json.load(history.read_bytes())["epochs"] if history.exists() else []
+    return Description(lines, {"contains": RUN, **info, "epochs": epochs})
 
 
-def _model(path: Path) -> list[str]:
+def _model(path: Path) -> Description:
     versions = versions_in(path)
-    lines = [f"{path}: a model directory, versions {', '.join(map(str, versions))}"]
-    return [*lines, *_about(path / str(versions[-1]))]
+    about = read_model_info(path / str(versions[-1]))
+    facts = {"contains": MODEL, "versions": versions, "newest": about}
+    return Description([_versions(str(path), versions), *_about(about)], facts)
 
 
-def _about(version: Path) -> list[str]:
-    return [f"{name}: {_short(value)}" for name, value in read_model_info(version).items() if name != "files"]
+def _versions(path: str, versions: list[int]) -> str:
+    return f"{path}: a model directory, versions {', '.join(map(str, versions))}"
+
+
+def _about(about: dict[str, Any]) -> list[str]:
+    return [f"{name}: {_short(value)}" for name, value in about.items() if name != "files"]
 
 
 def _short(value: Any) -> str:

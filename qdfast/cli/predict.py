@@ -12,7 +12,6 @@ from typing import IO
 
 import orjson
 
-from .._quiet import import_tensorflow
 from ..bitmaps import AnyDrawings
 from ..dataset.prepared import Prepared
 from ..dataset.sources import batches_of, resolve, source_name
@@ -41,7 +40,6 @@ def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     if a.model_dir is not None:
         if a.model not in (None, name := a.model_dir.resolve().name):
             raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is called {name}")
-        import_tensorflow()
         from ..serve.local_model import LocalModel
 
         yield LocalModel(a.model_dir, a.version)

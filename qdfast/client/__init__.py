@@ -9,7 +9,7 @@
     async with AsyncClient(["10.0.0.1:8500", "10.0.0.2:8500"], model="doodles", ca="ca.pem") as client:
         predictions = await client.predict(drawings)
 
-It needs grpcio and protobuf (``pip install qdfast[client]``), not TensorFlow.
+It needs grpcio and protobuf (the extra ``client``), not TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ import time
 from types import TracebackType
 from typing import Any
 
-import grpc
+from .._hints import needs
 
-from ..protocol.base_client import BaseAsyncClient, BaseSyncClient
-from ..protocol.errors import BadResponse, DeadlineExceeded, InvalidRequest, ModelNotFound, Unavailable
-from ..protocol.messages import ModelMetadata, ModelVersion
-from ..protocol.requests import Predictions
-from .grpc_client import CallResult, GrpcClient
+with needs("client"):
+    import grpc
+
+    from ..protocol.base_client import BaseAsyncClient, BaseSyncClient
+    from ..protocol.errors import BadResponse, DeadlineExceeded, InvalidRequest, ModelNotFound, Unavailable
+    from ..protocol.messages import ModelMetadata, ModelVersion
+    from ..protocol.requests import Predictions
+    from .grpc_client import CallResult, GrpcClient
 
 __all__ = [
     "AsyncClient",

@@ -16,14 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
 
-import apache_beam as beam
 import orjson
 import xxhash
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.runner import PipelineState
 
+from .._hints import needs
 from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
@@ -49,6 +45,13 @@ from .manifest import (
 )
 from .prepare import regular_files
 from .shard_writer import VALIDATION, PrepareOptions, Record, SourceSummary, strokes_of, write_shards
+
+with needs("beam"):
+    import apache_beam as beam
+    from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners.runner import PipelineState
 
 
 class BeamSource(NamedTuple):

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import orjson
 
+from .._hints import needs
+from .._quiet import import_tensorflow
+from .._suggest import similar_path
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..errors import DataError
 from ..ndjson import format_ndjson, read_ndjson
@@ -89,7 +92,7 @@ def convert(
         classes, total, files = _by_class(source, format)
     else:
         classes, total, parts = _prepared(source) if (source / MANIFEST).exists() else _converted(source)
-        files = _by_shard(parts, classes, format)
+        files = _by_shard(parts, classes, format, _writer(format))
     paths = []
     sizes = {CLASSES: len(about := orjson.dumps(classes))}
     with only_writer(out, "converting to"), Progress("convert", total) as progress:
@@ -157,9 +160,10 @@ def read_converted(path: str | os.PathLike[str]) -> AnyDrawings:
         raise DataError(f"{path}: {e}") from e
 
 
-def _by_shard(parts: Iterable[SplitShard], classes: Sequence[str], format: str) -> Iterator[ConvertedFile]:
+def _by_shard(
+    parts: Iterable[SplitShard], classes: Sequence[str], format: str, write: Callable[..., None]
+) -> Iterator[ConvertedFile]:
     """A file for each shard and split."""
-    write = _write_rnn_tutorial() if format == "tfrecord-rnn" else _functions(format)[0]
     suffix = "tfrecord" if format == "tfrecord-rnn" else format
     for part in parts:
         name = f"{part.split}-{part.number:05d}-of-{part.of:05d}.{suffix}"
@@ -211,6 +215,8 @@ def _functions(format: str) -> tuple[Callable[..., None], Callable[[Path], AnyDr
     if format == "ndjson":
         return _write_ndjson, lambda path: read_ndjson(path, recognized="any")
     if format == "tfrecord":
+        with needs("train"):
+            import_tensorflow()
         from ..formats import tfrecord
 
         return tfrecord.write_tfrecord, tfrecord.read_tfrecord
@@ -221,7 +227,12 @@ def _functions(format: str) -> tuple[Callable[..., None], Callable[[Path], AnyDr
     return arrow.write_parquet, arrow.read_parquet
 
 
-def _write_rnn_tutorial() -> Callable[..., None]:
+def _writer(format: str) -> Callable[..., None]:
+    """The function that writes ``format``, imported as late as in ``_functions``."""
+    if format != "tfrecord-rnn":
+        return _functions(format)[0]
+    with needs("train"):
+        import_tensorflow()
     from ..formats import rnn_tutorial
 
     return rnn_tutorial.write_rnn_tutorial
@@ -252,7 +263,9 @@ def _prepared(source: Path) -> tuple[Sequence[str], int, Iterator[SplitShard]]:
 
 def _converted(source: Path) -> tuple[Sequence[str], int | None, Iterator[SplitShard]]:
     if not (source / CLASSES).exists():
-        what = f"neither prepared ({MANIFEST}) nor converted ({CLASSES})" if source.exists() else "no such directory"
+        what = f"no such directory{similar_path(source)}"
+        if source.exists():
+            what = f"neither prepared ({MANIFEST}) nor converted ({CLASSES})"
         raise DataError(f"{source}: {what}")
     try:
         classes = orjson.loads((source / CLASSES).read_bytes())

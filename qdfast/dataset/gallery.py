@@ -31,7 +31,7 @@ def gallery(
 
     Args:
         sources: ndjson and .npy files, directories of them, and prepared directories.
-        out: a .svg file, or a .png file (needs matplotlib). It is replaced completely or not at all.
+        out: a .svg file, or a .png file (needs Pillow). It is replaced completely or not at all.
         count: number of drawings.
         columns: drawings in a row.
         raw: the ndjson files are raw, and are simplified, as in ``read_ndjson``.

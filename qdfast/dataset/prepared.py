@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,12 +13,15 @@ import orjson
 from numpy.typing import NDArray
 
 from .._arrays import listed
+from .._hints import needs
 from .._printable import printable
+from .._suggest import similar_path
 from ..bitmaps import AnyDrawings
 from ..errors import DataError
 from ..stats import DeltaStats
 from ..storage import sealed_json
 from ..storage.digests import check_file
+from ..storage.directories import PREPARED, choices
 from ..storage.files import allow_open_files
 from ..storage.names import KINDS, MANIFEST, SHARDS, SPLITS, Kind, Split
 from ..storage.progress import counted
@@ -56,8 +57,11 @@ class Prepared:
         try:
             text = (self.path / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            what = "not a prepared directory: it has no manifest.json" if self.path.exists() else "no such directory"
-            what = "a file, not a prepared directory: use read_ndjson or prepare" if self.path.is_file() else what
+            what = "not a prepared directory: it has no manifest.json" + choices(self.path, PREPARED)
+            if not self.path.exists():
+                what = f"no such directory{similar_path(self.path)}"
+            elif self.path.is_file():
+                what = "a file, not a prepared directory: use read_ndjson or prepare"
             raise DataError(f"{self.path}: {what}") from None
         try:
             text = sealed_json.without_digest(text)
@@ -67,7 +71,9 @@ class Prepared:
             self.kind: Kind = self.manifest.get("kind", "strokes")  # early manifests have no kind
             if self.kind not in KINDS:
                 raise DataError(f"it has kind {self.kind}, but this version reads only {' and '.join(KINDS)}")
-            self.digest = hashlib.sha256(text).hexdigest()
+            from hashlib import sha256
+
+            self.digest = sha256(text).hexdigest()
             self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
             if not self.classes:
                 raise DataError("no classes")
@@ -87,6 +93,8 @@ class Prepared:
         return f"Prepared({printable(str(self.path))}: {self._totals()}{listed(self.classes)})"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         splits = [self.counts(split) for split in _splits("all")]
         rows = [(name, *(f"{of[name]:,}" for of in splits)) for name in self.classes[:_SHOWN]]
         if more := len(self.classes) - _SHOWN:
@@ -213,7 +221,8 @@ class Prepared:
         Raises:
             DataError: a number is out of range.
         """
-        from ..learn.training.tf_dataset import as_tf_dataset
+        with needs("train"):
+            from ..learn.training.tf_dataset import as_tf_dataset
 
         return as_tf_dataset(
             self, split, batch=batch, max_len=max_len, buckets=buckets, standardized=standardized, seed=seed

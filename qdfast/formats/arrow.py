@@ -21,15 +21,18 @@ from typing import IO, Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from .._core import SIDE
+from .._hints import needs
 from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import COLUMNS, NO_TIMESTAMP, NOT_GIVEN, Drawings
 from ..errors import DataError
+
+with needs("convert"):
+    import pyarrow as pa
+    import pyarrow.ipc
+    import pyarrow.parquet
 
 _FIELDS = ("word", "countrycode", "timestamp", "recognized", "key_id", "drawing")
 _ROWS = 1024  # that are Python objects at a time

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
 
 from .._core import SIDE
+from .._hints import needs
 from ..errors import DataError
+
+with needs("pictures"):
+    from PIL import Image, ImageFilter, ImageOps
 
 _CANVAS = 304  # units on a side of Google's canvas, 24 of them margin
 _DRAWING = 271  # its larger side with the width of lines: 255 + 16

@@ -1,5 +1,8 @@
-"""A web page on which a served model guesses what the user draws. Needs ``pip install qdfast[play]``."""
+"""A web page on which a served model guesses what the user draws. Needs the extra ``play``."""
 
-from .server import play
+from .._hints import needs
+
+with needs("play"):
+    from .server import play
 
 __all__ = ["play"]

@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 
+from .._hints import require
 from .._printable import printable
 from .._quiet import import_tensorflow
 from ..client import Client
@@ -94,6 +95,7 @@ def play(
 
 def _start_embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
     newest_version(model_dir)  # raises an error, if any, before the slow import
+    require("serve")
     import_tensorflow()
     from ..serve.server import Server
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .._hints import needs
+from .._quiet import import_tensorflow
 from ..errors import DataError
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.errors import error_from_status
 from ..protocol.requests import ModelSpec, Query
-from .predict import predict
-from .servable import RequestError, Servable
 from .versions import find_versions, newest_version
 
 
@@ -42,9 +42,15 @@ class LocalModel(BaseSyncClient):
         if path is None or isinstance(number, str):
             raise DataError(f"{model_dir}: this model has no version {number}; the newest is {newest}")
         super().__init__(spec, max_batch)
+        with needs("serve"):
+            import_tensorflow()
+            from .servable import Servable
         self._servable = Servable(path, number)
 
     async def _execute(self, query: Query[Any]) -> None:
+        from .predict import predict
+        from .servable import RequestError
+
         for i in range(len(query)):
             try:
                 response = predict(self._servable, query.request(i))

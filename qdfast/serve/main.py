@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .._hints import install, require
 from .._quiet import import_tensorflow
 from ..errors import ServingError
 from .address import check_port, format_address
@@ -46,7 +47,7 @@ def serve(options: ServeOptions) -> None:
     if binary is not None and options.allow_reload:
         raise ServingError(f"{BINARY} accepts reload requests always, for any directory: use --embedded to limit them")
     if options.embedded is False and binary is None:
-        raise ServingError(f"{BINARY} is not on the PATH; the embedded server needs only `pip install qdfast[serve]`")
+        raise ServingError(f"{BINARY} is not on the PATH; for the embedded server: {install('serve')}")
     with _stop_signals() as stop:
         if binary is None:
             run_embedded(options, stop)
@@ -75,6 +76,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 def run_embedded(options: ServeOptions, stop: threading.Event) -> None:
     """Run the embedded server until ``stop`` is set."""
+    require("serve")
     from .batching_config import DEFAULTS, read_parameters
     from .model_config import ModelConfigFile
     from .tls import server_credentials

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._suggest import similar_path
 from ..errors import DataError
 from .model_config import ModelConfig
 from .options import File
@@ -26,7 +27,8 @@ class ReloadRoots:
         self._roots = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100 - symlinks are resolved per request
         for root in self._roots:
             if not root.is_dir():
-                raise DataError(f"{root}: no such directory; --allow-reload needs one that holds model directories")
+                problem = f"no such directory{similar_path(root)}"
+                raise DataError(f"{root}: {problem}; --allow-reload needs one that holds model directories")
 
     def check_allowed(self) -> None:
         """Check that clients may change the models at all.

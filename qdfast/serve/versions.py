@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._suggest import similar_path
 from ..errors import DataError
 from ..storage import names
+from ..storage.directories import MODEL, choices
 
 
 def find_versions(model_dir: Path) -> dict[int, Path]:
@@ -17,7 +19,7 @@ def find_versions(model_dir: Path) -> dict[int, Path]:
     try:
         entries = [e for e in model_dir.iterdir() if e.name.isascii() and e.name.isdigit() and e.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{model_dir}: no such directory") from None
+        raise DataError(f"{model_dir}: no such directory{similar_path(model_dir)}") from None
     return {int(e.name): e for e in sorted(entries) if int(e.name) < 1 << 63}
 
 
@@ -37,4 +39,5 @@ def newest_version(model_dir: Path) -> int:
             f"{model_dir}: is a training run: make a model directory from it with `qdfast export` "
             "(scikit-learn's models cannot be served)"
         )
-    raise DataError(f"{model_dir}: no model version found; expected a numbered directory such as {model_dir}/1")
+    problem = f"{model_dir}: no model version found; expected a numbered directory such as {model_dir}/1"
+    raise DataError(problem + choices(model_dir, MODEL))

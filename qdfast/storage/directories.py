@@ -18,6 +18,8 @@ VERSION = "a version of a model"
 MODEL = "a model"
 DRAWINGS = "drawings"
 
+_NAMED = 20  # directories in a message
+
 _MARKS = {
     names.MANIFEST: PREPARED,
     names.RUN: RUN,
@@ -44,6 +46,20 @@ def versions_in(path: Path) -> list[int]:
     """The versions of an exported model, in order: its numbered subdirectories with a SavedModel."""
     found = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
     return sorted(int(name) for name in found if name.isascii() and name.isdigit())
+
+
+def subdirectories(path: Path, kind: str) -> list[Path]:
+    """The directories in ``path`` that contain ``kind``, in order; none if ``path`` is no directory."""
+    if not path.is_dir():
+        return []
+    return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and contents_of(entry) == kind]
+
+
+def choices(path: Path, kind: str) -> str:
+    """The end of a message that ``path`` does not contain ``kind``: which of its directories do. "" if none does."""
+    found = [str(entry) for entry in subdirectories(path, kind)]
+    more = f", … ({len(found)} in all)" if len(found) > _NAMED else ""
+    return f"; {kind} is in {', '.join(found[:_NAMED])}{more}" if found else ""
 
 
 def output(out: str | os.PathLike[str], kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""A progress line on a terminal. Nothing is written to a pipe."""
+"""Progress of long work: one line that is rewritten on a terminal; elsewhere a line a minute."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from types import TracebackType
 from typing import TextIO
 
 from .._printable import printable
+
+_REDRAW_SECONDS = 0.1
+LINE_SECONDS = 60.0
+"""Seconds between lines where there is no terminal."""
 
 
 def human(n: float) -> str:
@@ -46,13 +50,16 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """One line that is rewritten: ``what  37%  12.3M/33M bytes  410M bytes/s  ETA 12s  note``.
+    """A line such as ``what  37%  12.3M/33M bytes  410M bytes/s  ETA 12s  note``.
+
+    A terminal shows one line that is rewritten. Elsewhere a new line is written after every minute, so that log files
+    tell how far long work is, and short work writes nothing.
 
     Args:
         what: what is being done.
         total: number of items; None if not known: no percentage, no ETA.
         unit: what is counted.
-        stream: where to write, if it is a terminal. Default: stderr.
+        stream: where to write. Default: stderr.
     """
 
     def __init__(
@@ -60,19 +67,21 @@ class Progress:
     ) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.stream = sys.stderr if stream is None else stream
-        self.shown = self.stream is not None and self.stream.isatty()
+        self.shown = self.stream is not None
+        self._rewritten = self.shown and self.stream.isatty()
+        self._pause = _REDRAW_SECONDS if self._rewritten else LINE_SECONDS
         self.done = 0.0
         self.note = ""
         self.start = self._last = time.monotonic()
         self._width = 0
 
     def update(self, n: float = 1, note: str | None = None) -> None:
-        """Count ``n`` more items. Redraws at most ten times a second."""
+        """Count ``n`` more items. Writes if it is time for that."""
         self.done += n
         if note is not None:
             self.note = note
         now = time.monotonic()
-        if self.shown and now - self._last >= 0.1:
+        if self.shown and now - self._last >= self._pause:
             self._last = now
             self._draw(now)
 
@@ -87,9 +96,12 @@ class Progress:
         if self.total and rate > 0:
             parts += [f"ETA {duration(max(self.total - self.done, 0) / rate)}"]
         line = printable("  ".join([*parts, self.note]).rstrip())
-        self.stream.write("\r" + line.ljust(self._width))
+        if self._rewritten:
+            self.stream.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        else:
+            self.stream.write(line + "\n")
         self.stream.flush()
-        self._width = len(line)
 
     def close(self) -> None:
         """Erase the line."""

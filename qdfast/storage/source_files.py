@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 from .._printable import printable
+from .._suggest import similar_path
 from ..errors import DataError
 from .class_names import label_of
 from .digests import Digest, join_digests
@@ -178,7 +179,7 @@ def expand(sources: Source | Sequence[Source], *, bitmaps: bool = False, log: Lo
         elif (file := SourceFile.of(path)).size or path.exists():
             out += _unpacked(file, bitmaps, log)
         else:
-            raise FileNotFoundError(printable(f"{path}: no such file or directory"))
+            raise FileNotFoundError(printable(f"{path}: no such file or directory{similar_path(path)}"))
     if not out:
         raise DataError("no sources given")
     return out

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
+from .._hints import install
 from ..errors import DataError
 from .forms import (
     COMPRESSIONS,
@@ -222,7 +223,7 @@ def _decompressor(form: str, source: io.RawIOBase, name: str) -> tuple[Any, tupl
     try:
         import zstandard
     except ImportError:
-        raise DataError(f"{name}: zstd data: pip install 'qdfast[zstd]', or uncompress it") from None
+        raise DataError(f"{name}: zstd data: {install('zstd')}, or uncompress it") from None
     reader = zstandard.ZstdDecompressor().stream_reader(cast(Any, source), read_across_frames=True)
     return reader, (*errors, zstandard.ZstdError)
 

@@ -17,6 +17,7 @@ from limits import PROCESS_TIMEOUT
 from paths import ROOT
 
 from qdfast import cli
+from qdfast._hints import install
 from qdfast.storage.names import RECIPE_NAMES
 
 
@@ -43,13 +44,14 @@ def test_runners(
     assert "--beam-arg requires --runner beam" in refused(capsys, *command, "--beam-arg=--runner=FlinkRunner")
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     line = refused(capsys, *command, "--runner", "beam")
-    assert line == "qdfast prepare: error: apache_beam is not installed: pip install 'qdfast[beam]'"
+    assert line == f"qdfast prepare: error: apache_beam is not installed: {install('beam')}"
     assert not (tmp_path / "out").exists()
 
 
 def test_backends_that_are_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    assert "KERAS_BACKEND is 'torch': it must be tensorflow or jax" in refused(capsys, "models")
+    for command in (["train", "data", "--out", "run"], ["train", "data", "--out", "run", "--model", "stroke_lstm"]):
+        assert "KERAS_BACKEND is 'torch': it must be tensorflow or jax" in refused(capsys, *command)
 
 
 def test_directories_that_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +179,7 @@ def test_a_missing_extra_is_named(doodles: Path, tmp_path: Path) -> None:
     blocked.write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')")
     done = run("predict", doodles, env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""})
     assert done.returncode == 1
-    assert done.stderr == "qdfast predict: error: grpc is not installed: pip install 'qdfast[client]'\n"
+    assert done.stderr == f"qdfast predict: error: grpc is not installed: {install('client')}\n"
 
 
 def test_whoever_reads_may_stop(doodles: Path) -> None:

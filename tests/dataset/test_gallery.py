@@ -16,6 +16,7 @@ from paths import ROOT
 
 import qdfast
 from qdfast import DataError, Drawings, cli
+from qdfast._hints import install
 from qdfast.dataset.gallery import Sample, gallery
 from qdfast.dataset.prepare import prepare
 from qdfast.pictures import Sheet, spread
@@ -97,7 +98,7 @@ def test_a_gallery_shows_some_of_all(some: Drawings, tmp_path: Path) -> None:
 
 
 def test_png(some: Drawings, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("PIL")
     path = tmp_path / "some.PNG"
     some.save_gallery(path, count=12, columns=4)
     data = path.read_bytes()
@@ -222,7 +223,7 @@ def test_what_cannot_be_shown(doodles: Path, tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_no_space(suffix: str, doodles: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("PIL")
     out = tmp_path / f"out.{suffix}"
     command = [sys.executable, "-m", "qdfast", "info", str(doodles), "--gallery", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=no_big_files)
@@ -230,13 +231,11 @@ def test_no_space(suffix: str, doodles: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib(doodles: Path, tmp_path: Path) -> None:
-    (tmp_path / "matplotlib.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'matplotlib'\", name='matplotlib')"
-    )
+def test_without_pillow(doodles: Path, tmp_path: Path) -> None:
+    (tmp_path / "PIL.py").write_text("raise ModuleNotFoundError(\"No module named 'PIL'\", name='PIL')")
     command = [sys.executable, "-m", "qdfast", "info", str(doodles), "--gallery"]
     env = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""}
     done = subprocess.run([*command, str(tmp_path / "out.png")], capture_output=True, text=True, env=env)
     assert done.returncode == 1
-    assert done.stderr == "qdfast info: error: matplotlib is not installed: pip install 'qdfast[train]'\n"
+    assert done.stderr == f"qdfast info: error: Pillow is not installed: {install('pictures')}\n"
     assert subprocess.run([*command, str(tmp_path / "out.svg")], capture_output=True, env=env).returncode == 0

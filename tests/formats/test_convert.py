@@ -12,6 +12,7 @@ from commands import refused
 from digests import tree
 
 from qdfast import from_strokes, ndjson, open_prepared
+from qdfast._hints import install
 from qdfast.bitmaps import Bitmaps, concat_any
 from qdfast.dataset.convert import _functions, convert, read_converted
 from qdfast.dataset.prepare import prepare
@@ -198,7 +199,7 @@ def test_pyarrow_is_asked_for_where_it_is_missing(prepared: Prepared, tmp_path: 
     command = ["convert", str(prepared.path), "--out", str(tmp_path), "--format", "parquet"]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "qdfast convert: error: pyarrow is not installed: pip install 'qdfast[convert]'\n"
+    assert done.stderr == f"qdfast convert: error: pyarrow is not installed: {install('convert')}\n"
 
 
 # ---- tf.data ----

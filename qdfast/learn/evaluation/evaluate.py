@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._hints import needs
 from ...dataset.rows import Rows
 from ...errors import DataError
 from ...storage.directories import REPORT, output
@@ -43,8 +44,6 @@ def evaluate(
         DataError: there are no drawings, a run does not know a class, there are bitmaps where a run needs strokes, a
             run has no finished epoch, or ``out`` holds something else or cannot be written to.
     """
-    from .report import write_report  # here, so that a missing package is reported before the long work
-
     out = output(out, REPORT)
     several = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else load_run(run) for run in several]
@@ -53,6 +52,10 @@ def evaluate(
         raise DataError(f"{source or 'the source'}: no drawings to evaluate on")
     for run in opened:
         check_kind(run.input_spec.takes, rows, f"{run.arguments['model']} of {run.path}", source or "the source")
+    for run in opened:
+        run.finished_epochs()
+    with needs("train"):
+        from .report import write_report  # here, so that a missing package is reported before the long work
     first = predict(opened[0], rows, labels[0])
     # One after the other: the predictions of several runs need not fit into memory together.
     compared = [summarize_run(first)]

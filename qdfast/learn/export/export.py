@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._hints import needs
 from ..._quiet import import_tensorflow
 from ...errors import DataError
 from ...storage.directories import MODEL, output
@@ -75,6 +76,7 @@ def export(
             f"{run.path}: {run.arguments['model']} is a scikit-learn model, which cannot be exported or served; "
             "train a network instead (for bitmaps: bitmap_cnn)"
         )
+    run.finished_epochs()
     model_dir = output(model_dir, MODEL)
     _use_tensorflow()
     with only_writer(model_dir, "exporting to"):
@@ -98,7 +100,8 @@ def export(
 
 
 def _use_tensorflow() -> None:
-    import_tensorflow()
+    with needs("train"):
+        import_tensorflow()
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._core import SIDE
+from ..._hints import needs
 from ...storage.files import replacing
 
 PIXELS = SIDE * SIDE
@@ -45,7 +46,8 @@ class Baseline(ABC):
 
     def __init__(self, classes: int, *, seed: int, **options: Any) -> None:
         self.output_shape = (None, classes)
-        self.estimator = self._new_estimator(seed, options)
+        with needs("train"):
+            self.estimator = self._new_estimator(seed, options)
 
     @staticmethod
     @abstractmethod

@@ -11,17 +11,12 @@ confidence; times are for that training on two virtual CPU cores with TensorFlow
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import layers
 
 from ..._core import SIDE
-from ...errors import DataError
-from ...storage.names import Kind
-from .baselines import BASELINES
-from .buckets import BUCKETS
 from .layers import (
     AttentionPooling,
     DilatedConv1D,
@@ -34,6 +29,9 @@ from .layers import (
     StepFeatures,
     TemperatureScaling,
 )
+from .network_table import MODELS as MODELS
+from .network_table import Network as Network
+from .network_table import network as network
 
 # Keras' default of 0.99 averages over several hundred steps, an epoch of a small training set, so that early validation
 # would use statistics of outdated weights. 0.9 averages over a few dozen.
@@ -182,79 +180,6 @@ def bitmap_cnn(*, classes: int, recurrent_dropout: float, export: bool) -> keras
     x = layers.Dense(128, activation="relu", name="dense1")(x)
     x = layers.Dense(50, activation="relu", name="dense2")(x)
     return keras.Model({"bitmaps": bitmaps}, _probabilities(x, classes), name="bitmap_cnn")
-
-
-class Network(NamedTuple):
-    """A network and its defaults for training.
-
-    Attributes:
-        build: called with ``classes``, ``recurrent_dropout`` and ``export``, as the function ``build`` below.
-        summary, purpose: what it is, and what it is for; shown by ``qdfast models``.
-        takes: strokes or bitmaps.
-        recipe: default training recipe, a name in ``training.recipes``.
-        standardized: whether it takes standardized instead of raw steps.
-        recurrent: whether it has LSTMs.
-        max_len: longer drawings are cut to this many points.
-        buckets: lengths to pad to, apart from ``max_len``.
-    """
-
-    build: Callable[..., keras.Model]
-    summary: str
-    takes: Kind = "strokes"
-    recipe: str = "notebook"
-    standardized: bool = True
-    recurrent: bool = False
-    max_len: int = 196
-    buckets: tuple[int, ...] = BUCKETS
-    purpose: str = ""
-
-
-MODELS = {
-    "stroke_lstm": Network(
-        stroke_lstm,
-        "three convolutions, two LSTMs of 128 units, dense 128 (the notebook's network)",
-        recurrent=True,
-        # A quarter faster than BUCKETS. With 54,500 drawings as accurate from the fourth epoch on; with a few thousand,
-        # it learns less per epoch.
-        buckets=(32, 40, 48, 64, 96, 128),
-        purpose="to compare with the notebook",
-    ),
-    "stroke_bilstm": Network(
-        stroke_bilstm,
-        "three convolutions, a bidirectional LSTM of 2 x 128 units, attention and max pooling",
-        recipe="strong",
-        standardized=False,
-        recurrent=True,
-        max_len=128,
-        purpose="to compare with a recurrent network; modelled on Kaggle's best stroke-only solution",
-    ),
-    "stroke_conv": Network(
-        stroke_conv,
-        "convolutions over the strokes and over their image, no recurrence",
-        recipe="strong",
-        standardized=False,
-        max_len=128,
-        buckets=(32, 40, 48, 64, 96),  # without batch normalization of steps, fine buckets do no harm
-        purpose="the default: the most accurate, and the fastest on a CPU",
-    ),
-    "bitmap_cnn": Network(
-        bitmap_cnn,
-        "two convolutions, dense 128 and 50 on 28 x 28 pixels (the blog's network)",
-        "bitmaps",
-        purpose="for data that has only bitmaps; to compare with the blog",
-    ),
-}
-
-
-def network(name: str) -> Network:
-    """Look up a network by name.
-
-    Raises:
-        DataError: there is no such network.
-    """
-    if name not in MODELS:
-        raise DataError(f"no model named {name!r}; choose from {', '.join([*MODELS, *BASELINES])}")
-    return MODELS[name]
 
 
 def build(

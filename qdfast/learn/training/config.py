@@ -13,7 +13,7 @@ from .batches import bucket_lengths, check_range
 from .recipes import Recipe, recipe
 
 if TYPE_CHECKING:
-    from ..models.networks import Network
+    from ..models.network_table import Network
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainConfig:
         Raises:
             DataError: an unknown model or recipe, options that they do not take, or a number out of range.
         """
-        from ..models.networks import network
+        from ..models.network_table import network
 
         net = network(self.model)
         name = net.recipe if self.recipe is None else self.recipe

@@ -26,13 +26,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..._suggest import similar_path
 from ...dataset.prepared import Prepared
 from ...dataset.rows import Rows
 from ...errors import DataError
 from ...stats import DeltaStats
-from ...storage import sealed_json
+from ...storage import directories, sealed_json
+from ...storage.directories import choices
 from ...storage.files import TEMPORARY, remove_temporaries, write_bytes
 from ...storage.names import BEST, FITTED, RUN
+from ..backend import import_keras
 from ..models.baselines import BASELINES, Baseline
 from .batches import BitmapInputSpec, DeltaInputSpec, InputSpec
 from .history import (
@@ -115,7 +118,7 @@ class Run:
         """The inputs of its model."""
         if self.baseline:
             return BitmapInputSpec()
-        from ..models.networks import network
+        from ..models.network_table import network
 
         arguments = self.info["arguments"]
         known = network(arguments["model"])
@@ -127,6 +130,12 @@ class Run:
     def history(self) -> list[Epoch]:
         """The figures (``FIGURES``) of every finished epoch."""
         return read_history(self.path)
+
+    def finished_epochs(self) -> list[Epoch]:
+        """``history``. DataError: it is empty."""
+        if history := self.history:
+            return history
+        raise DataError(f"{self.path}: no epoch of this run has finished")
 
     @property
     def temperature(self) -> float | None:
@@ -144,11 +153,10 @@ class Run:
         Raises:
             DataError: no epoch is finished, or the file is missing, damaged or of another network.
         """
-        history = self.history
-        if not history:
-            raise DataError(f"{self.path}: no epoch of this run has finished")
+        history = self.finished_epochs()
         if self.baseline:
             return self._load_baseline()
+        import_keras()
         from ..models.networks import build, with_temperature
 
         path = checkpoint_path(self.path, len(history))
@@ -198,8 +206,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     path = Path(path)
     info = read_record(path / RUN, ("arguments", "classes", "stats", "data", "parameters", "backend", "versions"))
     if info is None:
-        what = "not a run directory: it has no run.json" if path.exists() else "no such directory"
-        raise DataError(f"{path}: {what}")
+        if not path.exists():
+            raise DataError(f"{path}: no such directory{similar_path(path)}")
+        raise DataError(f"{path}: not a run directory: it has no run.json{choices(path, directories.RUN)}")
     if problem := _problem_of(info):
         raise DataError(f"{path / RUN}: damaged: {problem}")
     return Run(path, info)
@@ -287,18 +296,32 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     Raises:
         DataError: the directory contains something else, or a run of another configuration or other data.
     """
-    before = load_run(path).info if (path / RUN).exists() else None
-    if before is None and any(not _unfinished(file) for file in path.iterdir()):
-        raise DataError(f"{path}: not empty, and not a run directory")
+    before = earlier_run(path, {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]})
     remove_temporaries(path)
     if before is None:
         write_bytes(path / RUN, sealed_json.dump({"format": FORMAT, **info}))
         return load_run(path)
-    then = {**before["arguments"], "backend": before["backend"], "data": before["data"]["digest"]}
-    now = {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]}
-    if changed := describe_mismatch(then, now):
+    return before
+
+
+def earlier_run(path: Path, settings: dict[str, Any]) -> Run | None:
+    """The run at ``path``, which must have the same ``settings``; None if the directory is empty or does not exist.
+
+    Args:
+        settings: arguments of ``run.json``, and its ``backend`` and the digest of its ``data``. Any may be left out.
+
+    Raises:
+        DataError: as for ``start_run``.
+    """
+    if not (path / RUN).exists():
+        if path.exists() and any(not _unfinished(file) for file in path.iterdir()):
+            raise DataError(f"{path}: not empty, and not a run directory")
+        return None
+    before = load_run(path)
+    then = {**before.arguments, "backend": before.info["backend"], "data": before.info["data"]["digest"]}
+    if changed := describe_mismatch(then, settings):
         raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
-    return Run(path, before)
+    return before
 
 
 def describe_mismatch(then: dict[str, Any], now: dict[str, Any]) -> str:

@@ -92,6 +92,10 @@ class Schedule:
             return f"stopped, another epoch would not fit into {self.settled.config.max_minutes:g} minutes"
         return ""
 
+    def overruns(self, seconds: float) -> bool:
+        """Whether work of so many seconds, begun now, would end after the time limit."""
+        return seconds > self._time_left()
+
     def fit_epochs(self, figures: Epoch, history: list[Epoch]) -> Epoch:
         """An epoch's metrics; if the time limit sets the number of epochs, also how many fit into it.
 

@@ -12,29 +12,32 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._quiet import without_stderr
 from ...dataset.prepared import Prepared, open_prepared
 from ...dataset.rows import Rows
 from ...errors import DataError
+from ...storage.directories import RUN, output
 from ...storage.files import local_path, only_writer, replacing
 from ...storage.progress import counted, duration
+from ..backend import BACKENDS, check_backend, import_keras
 from ..models.baselines import BASELINES
 from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
 from .fit_baseline import fit
 from .history import Epoch, best_epoch, check_weights, checkpoint_path, commit, finalize_run, first_line, read_history
 from .recipes import recipe
-from .runs import Run, Trained, describe_mismatch, run_info, start_run
+from .runs import Run, Trained, describe_mismatch, earlier_run, run_info, start_run
 from .schedule import Schedule
+from .workers import cluster_for
 
 if TYPE_CHECKING:
     import keras
 
     from .workers import Workers
-
-BACKENDS = ("tensorflow", "jax")
 
 
 def train(
@@ -86,11 +89,9 @@ def train(
         return fit(data, out, config, log=log)
 
     # ---- the configuration and the data ----
-    settled = config.settle()
-    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
+    settled, prepared = check(data, out, config)
     training, validation = prepared.rows("train"), prepared.rows("validation")
-    check_rows(settled.network.takes, prepared, training, validation, config.model)
-
+    import_keras()
     from ..device import cache_compiled, on_gpu
     from .trainer import Trainer, memory_errors
     from .workers import join
@@ -140,6 +141,7 @@ def train(
                     seed=config.seed,
                     resident=_resident(config, training, validation, run),
                     workers=workers,
+                    on_rate=partial(_log_estimate, log, run, len(training), schedule, history),
                 )
                 log(f"{run.path}: {trainer.describe()}")
             figures = trainer.epoch(len(history) + 1, schedule.planned(history), schedule.learning_rate(history))
@@ -157,6 +159,33 @@ def train(
         + (f", temperature {best['temperature']:.3f}" if "temperature" in best else "")
     )
     return Trained(run.path, len(history), best_epoch(history), best, stopped)
+
+
+def check(
+    data: Prepared | str | os.PathLike[str], out: str | os.PathLike[str], config: TrainConfig
+) -> tuple[SettledConfig, Prepared]:
+    """Check what ``train`` gets for a network, without importing Keras. Nothing is written.
+
+    Returns:
+        The configuration with its defaults, and the opened data.
+
+    Raises:
+        DataError: the configuration, ``data`` or ``out`` is invalid, or ``out`` is another run.
+    """
+    check_backend()
+    settled = config.settle()
+    cluster = cluster_for(config.distribute)
+    prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
+    check_rows(settled.network.takes, prepared, prepared.rows("train"), prepared.rows("validation"), config.model)
+    if cluster:
+        return settled, prepared  # the chief checks ``out`` once all workers have joined, and tells them
+    settings = {**settled.arguments, "data": prepared.digest}
+    if config.buckets is None:
+        del settings["buckets"]  # the default depends on the device
+    path = local_path(out)
+    earlier_run(path, settings)
+    output(path, RUN)
+    return settled, prepared
 
 
 def _silent(line: str) -> None:
@@ -195,7 +224,8 @@ def new_network(arguments: dict[str, Any], classes: int) -> keras.Model:
 
     from ..models.networks import build
 
-    keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
+    with without_stderr():  # Keras imports TensorFlow here, if it is installed, whatever the backend
+        keras.utils.set_random_seed(arguments["seed"])  # of the initial weights
     net = build(
         arguments["model"],
         classes=classes,
@@ -253,6 +283,19 @@ def _headline(run: Run, net: keras.Model, training: Rows, validation: Rows, hist
         f"{len(training):,} drawings to train on, {len(validation):,} to validate"
         + (f"; finished so far: {counted(len(history), 'epoch')}" if history else "")
     )
+
+
+def _log_estimate(
+    log: Callable[[str], None], run: Run, drawings: int, schedule: Schedule, history: list[Epoch], rate: float
+) -> None:
+    """Log how long an epoch takes, as estimated from its first steps: ``rate`` drawings per second."""
+    seconds = drawings / rate
+    line = f"{run.path}: about {duration(seconds)} an epoch or less, and its validation ({rate:,.0f} drawings/s)"
+    if schedule.overruns(seconds):
+        minutes = schedule.settled.config.max_minutes
+        log(f"{line}; that is more than --max-minutes {minutes:g} leaves, but this epoch runs to its end")
+    else:
+        log(f"{line}; at most {counted(schedule.planned(history), 'epoch')}")
 
 
 def _epoch_line(history: list[Epoch], epochs: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
@@ -31,6 +31,7 @@ _ADVICE = "try a lower learning rate, or --precision float32"
 _CUDNN_LSTM = re.compile("cudnn_?rnn", re.IGNORECASE)  # TensorFlow's and JAX's names
 _CHECK_EVERY = 64  # steps between looks at the loss on a GPU or with several workers, which must wait for a look
 _VALIDATION_BATCH = 512
+_RATE_SECONDS = 12.0  # until the speed of training is estimated
 
 
 class TrainingError(Error):
@@ -56,6 +57,7 @@ class Trainer:
     Args:
         resident: whether the device keeps the drawings; see ``inputs``.
         batch: drawings per step, over all workers.
+        on_rate: called once, some seconds after the first step, with the number of drawings per second.
 
     Raises:
         DataError: too few drawings per step for the number of workers.
@@ -73,10 +75,11 @@ class Trainer:
         seed: int,
         resident: bool,
         workers: Workers,
+        on_rate: Callable[[float], None] | None = None,
     ) -> None:
         self.net, self.recipe, self.spec = net, recipe, spec
         self.training, self.validation, self.batch, self.seed = training, validation, batch, seed
-        self.resident, self.workers = resident, workers
+        self.resident, self.workers, self._on_rate = resident, workers, on_rate
         self.one_shape = on_gpu() and not spec.buckets
         smallest = min(len(group.rows) for group in self.groups(1))
         if smallest < 2 * workers.world_size:
@@ -140,6 +143,7 @@ class Trainer:
         steps = self.steps
         every = _CHECK_EVERY if on_gpu() or self.workers.world_size > 1 else 1
         seen, loss, hits = 0, 0.0, 0.0
+        begun, first = time.monotonic(), (math.inf, 0)  # when the first step has ended, and how many drawings it had
         total = sum(len(group.rows) for group in groups)
         with (
             self._progress(title, total) as progress,
@@ -157,6 +161,13 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise TrainingError(f"{title}: the loss is {loss} after {seen:,} drawings; {_ADVICE}")
                 progress.update(new, f"loss {loss / seen:.4f}")
+                now = time.monotonic()
+                if math.isinf(first[0]):  # the first step is slow: it is compiled
+                    first = now, seen
+                elif self._on_rate and now - begun >= _RATE_SECONDS:
+                    progress.close()  # the line is drawn again below what is printed
+                    self._on_rate((seen - first[1]) / (now - first[0]))
+                    self._on_rate = None
             steps.end()
         return loss, hits
 

@@ -253,6 +253,22 @@ def cluster() -> Cluster | None:
     return Cluster(addresses, index + len(chiefs) * (kind == "worker"))
 
 
+def cluster_for(distribute: str) -> Cluster | None:
+    """The cluster of several workers to join, as for ``join``; None if there is none.
+
+    Raises:
+        DataError: TF_CONFIG names no such cluster, but ``distribute`` asks for it, or has an unknown value.
+    """
+    if distribute not in DISTRIBUTE:
+        raise DataError(f"distribute is {distribute!r}: it must be one of {', '.join(DISTRIBUTE)}")
+    known = cluster() if distribute in ("auto", "multiworker") else None
+    if known and len(known.workers) > 1:
+        return known
+    if distribute == "multiworker":
+        raise DataError("distribute is multiworker, but TF_CONFIG names no other worker")
+    return None
+
+
 def join(distribute: str) -> Workers:
     """Join the workers that train together. Waits until all have started.
 
@@ -266,13 +282,8 @@ def join(distribute: str) -> Workers:
     import keras
 
     jax = keras.backend.backend() == "jax"
-    if distribute not in DISTRIBUTE:
-        raise DataError(f"distribute is {distribute!r}: it must be one of {', '.join(DISTRIBUTE)}")
-    known = cluster() if distribute in ("auto", "multiworker") else None
-    if known and len(known.workers) > 1:
+    if known := cluster_for(distribute):
         return JaxWorkers(known) if jax else TensorFlowWorkers(known)
-    if distribute == "multiworker":
-        raise DataError("distribute is multiworker, but TF_CONFIG names no other worker")
     if jax and distribute in ("auto", "mirrored"):
         here = JaxWorkers(None)
         if here.devices > 1:

@@ -22,6 +22,7 @@ from paths import ROOT
 
 import qdfast
 from qdfast import DataError, cli
+from qdfast._hints import install
 from qdfast.dataset.prepare import prepare
 from qdfast.dataset.prepared import Prepared
 from qdfast.dataset.sources import load_rows
@@ -308,7 +309,10 @@ def test_neither_keras_nor_tensorflow_is_imported(data: Prepared, tmp_path: Path
         )
         assert done.returncode == 0, done.stderr
     done = subprocess.run([sys.executable, "-m", "qdfast", "models"], env=env, capture_output=True, text=True)
-    assert done.stderr == "qdfast models: error: keras is not installed: pip install 'qdfast[train]'\n"
+    assert (done.returncode, done.stderr) == (0, "")
+    command = ["train", data.path, "--out", tmp_path / "network", "--model", "bitmap_cnn"]
+    done = subprocess.run([sys.executable, "-m", "qdfast", *map(str, command)], env=env, capture_output=True, text=True)
+    assert done.stderr == f"qdfast train: error: keras is not installed: {install('train')}\n"
 
 
 # ---- refused ----

@@ -256,6 +256,22 @@ def test_a_time_budget_ends_after_an_epoch_and_the_next_call_goes_on(prepared: P
         assert got.stopped == "stopped, another epoch would not fit into 1e-06 minutes"
 
 
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(1e-6, "that is more than --max-minutes 1e-06 leaves, but this epoch runs to its end"), (None, "at most 1 epoch")],
+)
+def test_the_time_of_an_epoch_is_estimated_before_its_end(
+    minutes: float | None, said: str, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdfast.learn.training.trainer._RATE_SECONDS", 0.0)
+    lines: list[str] = []
+    train(prepared, tmp_path, **ONE_SIZE, epochs=1, max_minutes=minutes, log=lines.append)
+    (number,) = (i for i, line in enumerate(lines) if "an epoch or less, and its validation (" in line)
+    assert lines[number].startswith(f"{tmp_path}: about ")
+    assert lines[number].endswith(f"; {said}")
+    assert lines[number + 1].startswith("epoch 1/1")
+
+
 def test_patience_learning_rate_and_best_epoch(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
