@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGE_INPUTS := pyproject.toml setup.py $(wildcard csrc/*) $(wildcard qdfast/*.pyx qdfast/*.pxi qdfast/*.pxd)
 
-.PHONY: quickstart test test-fast coverage check sanitize fuzz fuzz-forms hostile soak kills bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play clean
+.PHONY: quickstart test test-fast coverage check sanitize fuzz fuzz-forms hostile soak kills bench bench-train bench-blog bench-accuracy bench-ablation bench-gpu bench-serving test-beam bench-play docs clean
 
 quickstart: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" ./quickstart.sh
@@ -45,6 +45,15 @@ test-beam: $(VENV)-beam/installed
 $(VENV)-beam/installed: $(PACKAGE_INPUTS)
 	test -x $(VENV)-beam/bin/python || $(PYTHON) -m venv $(VENV)-beam
 	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check --editable '.[beam]' 'pytest>=8' 'hypothesis>=6.100' 'safetensors>=0.4'
+	touch $@
+
+# The documentation, in build/docs. A warning, such as a link to nothing, is an error.
+docs: $(VENV)-docs/installed
+	$(VENV)-docs/bin/sphinx-build -q -W --keep-going -E docs build/docs
+
+$(VENV)-docs/installed: $(PACKAGE_INPUTS)
+	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --editable '.[client,docs]'
 	touch $@
 
 # Run the tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer. TESTS= selects some of them.

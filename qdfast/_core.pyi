@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self, disjoint_base
 
 PADDING: int
 EXAMPLES: int
@@ -14,11 +14,12 @@ LEVELS: tuple[str, ...]
 
 def best_level() -> int: ...
 
+@disjoint_base
 class Columns:
     memory: dict[str, mmap]
     capacity: int
     level: int
-    def __init__(self, capacity: int, level: int) -> None: ...
+    def __new__(cls, capacity: int, level: int) -> Self: ...
     def scan(self, data: Buffer, size: int, pos: int, keep_any: bool, raw: bool = False) -> int: ...
     @property
     def lines(self) -> int: ...
@@ -58,14 +59,15 @@ class Columns:
     ) -> None: ...
     def clear(self) -> None: ...
 
+@disjoint_base
 class Views:
     n: int
     offsets: tuple[NDArray[np.int64], NDArray[np.int64]]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]] | Views],
         trusted: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def deltas(
         self,
         view_of: NDArray[np.int32] | None,
@@ -111,6 +113,7 @@ def binary_whole(data: Buffer, size: int, limit: int) -> int: ...
 def binary_plausible(data: Buffer, start: int, size: int) -> bool: ...
 def binary_read(columns: Columns, data: Buffer, size: int, pos: int, keep_any: bool) -> tuple[str, int, int, int]: ...
 
+@disjoint_base
 class JsonLines:
     def feed(self, data: Buffer) -> None: ...
     @property

@@ -49,6 +49,8 @@ class Bitmaps(Pictured):
     ((28, 28), 1)
     """
 
+    pixels: NDArray[np.uint8]
+    words: tuple[str, ...]
     report: ParseReport | None = None  # as in ``Drawings``; None because no lines were read
 
     def __init__(

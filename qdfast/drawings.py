@@ -78,6 +78,7 @@ class Drawings(Pictured):
     (array([4]), (1, 28, 28))
     """
 
+    words: tuple[str, ...]
     x: NDArray[np.uint8]
     y: NDArray[np.uint8]
     stroke_offsets: NDArray[np.int64]

@@ -32,6 +32,12 @@ class ParseError(DataError):
     qdfast.errors.ParseError: <bytes>: line 1 (byte 0): no_drawing: no drawing
     """
 
+    reason: str
+    source: str
+    line: int
+    offset: int
+    detail: str
+
     def __init__(self, reason: str, source: str, line: int, offset: int, detail: str = "") -> None:
         self.reason, self.source, self.line, self.offset, self.detail = reason, source, line, offset, detail
         where = f"{source}: line {line} (byte {offset})"

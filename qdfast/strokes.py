@@ -27,6 +27,10 @@ _SHOWN = 40  # letters of a text in a message
 class BadDrawing(Exception):
     """A line or a list of strokes is not a valid drawing: the reason, more about it, and the number of the stroke."""
 
+    reason: str
+    detail: str
+    stroke: int | None
+
     def __init__(self, reason: str, detail: str = "", stroke: int | None = None) -> None:
         super().__init__(reason)
         self.reason, self.detail, self.stroke = reason, detail, stroke

@@ -45,7 +45,7 @@ def _retries(service: str, attempts: int) -> dict[str, Any]:
     }
 
 
-SERVICE_CONFIG = {
+SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     # gRPC allows five attempts at most. A status request should report quickly that there is no server; its second
     # attempt covers the case that one of several servers has just stopped.

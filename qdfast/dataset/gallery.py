@@ -77,6 +77,8 @@ class Sample:
     Every ``step``-th drawing is kept, and ``step`` doubles whenever more than ``2 * count`` are kept.
     """
 
+    seen: int
+
     def __init__(self, count: int) -> None:
         self.count = count
         self.seen = 0

@@ -52,6 +52,9 @@ class Prepared:
         DataError: not a prepared directory, or one that this version cannot read.
     """
 
+    path: Path
+    digest: str
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:

@@ -53,6 +53,10 @@ class Rows:
     (1, 4, 3)
     """
 
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    key_id: NDArray[np.uint64]
+
     def __init__(
         self, parts: Sequence[tuple[AnyDrawings, NDArray[np.int64], NDArray[np.int32]]], classes: Sequence[str]
     ) -> None:

@@ -92,6 +92,13 @@ class FileBlocks:
         OSError: on iteration: the file cannot be read, or is corrupt. The message names the file.
     """
 
+    source: SourceFile
+    name: str
+    block: int
+    on_read: Callable[[int], None] | None
+    chunk: int | None
+    size: int
+
     def __init__(
         self,
         source: Source,
@@ -285,6 +292,11 @@ class _MemoryFile:
 
 class MemoryBlocks:
     """The blocks of bytes in memory. Only the last lines are copied."""
+
+    data: memoryview
+    name: str
+    block: int
+    expected: int
 
     def __init__(self, data: Any, name: str = "<bytes>", block: int = BLOCK) -> None:
         self.data, self.name, self.block = memoryview(data).cast("B"), name, block

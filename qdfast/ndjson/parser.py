@@ -200,6 +200,8 @@ class ParserPool:
         DataError: fewer than one.
     """
 
+    threads: int
+
     def __init__(self, threads: int | None) -> None:
         self._level = _simd.level()
         self.threads = _cores() if threads is None else threads

@@ -33,6 +33,9 @@ class RateLimiter:
     It remembers a client only until the client may send a full burst again.
     """
 
+    rate: float
+    burst: int
+
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self.burst, self._clock = rate, burst, clock
         self._busy_until: OrderedDict[str, float] = OrderedDict()  # if requests were queued and each took 1 / rate
@@ -64,6 +67,9 @@ class GuardMiddleware:
         hosts: host names that the Host header may contain; None for any. This check rejects web sites that let their
             own name resolve to this machine (DNS rebinding).
     """
+
+    app: ASGIApp
+    hosts: frozenset[str] | None
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
         self.app, self.hosts = app, hosts

@@ -233,7 +233,7 @@ class ProbabilitiesQuery(Query[NDArray[np.float32]]):
     """The probability of every class; the result is float32 (N, C), or (0, 0) without drawings."""
 
     signature_name = "serving_default"
-    outputs = ("probabilities",)
+    outputs: tuple[str, ...] = ("probabilities",)
     _probabilities: NDArray[np.float32] | None = None
 
     def _store(self, rows: NDArray[np.int64], arrays: dict[str, NDArray[Any]]) -> None:
@@ -280,7 +280,7 @@ class TopKQuery(Query["Predictions"]):
     """
 
     signature_name = "top_k"
-    outputs = ("labels", "scores")
+    outputs: tuple[str, ...] = ("labels", "scores")
 
     def __init__(
         self, drawings: AnyDrawings, k: int, model: ModelSpec, max_batch: int = 256, input_kind: Kind = "strokes"

@@ -102,6 +102,7 @@ class EncodedTensor:
             numbers out of range.
     """
 
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def __init__(self, proto: Any, *, strict: bool = True) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import cos, sin, tau
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,10 @@ class Pen:
     All randomness is ``rng.random()``, the generator's plain doubles, which no NumPy version is likely to change.
     """
 
+    random: Callable[..., Any]
+    loose: float
+    parts: float
+
     def __init__(self, rng: np.random.Generator) -> None:
         self.random = rng.random
         self.strokes: list[Stroke] = []
@@ -34,10 +40,10 @@ class Pen:
         self.parts = self.random()  # inclination to draw a polygon side by side
 
     def between(self, low: float, high: float) -> float:
-        return low + (high - low) * self.random()
+        return low + (high - low) * float(self.random())
 
     def maybe(self, probability: float) -> bool:
-        return self.random() < probability
+        return bool(self.random() < probability)
 
     def count(self, low: int, high: int) -> int:
         """An integer in low..high, both included."""

@@ -36,6 +36,8 @@ class HttpConfig(uvicorn.Config):
         options: further options of ``uvicorn.Config``.
     """
 
+    max_connections: int
+
     def __init__(self, app: Any, *, max_connections: int = MAX_CONNECTIONS, **options: Any) -> None:
         super().__init__(
             app,

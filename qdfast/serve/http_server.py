@@ -31,6 +31,8 @@ class HttpServer:
         ServingError: the port cannot be listened on.
     """
 
+    port: int
+
     def __init__(self, app: Any, host: str, port: int, tls: TlsFiles | None = None) -> None:
         config = HttpConfig(app, **_tls(tls))
         self._socket = listen(host, port)

@@ -21,7 +21,7 @@ from .options import ServeOptions
 from .tf_serving_process import BINARY, POLL_SECONDS, print_ready, run_tf_serving
 from .versions import newest_version
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def serve(options: ServeOptions) -> None:

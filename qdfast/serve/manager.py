@@ -13,7 +13,7 @@ from .model_config import ModelConfig
 from .servable import RequestError, Servable
 from .served_model import ServedModel
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 RELOAD_SECONDS = 30.0

@@ -56,7 +56,7 @@ from .rest_outputs import error_text, predictions_text
 from .servable import RequestError
 from .service import SIGNATURE_DEF, Service
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 26  # as of a gRPC message
 BODY_SECONDS = 30.0
@@ -120,6 +120,8 @@ class RestApi:
     Attributes:
         threads: answer the requests.
     """
+
+    threads: CallThreads
 
     def __init__(self, service: Service, manager: ModelManager, threads: int, metrics: Metrics | None = None) -> None:
         self._service = service

@@ -66,6 +66,11 @@ class SignatureRunner:
         row_wise: whether each row is answered independently of the others: because the model says so.
     """
 
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, str]
+    batchable: bool
+    row_wise: bool
+
     def __init__(self, session: Any, definition: Any, *, independent_rows: bool) -> None:
         self._session = session
         self.inputs = {
@@ -168,6 +173,9 @@ class Servable:
     Raises:
         LoadError: ``path`` holds no SavedModel for serving, a damaged one, or one that cannot be restored.
     """
+
+    definitions: dict[str, Any]
+    signatures: dict[str, SignatureRunner]
 
     def __init__(self, path: Path, version: int) -> None:
         self.path = path

@@ -105,6 +105,8 @@ class Server:
         ...     ...
     """
 
+    port: int
+
     def __init__(
         self,
         models: Path | Sequence[ModelConfig] | ModelConfigFile,

@@ -30,7 +30,7 @@ from .reload_roots import ReloadRoots
 from .servable import RequestError
 from .unsupported_methods import CLASSIFY, REGRESS, reject, reject_task
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 1024  # characters; TensorFlow Serving truncates longer error messages
 SIGNATURE_DEF = "signature_def"

@@ -11,7 +11,7 @@ from .manager import ModelManager
 from .model_config import ModelConfig, ModelConfigFile
 from .servable import RequestError
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Watcher:

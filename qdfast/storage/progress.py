@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from .._printable import printable
 
@@ -61,6 +61,15 @@ class Progress:
         unit: what is counted.
         stream: where to write. Default: stderr.
     """
+
+    what: str
+    total: float | None
+    unit: str
+    stream: TextIO | Any
+    shown: bool
+    start: float
+    done: float
+    note: str
 
     def __init__(
         self, what: str, total: float | None = None, unit: str = "drawings", stream: TextIO | None = None

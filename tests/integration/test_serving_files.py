@@ -429,13 +429,15 @@ def test_the_dashboard_shows_metrics_that_there_are(exported: dict[str, set[str]
     assert shown == {name for name in ours if not name.endswith("_created")}
 
 
-# ---- the README ----
+# ---- the README and the guide ----
 
 
 def test_the_readme_names_files_and_flags_that_there_are() -> None:
-    text = read("README.md")
-    table = re.findall(r"^\| `([\w./-]+)` \|", text, re.MULTILINE)
+    table = re.findall(r"^\| `([\w./-]+)` \|", read("README.md"), re.MULTILINE)
     assert table
     assert all((SERVING / name).exists() for name in table)
-    for line in re.findall(r"^qdfast (?:serve|predict|export) .*$", text, re.MULTILINE):
+    guide = (SERVING.parent / "docs" / "how-to" / "serving.md").read_text()
+    commands = re.findall(r"^qdfast (?:serve|predict|export) .*$", guide, re.MULTILINE)
+    assert commands
+    for line in commands:
         parser().parse_args(shlex.split(line, comments=True)[1:])

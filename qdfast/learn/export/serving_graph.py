@@ -33,7 +33,15 @@ class DeltaInput(tf.Module):  # type: ignore[misc]
     They are truncated to ``max_len``, standardized if there are ``stats``, and set to 0 past each drawing's length.
     """
 
-    specs = (tf.TensorSpec([None, None, 3], tf.int16, "deltas"), tf.TensorSpec([None], tf.int32, "lengths"))
+    stats: DeltaStats | None
+    max_len: int
+    mean: Any
+    std: Any
+
+    specs: tuple[Any, ...] = (
+        tf.TensorSpec([None, None, 3], tf.int16, "deltas"),
+        tf.TensorSpec([None], tf.int32, "lengths"),
+    )
     signature = "deltas int16 (B, T, 3), lengths int32 (B,)"
 
     def __init__(self, stats: DeltaStats | None, max_len: int) -> None:
@@ -80,8 +88,8 @@ class DeltaInput(tf.Module):  # type: ignore[misc]
 class BitmapInput(tf.Module):  # type: ignore[misc]
     """Bitmaps, which the network scales itself."""
 
-    specs = (tf.TensorSpec([None, SIDE, SIDE], tf.uint8, "bitmaps"),)
-    signature = f"bitmaps uint8 (B, {SIDE}, {SIDE})"
+    specs: tuple[Any, ...] = (tf.TensorSpec([None, SIDE, SIDE], tf.uint8, "bitmaps"),)
+    signature: str = f"bitmaps uint8 (B, {SIDE}, {SIDE})"
 
     def __call__(self, bitmaps: tf.Tensor) -> dict[str, tf.Tensor]:
         bitmaps = tf.ensure_shape(bitmaps, [None, SIDE, SIDE])

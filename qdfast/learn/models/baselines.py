@@ -40,6 +40,8 @@ class Baseline(ABC):
         output_shape: (None, classes), as of a Keras model.
     """
 
+    output_shape: tuple[None, int]
+    estimator: Any
     summary: ClassVar[str]
     purpose: ClassVar[str]
     options: ClassVar[dict[str, Any]]

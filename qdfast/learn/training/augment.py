@@ -29,6 +29,8 @@ class RandomStrokeAugment(layers.Layer):  # type: ignore[misc]
     The random numbers depend only on the layer's one variable, the state of its generator.
     """
 
+    generator: Any
+
     def __init__(self) -> None:
         super().__init__(dtype="float32", name="augment")
         self.generator = keras.random.SeedGenerator(0)

@@ -60,7 +60,11 @@ class InputSpec(ABC):
 class DeltaInputSpec(InputSpec):
     """``deltas`` float32 (m, steps, 3), standardized with ``stats`` or raw without, and ``lengths`` int32 (m,)."""
 
-    takes = "strokes"
+    stats: DeltaStats | None
+    max_len: int
+    buckets: tuple[int, ...]
+
+    takes: ClassVar[Kind] = "strokes"
 
     def __init__(self, stats: DeltaStats | None, max_len: int, buckets: Sequence[int] = BUCKETS) -> None:
         self.stats, self.max_len, self.buckets = stats, max_len, tuple(buckets)
@@ -77,7 +81,10 @@ class DeltaInputSpec(InputSpec):
 class BitmapInputSpec(InputSpec):
     """``bitmaps`` uint8 (m, 28, 28); strokes are rendered. All drawings have the same length."""
 
-    takes = "bitmaps"
+    max_len: int
+    buckets: tuple[int, ...]
+
+    takes: ClassVar[Kind] = "bitmaps"
     max_len, buckets = 1, ()
 
     def lengths(self, rows: Rows) -> NDArray[np.int32]:

@@ -55,6 +55,10 @@ class BatchSource(ABC):
 class HostBatches(BatchSource):
     """The C kernels make the inputs, which are sent with every batch."""
 
+    rows: Rows
+    spec: InputSpec
+    device_arrays: Arrays
+
     def __init__(self, rows: Rows, spec: InputSpec) -> None:
         self.rows, self.spec, self.device_arrays = rows, spec, {}
 
@@ -67,6 +71,8 @@ class HostBatches(BatchSource):
 
 class DeviceBatches(BatchSource):
     """The drawings are on the device; a batch is a list of row numbers."""
+
+    device_arrays: Arrays
 
     def __init__(self, rows: Rows, arrays: dict[str, NDArray[Any]]) -> None:
         self.rows = rows

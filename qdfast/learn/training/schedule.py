@@ -61,6 +61,11 @@ class Schedule:
         started: when this call of ``train`` started, by ``time.monotonic``.
     """
 
+    settled: SettledConfig
+    workers: Workers
+    deadline: float
+    slowest: float
+
     def __init__(self, settled: SettledConfig, workers: Workers, started: float) -> None:
         self.settled, self.workers, self.slowest = settled, workers, 0.0
         minutes = settled.config.max_minutes

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -23,11 +23,20 @@ from .inputs import BatchSource
 from .recipes import Recipe
 from .workers import JaxWorkers, TensorFlowWorkers, Workers
 
+if TYPE_CHECKING:
+    from .augment import RandomStrokeAugment
+
 SEED_STATE = "seed_generator_state"  # Keras' name for the state of a random generator
 
 
 class TrainStep:
     """What a step computes, and the variables that it changes."""
+
+    net: Any
+    recipe: Recipe
+    classes: int
+    augment: RandomStrokeAugment | None
+    sums: Any
 
     def __init__(self, net: keras.Model, recipe: Recipe, classes: int) -> None:
         self.net, self.recipe, self.classes = net, recipe, classes
@@ -61,6 +70,10 @@ class CompiledSteps(ABC):
 
     Between ``begin`` and ``end`` of training, Keras' variables may be out of date.
     """
+
+    step: TrainStep
+    training: BatchSource
+    validation: BatchSource
 
     def __init__(self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers) -> None:
         self.step, self.training, self.validation = step, training, validation
@@ -101,6 +114,8 @@ class TensorFlowSteps(CompiledSteps):
     itself. Batch normalization uses the statistics of the worker's part of a batch, as is usual: those of the whole
     batch would cost two exchanges per layer. The moving statistics are the mean over the workers.
     """
+
+    workers: TensorFlowWorkers | None
 
     def __init__(
         self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers, *, xla: bool
@@ -209,6 +224,8 @@ class JaxSteps(CompiledSteps):
 
     With several devices, batches are sharded over them and the state is on every one.
     """
+
+    workers: JaxWorkers | None
 
     def __init__(self, step: TrainStep, training: BatchSource, validation: BatchSource, workers: Workers) -> None:
         import jax

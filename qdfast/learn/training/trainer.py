@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ from .batches import Group, InputSpec, filled, training_order
 from .history import Epoch
 from .inputs import batch_source, prefetch, resident_size
 from .recipes import Recipe
-from .step import SEED_STATE, TrainStep, compile_steps
+from .step import SEED_STATE, CompiledSteps, TrainStep, compile_steps
 from .workers import Workers
 
 _ADVICE = "try a lower learning rate, or --precision float32"
@@ -62,6 +63,18 @@ class Trainer:
     Raises:
         DataError: too few drawings per step for the number of workers.
     """
+
+    net: Any
+    recipe: Recipe
+    spec: InputSpec
+    training: Rows
+    validation: Rows
+    batch: int
+    seed: int
+    resident: bool
+    workers: Workers
+    one_shape: bool
+    steps: CompiledSteps
 
     def __init__(
         self,

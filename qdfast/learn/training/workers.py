@@ -40,7 +40,10 @@ class Workers:
         random_stream: part of the random seed; differs between workers that draw their own random numbers.
     """
 
-    rank, world_size, devices, random_stream = 0, 1, 1, 0
+    rank: int = 0
+    world_size: int = 1
+    devices: int = 1
+    random_stream: int = 0
 
     @property
     def is_chief(self) -> bool:
@@ -89,6 +92,11 @@ class TensorFlowWorkers(Workers):
     are finite before they sum them. So they clip differently than on one device, and if the gradients of only one
     worker overflow, the others wait for it forever. Here the optimizer gets the gradients of the whole batch.
     """
+
+    rank: int
+    world_size: int
+    devices: int
+    random_stream: int
 
     def __init__(self, cluster: Cluster) -> None:
         self.rank = self.random_stream = cluster.index
@@ -155,6 +163,11 @@ class JaxWorkers(Workers):
 
     Random numbers and batch normalization are the same as on one device.
     """
+
+    rank: int
+    world_size: int
+    devices: int
+    replicated: Any
 
     def __init__(self, cluster: Cluster | None) -> None:
         import jax
