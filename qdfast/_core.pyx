@@ -7,7 +7,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMallo
 from libc.stdint cimport INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+import mmap
 
 import numpy as np
 
@@ -115,7 +115,7 @@ cdef class Columns:
 
     cdef void *_own(self, str name, size_t size) except NULL:
         # NumPy would ask for huge pages, and whole ones would be touched.
-        self.memory[name] = mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)
+        self.memory[name] = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         cdef uint8_t[::1] view = self.memory[name]
         return &view[0]
 

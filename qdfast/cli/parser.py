@@ -33,10 +33,10 @@ def _number(kind: type, lowest: float) -> Callable[[str], Any]:
     return parse
 
 
-positive_int = _number(int, 1)
-non_negative_int = _number(int, 0)
-positive_float = _number(float, 1e-3)
-non_negative_float = _number(float, 0)
+positive_int: Callable[[str], Any] = _number(int, 1)
+non_negative_int: Callable[[str], Any] = _number(int, 0)
+positive_float: Callable[[str], Any] = _number(float, 1e-3)
+non_negative_float: Callable[[str], Any] = _number(float, 0)
 
 
 def utf8_text(text: str) -> str:

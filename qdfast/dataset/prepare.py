@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from .._hints import require
 from ..errors import DataError
 from ..ndjson.blocks import FileBlocks
 from ..ndjson.parser import ParserPool
 from ..parse_report import MAX_REJECTS, checked_max_rejects, explain
 from ..storage.directories import PREPARED, output
 from ..storage.files import Directory, only_writer
+from ..storage.forms import EXTRAS
 from ..storage.names import SHARDS, Label, Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile, expand
@@ -108,6 +110,8 @@ def regular_files(
 ) -> list[SourceFile]:
     """The files that ``sources`` name, in order. Arguments and errors as for ``prepare``."""
     files = expand(sources, bitmaps=True, log=log)
+    for extra in {EXTRAS[file.form] for file in files if file.form in EXTRAS}:
+        require(extra)
     for file in files:
         if not file.path.is_file() and not file.pictures:
             raise DataError(f"{file.name}: not a regular file: the manifest needs its size and digest")

@@ -29,6 +29,9 @@ COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
 ARCHIVES = ("tar", "zip")
 BITMAPS = ("npy", "picture")
+EXTRAS: dict[Form, str] = {"parquet": "convert", "arrow": "convert", "picture": "pictures"}
+"""The extra of qdfast that reads a form."""
+
 LINES = ("ndjson", "json", "csv", "npz", "parquet", "arrow")  # read as lines of ndjson
 STROKES = (*LINES, "binary")
 

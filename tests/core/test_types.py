@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 def test_the_stub_of_the_extension_is_true() -> None:
     pytest.importorskip("mypy")
     allowed = Path(__file__).parent / "stubtest_allowlist.txt"
-    command = [sys.executable, "-m", "mypy.stubtest", "qdfast._core", "--allowlist", str(allowed)]
+    options = ["--allowlist", str(allowed), "--mypy-config-file", "pyproject.toml"]
+    command = [sys.executable, "-m", "mypy.stubtest", "qdfast._core", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stdout
 
