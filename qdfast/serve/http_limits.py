@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -83,13 +84,16 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Reject the bytes that came. If they are within a body, its request gets no other response any more."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        complete = self.cycle is not None and self.cycle.response_complete
+        if self.cycle is not None and not complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            if self.cycle.response_started:
-                self.transport.abort()
-                return
-        super().send_400_response(msg)
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        elif complete:  # before the whole request had come
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
