@@ -52,6 +52,7 @@ def show_text(text: str) -> None:
 
 def show_json(value: Any) -> None:
     """Print JSON on one line, with escapes for what a terminal would obey."""
+    # orjson makes null of nan, and json escapes all that is not ASCII.
     show_text(json.dumps(orjson.loads(orjson.dumps(value))).replace("\x7f", r"\u007f"))
 
 
@@ -123,7 +124,7 @@ def _train(a: argparse.Namespace) -> None:
     config = TrainConfig(**{field.name: getattr(a, field.name) for field in fields(TrainConfig)})
     data = a.data
     if a.model not in BASELINES:
-        _, data = check(data, a.out, config)
+        _, data, _, _ = check(data, a.out, config)
         import_keras()
         from ..learn.training.local_workers import on_workers, processes_wanted
 

@@ -175,7 +175,8 @@ def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> Description
     known = {"true": 1, "false": 0, "not given": NOT_GIVEN}
     counts = {name: int((drawings.recognized == value).sum()) for name, value in known.items()}
     out.append(f"recognized: {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
-    out.append(_stats(drawings.delta_stats()))
+    stats = drawings.delta_stats()
+    out.append(_stats(stats))
     facts = {
         "kind": "strokes",
         "drawings": len(drawings),
@@ -185,7 +186,7 @@ def _drawings(path: Path, files: Sequence[SourceFile], raw: bool) -> Description
         "left_out": dict(drawings.report.rejected) if drawings.report else {},
         "points_per_drawing": dict(zip(("minimum", "median", "p90", "p99", "maximum"), quantiles, strict=True)),
         "recognized": counts,
-        "steps": _steps(drawings.delta_stats()),
+        "steps": _steps(stats),
     }
     return Description(out, facts)
 

@@ -240,7 +240,8 @@ def _sources(given: Sequence[str], log: Callable[[str], None]) -> list[BeamSourc
         found = [(url, url, size, form) for url, size in there if (form := _remote_form(url))]
         if not found:
             raise DataError(f"{location}: no files of drawings there")
-        if passed_over := [url for url, _ in there if url not in {file[0] for file in found}]:
+        urls = {url for url, *_ in found}
+        if passed_over := [url for url, _ in there if url not in urls]:
             log(f"{location}: passed over: {', '.join(passed_over)}")
         files += found
     for name, _, _, form, *_ in files:

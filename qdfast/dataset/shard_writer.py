@@ -35,9 +35,8 @@ from .labels import labelled_bitmaps, warn_of_words, with_labels, without_unname
 from .shards import write_shard
 
 BITMAPS_PER_CHUNK = 1 << 16
-BLOCK = CHUNK // 5 + (
-    16 << 10
-)  # bytes parsed at once: a chunk in five blocks, since each costs a millisecond in Python
+BLOCK = CHUNK // 5 + (16 << 10)
+"""Bytes parsed at once: a chunk in five blocks, since each costs a millisecond in Python."""
 VALIDATION = 0.1
 """The share of the drawings in the validation split, unless the user says another."""
 

@@ -89,8 +89,7 @@ def train(
         return fit(data, out, config, log=log)
 
     # ---- the configuration and the data ----
-    settled, prepared = check(data, out, config)
-    training, validation = prepared.rows("train"), prepared.rows("validation")
+    settled, prepared, training, validation = check(data, out, config)
     import_keras()
     from ..device import cache_compiled, on_gpu
     from .trainer import Trainer, memory_errors
@@ -163,11 +162,11 @@ def train(
 
 def check(
     data: Prepared | str | os.PathLike[str], out: str | os.PathLike[str], config: TrainConfig
-) -> tuple[SettledConfig, Prepared]:
+) -> tuple[SettledConfig, Prepared, Rows, Rows]:
     """Check what ``train`` gets for a network, without importing Keras. Nothing is written.
 
     Returns:
-        The configuration with its defaults, and the opened data.
+        The configuration with its defaults, the opened data, and its training and validation drawings.
 
     Raises:
         DataError: the configuration, ``data`` or ``out`` is invalid, or ``out`` is another run.
@@ -176,16 +175,22 @@ def check(
     settled = config.settle()
     cluster = cluster_for(config.distribute)
     prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
-    check_rows(settled.network.takes, prepared, prepared.rows("train"), prepared.rows("validation"), config.model)
+    training, validation = prepared.rows("train"), prepared.rows("validation")
+    check_rows(settled.network.takes, prepared, training, validation, config.model)
     if cluster:
-        return settled, prepared  # the chief checks ``out`` once all workers have joined, and tells them
+        return (
+            settled,
+            prepared,
+            training,
+            validation,
+        )  # the chief checks ``out`` once all workers have joined, and tells them
     settings = {**settled.arguments, "data": prepared.digest}
     if config.buckets is None:
         del settings["buckets"]  # the default depends on the device
     path = local_path(out)
     earlier_run(path, settings)
     output(path, RUN)
-    return settled, prepared
+    return settled, prepared, training, validation
 
 
 def _silent(line: str) -> None:
