@@ -46,9 +46,9 @@ cdef class JsonLines:
                 qd.qd_json_lines(&data[0], data.shape[0], &self.s)
 
     @property
-    def complete(self):
-        """Whether all brackets and quotes are closed."""
-        return not (self.s.depth or self.s.in_array or self.s.in_string)
+    def in_array(self):
+        """Whether an array has no end yet."""
+        return bool(self.s.in_array)
 
     @property
     def start(self):

@@ -7,18 +7,16 @@ times as long as all the rest.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 
 from .._core import CSV_FIELDS, CSV_ROOM
 from .._core import csv_lines as convert_rows
 from ..errors import DataError
+from ..storage.forms import table_header
 from ..storage.streams import BUFFER, Peeked
 
-_DELIMITERS = ",;\t|"
 _LONGEST_ROW = 64 << 20  # bytes; what is longer is cut
 _LONGEST_HEADER = 1 << 20
-_BOM = b"\xef\xbb\xbf"
 
 
 def csv_lines(stream: Peeked, name: str) -> Iterator[bytes]:
@@ -31,8 +29,7 @@ def csv_lines(stream: Peeked, name: str) -> Iterator[bytes]:
     Raises:
         DataError: no column "drawing".
     """
-    header, delimiter = _header(stream.head(_LONGEST_HEADER))
-    columns = [cell.strip().lower() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+    columns, delimiter = table_header(stream.head(_LONGEST_HEADER))
     if "drawing" not in columns:
         raise DataError(f"{name}: a table without a column 'drawing' (its columns: {', '.join(columns)[:200]})")
     columns = [column if column in CSV_FIELDS else "" for column in columns]
@@ -64,12 +61,6 @@ def csv_lines(stream: Peeked, name: str) -> Iterator[bytes]:
         filled -= start
         if filled == len(buffer) and not final:
             buffer += bytes(len(buffer))
-
-
-def _header(head: bytes) -> tuple[str, str]:
-    """The first line, and what separates its cells."""
-    header = head[: _line_end(head, len(head))].removeprefix(_BOM).decode("latin-1").strip("\r\n")
-    return header, max(_DELIMITERS, key=header.count)
 
 
 def _line_end(data: bytes | bytearray, size: int) -> int:

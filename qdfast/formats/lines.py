@@ -62,7 +62,7 @@ class _JsonArray(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         n = self._stream.readinto(buffer)
-        if not n and not self._lines.complete:
+        if not n and self._lines.in_array:  # a last object without an end is a line to be rejected
             raise DataError(
                 f"{self._name}: not valid JSON: the element at byte {self._lines.start:,} or the array has no end"
             )

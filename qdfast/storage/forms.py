@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import zlib
 from contextlib import suppress
 from typing import Literal, TypeAlias, cast, get_args
 
+from .._core import JsonLines
 from .names import BITMAP_SUFFIX
 
 HEAD = 1 << 16  # bytes that `identify` looks at: a whole first line, and a whole record of a binary file
@@ -90,7 +92,7 @@ _SPACE = b" \t\r\n"
 _ARRAY = re.compile(rb"\s*\[\s*(\{|\]\s*\Z)")
 _PRETTY = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
 _NEXT = re.compile(rb"\}[ \t\r,]+\{")
-_DELIMITERS = re.compile(rb"[,;\t|]")
+_DELIMITERS = ",;\t|"
 
 
 def identify(head: bytes, name: str | os.PathLike[str] = "") -> Form:
@@ -152,8 +154,15 @@ def _objects(head: bytes) -> Form:
         return "json"
     end = head.find(b"\n")
     if end < 0:
-        return "json" if _NEXT.search(head) else "ndjson"  # on one line, or in lines that end as on old Macs
+        return "json" if _NEXT.search(head) and _several(head) else "ndjson"
     return "json" if head[:end].rstrip(_SPACE).endswith(b"},") else "ndjson"
+
+
+def _several(line: bytes) -> bool:
+    """Whether objects follow each other on one line, or in lines that end as on old Macs."""
+    objects = bytearray(line)
+    JsonLines().feed(objects)
+    return b"\n" in objects.rstrip()
 
 
 def _otherwise(head: bytes, name: str | os.PathLike[str]) -> Form:
@@ -211,10 +220,20 @@ def looks_like_records(head: bytes, certain: bool = True) -> bool:
     return records > 0
 
 
+def table_header(head: bytes) -> tuple[list[str], str]:
+    """The names of a table's columns, in lower case, and what separates its cells."""
+    line = re.split(rb"[\r\n]", head.removeprefix(_BOM), maxsplit=1)[0].decode("latin-1")
+    delimiter = max(_DELIMITERS, key=line.count)
+    try:
+        columns = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        columns = []
+    return [column.strip().lower() for column in columns], delimiter
+
+
 def has_drawing_column(head: bytes) -> bool:
     """Whether the first line is the header of a table with a column "drawing"."""
-    line = head.removeprefix(_BOM).lstrip(_SPACE).split(b"\n", 1)[0]
-    return b"drawing" in [cell.strip(b" \t\r\"'").lower() for cell in _DELIMITERS.split(line)]
+    return "drawing" in table_header(head)[0]
 
 
 def _first_member(head: bytes) -> bytes:

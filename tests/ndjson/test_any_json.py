@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 from reports import report_of
 from routes import LINE, both_routes, check_mutations
 
+import qdfast
+from qdfast._core import JsonLines
+from qdfast.storage.forms import identify
+
 Fields = dict[str, Any]
 FIELDS: Fields = json.loads(LINE)
 compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -247,7 +251,15 @@ def test_any_json_with_an_accident(line: bytes, data: st.DataObject) -> None:
     token = data.draw(
         st.sampled_from([b"", b" ", b'"', b"\\", b",", b":", b"]", b"}", b"[", b"0", b"1", b"\x80", b"\n", b"n"])
     )
-    both_routes(line[:at] + token + line[at + data.draw(st.integers(0, 1)) :])
+    broken = line[:at] + token + line[at + data.draw(st.integers(0, 1)) :]
+    elements = JsonLines()
+    elements.feed(bytearray(broken))
+    if identify(broken) == "json" and elements.in_array:
+        for route in ("auto", "orjson"):
+            with pytest.raises(qdfast.DataError, match="the array has no end"):
+                qdfast.parse_ndjson(broken, route=route)
+    else:
+        both_routes(broken)
 
 
 def test_mutated_lines_of_json_dumps(doodles: Path) -> None:

@@ -133,7 +133,7 @@ def test_two_devices_of_jax_compute_what_one_does(prepared: Prepared, tmp_path: 
         )
         for n in counts
     ]
-    said = [process.communicate(timeout=300) for process in processes]
+    said = [process.communicate(timeout=PROCESS_TIMEOUT) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "2 devices, 1 processes" in said[1][0]
     one, two = (curve(tmp_path / str(n) / "tiny", "loss", "top1", "val_loss", "val_top1") for n in counts)
