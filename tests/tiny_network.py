@@ -8,6 +8,12 @@ COMPILE_FAST = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 def add_tiny() -> None:
     """Make ``tiny`` and ``tiny_raw`` known: every kind of layer and random state of the real networks, a few units each."""
+    from qdfast._quiet import minimal_imports
+    from qdfast.learn.backend import import_keras
+
+    with minimal_imports():  # as the command line does
+        import_keras()
+
     import keras
     from keras import layers
 

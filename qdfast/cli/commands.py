@@ -23,7 +23,7 @@ import orjson
 
 from .._hints import MissingPackage, needs
 from .._printable import printable
-from .._quiet import import_quietly
+from .._quiet import import_quietly, minimal_imports
 from ..errors import DataError, Error
 from ..learn.backend import check_backend, import_keras
 from ..learn.backend import extras as backend_extras
@@ -295,7 +295,7 @@ def _run(a: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8 must not stop the output
     try:
-        with _printable_logs(), needs(*_extras(a)):
+        with _printable_logs(), minimal_imports(), needs(*_extras(a)):
             COMMANDS[a.command](a)
     except BrokenPipeError:  # such as `qdfast … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .._hints import needs
-from .._quiet import import_quietly
+from .._quiet import import_framework
 from ..errors import DataError
 
 BACKENDS = ("tensorflow", "jax")
@@ -35,4 +35,4 @@ def import_keras() -> None:
     """
     check_backend()
     with needs(*extras()):
-        import_quietly("keras")
+        import_framework("keras")

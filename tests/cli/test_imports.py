@@ -58,6 +58,22 @@ def test_a_start_imports_few_modules(code: str, least: str, budget: int) -> None
         assert not tops & {"asyncio", "ssl", "socket", "grpc", "google"}
 
 
+@pytest.mark.parametrize("name", ["keras", "tensorflow"])
+def test_a_command_imports_less_of_tensorflow_and_hides_nothing_afterwards(name: str) -> None:
+    pytest.importorskip("tensorflow")
+    optional = {top for top in ("jax", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn") if find_spec(top)}
+    code = (
+        "from qdfast._quiet import import_tensorflow, minimal_imports\n"
+        "from qdfast.learn.backend import import_keras\n"
+        f"with minimal_imports(): {'import_keras' if name == 'keras' else 'import_tensorflow'}()\n"
+    )
+    loaded = {module.partition(".")[0] for module in modules(code)}
+    assert name in loaded
+    assert not loaded & optional
+    if name == "keras":
+        assert optional <= {module.partition(".")[0] for module in modules(f"{code}import {', '.join(optional)}")}
+
+
 @pytest.fixture
 def work(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: drawings, prepared data, a run that has no finished epoch, models without content."""
