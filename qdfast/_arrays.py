@@ -68,9 +68,12 @@ def column(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A read-only one-dimensional view of ``values``. DataError: another shape, or values that do not fit ``dtype``."""
     try:
         array = np.asarray(values)
-        with np.errstate(invalid="ignore"):  # of floats that no integer equals
-            fits = array.dtype == dtype or not array.size or np.array_equal(array, array.astype(dtype))
-        array = array.astype(dtype, copy=False) if fits else array
+        fits = True
+        if array.dtype != dtype:
+            with np.errstate(invalid="ignore"):  # of floats that no integer equals
+                converted = array.astype(dtype)
+                fits = not array.size or np.array_equal(array, converted)
+            array = converted if fits else array
     except (TypeError, ValueError, OverflowError) as e:
         raise DataError(f"{name} does not fit {dtype}: {e}") from e
     if not fits:
