@@ -9,7 +9,11 @@ written to fresh pages.
 
     columns   bytes -> x, y, stroke and drawing offsets; qdfast: all columns of `Drawings`
     batches   bytes -> float32 (1024, 196, 3), standardized, into a batch buffer that is reused
-    forms     columns of the same drawings in lines as other programs write them, on one thread
+    forms     columns of the same drawings in lines as other programs write them, on one thread; of raw lines, which
+              have decimals and times, the columns are those of the simplified drawings
+
+Of qdfast's rows it also prints what share they reach of two bounds: of the memory's bandwidth (bytes read and written
+a second, against those of a copy on as many threads), and of the scanner (lines that stay in the cache, one thread).
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ import numpy as np
 import orjson
 import peers
 from chart import bars
-from common import cores, repeat_lines, seconds, write_result
+from common import cores, memory_bandwidth, repeat_lines, seconds, write_result
 
 import qdfast
 from qdfast import _simd
@@ -44,6 +48,10 @@ MAX_LEN, BATCH = notebook.MAX_LEN, 1024
 MAX_SECONDS = 8  # a contestant starts no further round after this much time
 CHUNK = 8 << 20  # bytes of ndjson that are parsed at once
 FORMS_BYTES = 16 << 20  # of each form of lines
+CACHED = 256 << 10  # bytes of lines that stay in the cache
+COLUMNS = (
+    "x", "y", "stroke_offsets", "drawing_offsets", "key_id", "recognized", "countrycode", "timestamp", "word_codes"
+)  # fmt: skip
 WARM = {  # glibc: one heap for all threads, which keeps freed memory
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
@@ -149,11 +157,24 @@ def shuffled(fields: dict[str, Any]) -> bytes:
     return orjson.dumps({key: fields[key] for key in keys})
 
 
+def raw(fields: dict[str, Any]) -> bytes:
+    """Enlarged, with fractions and times, as Google's raw files have them."""
+    drawing, ms = [], 0
+    for x, y in fields["drawing"]:
+        drawing.append(
+            [[2.37 * v + 40.125 for v in x], [2.37 * v + 30.5 for v in y], [ms + 17 * i for i in range(len(x))]]
+        )
+        ms += 17 * len(x) + 200
+    return orjson.dumps({**fields, "drawing": drawing})
+
+
+RAW = "raw"
 FORMS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "Google's": orjson.dumps,
     "json.dumps": lambda fields: json.dumps(fields).encode(),
     "key_id a number, one key more": lambda f: orjson.dumps({**f, "key_id": int(f["key_id"]), "source": "a/b"}),
     "keys shuffled": shuffled,
+    RAW: raw,
 }
 
 
@@ -165,16 +186,19 @@ def time_forms(data: bytes, rounds: int) -> list[dict[str, Any]]:
     left: dict[str, int] = {}
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in texts}
     for name, text in texts.items():
-        found = qdfast.parse_ndjson(text, recognized="any")
+        found = qdfast.parse_ndjson(text, recognized="any", raw=name == RAW)
         assert found.report is not None
         left[name] = found.report.via_orjson
+        if name == RAW:
+            expected = qdfast.parse_ndjson(text, recognized="any", raw=True, route="orjson")
         if not found.equals(expected):
             sys.exit(f"{name}: the columns differ")
     for _ in range(rounds):
         for name, text in texts.items():
             with cores(1):
                 times[name][0].append(seconds(partial(peers.orjson_alone, text)))
-                times[name][1].append(seconds(partial(qdfast.parse_ndjson, text, recognized="any", threads=1)))
+                parse = partial(qdfast.parse_ndjson, text, recognized="any", threads=1, raw=name == RAW)
+                times[name][1].append(seconds(parse))
     print(f"\n{'lines':46} {'orjson.loads alone':>19} {'qdfast':>12} {'left to orjson':>15}")
     rows = []
     for name, text in texts.items():
@@ -191,9 +215,16 @@ class Row:
     """A contestant: a function to time, or one that returns its own seconds (``times_itself``)."""
 
     def __init__(
-        self, name: str, run: Callable[[], object], threads: int = 1, simd: str = "", times_itself: bool = False
+        self,
+        name: str,
+        run: Callable[[], object],
+        threads: int = 1,
+        simd: str = "",
+        times_itself: bool = False,
+        moved: int = 0,
     ) -> None:
         self.name, self.run, self.threads, self.simd, self.times_itself = name, run, threads, simd, times_itself
+        self.moved = moved  # bytes read and written
         self.times: list[float] = []
 
     def round(self) -> None:
@@ -203,17 +234,45 @@ class Row:
             self.times.append(float(self.run()) if self.times_itself else seconds(self.run))  # type: ignore[arg-type]
 
 
-def report(title: str, rows: list[Row], size: int, drawings: int, baseline: Row) -> list[dict[str, Any]]:
+class Bounds:
+    """What nothing can exceed on this machine."""
+
+    def __init__(self, data: bytes) -> None:
+        lines = data[: data.rfind(b"\n", 0, CACHED) + 1]
+        parse = partial(qdfast.parse_ndjson, lines, recognized="any", threads=1)
+        with cores(1):
+            self.scan = len(lines) / min(seconds(parse) for _ in range(200))
+        self.memory = {threads: memory_bandwidth(threads) for threads in (1, 2)}
+        print(f"\nbounds: memory {self.memory[1] / 1e9:.1f} GB/s on one thread, {self.memory[2] / 1e9:.1f} on two; "
+              f"scanner {self.scan / 1e6:,.0f} MB/s a thread")  # fmt: skip
+
+    def shares(self, row: Row, size: int) -> dict[str, float]:
+        if not row.moved:
+            return {}
+        median = statistics.median(row.times)
+        return {
+            "share_of_memory": round(row.moved / median / self.memory[row.threads], 2),
+            "share_of_scanner": round(size / median / self.scan / row.threads, 2),
+        }
+
+
+def report(
+    title: str, rows: list[Row], size: int, drawings: int, baseline: Row, bounds: Bounds
+) -> list[dict[str, Any]]:
     slow = statistics.median(baseline.times)
-    print(f"\n{title:46} {'threads':>7} {'MB/s':>7} {'drawings/s':>12} {'ratio':>8}")
+    print(
+        f"\n{title:46} {'threads':>7} {'MB/s':>7} {'drawings/s':>12} {'ratio':>8} {'of memory':>10} {'of scanner':>10}"
+    )
     out = []
     for row in rows:
         median = statistics.median(row.times)
         found = {"name": row.name, "threads": row.threads, "mb_per_s": round(size / median / 1e6, 1)}
         found |= {"drawings_per_s": round(drawings / median), "ratio": round(slow / median, 1)}
-        out.append({**found, "seconds": [round(t, 4) for t in row.times]})
+        shares = bounds.shares(row, size)
+        out.append({**found, **shares, "seconds": [round(t, 4) for t in row.times]})
         print(
             f"{row.name:46} {row.threads:7} {found['mb_per_s']:7,.0f} {drawings / median:12,.0f} {slow / median:7.1f}x"
+            + "".join(f" {share:10.0%}" for share in shares.values())
         )
     return out
 
@@ -277,22 +336,26 @@ def main() -> None:
         Row("the notebook: json.loads, Python loops", lambda: notebook_batches(data)),
         Row("orjson, NumPy per drawing", lambda: orjson_batches(data)),
     ]
+    in_columns = sum(getattr(expected, name).nbytes for name in COLUMNS)
     for name in levels:
         for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
             parse = partial(qdfast.parse_ndjson, data, recognized="any", threads=threads)
-            columns.append(Row(f"qdfast {name}", parse, threads, name))
-            batch_rows.append(Row(f"qdfast {name}", partial(batches.run, threads), threads, name))
+            columns.append(Row(f"qdfast {name}", parse, threads, name, moved=len(data) + in_columns))
+            run = partial(batches.run, threads)
+            moved = len(data) + 2 * in_columns + 4 * 3 * MAX_LEN * len(expected)  # columns are written, then read
+            batch_rows.append(Row(f"qdfast {name}", run, threads, name, moved=moved))
     for _ in range(options.rounds):
         for row in (*columns, *batch_rows):
             row.round()
 
+    bounds = Bounds(data)
     memory = "cold" if options.cold else "warm"
     print(f"{len(expected):,} drawings, {len(data) / 1e6:.1f} MB, output {memory}; left to orjson: {left_to_orjson}")
     result = {
         "input": options.data.name if options.data else "doodles", "bytes": len(data), "drawings": len(expected),
         "output": memory, "lines_left_to_orjson": left_to_orjson,
-        "columns": report("bytes to columns", columns, len(data), len(expected), batch_rows[0]),
-        "batches": report("bytes to standardized batches", batch_rows, len(data), len(expected), batch_rows[0]),
+        "columns": report("bytes to columns", columns, len(data), len(expected), batch_rows[0], bounds),
+        "batches": report("bytes to standardized batches", batch_rows, len(data), len(expected), batch_rows[0], bounds),
         "forms": time_forms(data[: data.rfind(b"\n", 0, FORMS_BYTES) + 1], options.rounds),
     }  # fmt: skip
     path = write_result("parse_cold" if options.cold else "parse", result)

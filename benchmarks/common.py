@@ -21,6 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from qdfast.dataset.prepared import open_prepared
 from qdfast.storage.names import MANIFEST
 
@@ -48,13 +50,46 @@ def machine() -> dict[str, Any]:
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write ``results/<name>.json``, with the machine and the command."""
+    """Write ``results/<name>.json``, with the machine and the command, and print ``changes`` from the last one."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]  # keep local directories out of the result
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
-    path.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=2) + "\n")
+    result = {"command": command, "machine": machine(), **result}
+    before = json.loads(path.read_bytes()) if path.exists() else None
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    if before:
+        print("\n".join(changes(before, result)))
     return path
+
+
+def changes(before: dict[str, Any], after: dict[str, Any], tolerance: float = 0.1) -> list[str]:
+    """What differs by more than ``tolerance`` from an earlier result, as lines of text: the rates, row by row."""
+    for what, old, new in (
+        ("CPU", before["machine"]["cpu"], after["machine"]["cpu"]),
+        ("command", before["command"], after["command"]),
+    ):
+        if old != new:
+            return [f"not compared with the last result, which is of another {what}: {old}"]
+
+    def rates(result: dict[str, Any]) -> dict[str, float]:
+        tables = {table: rows for table, rows in result.items() if isinstance(rows, list)}
+        return {
+            " ".join(str(part) for part in (table, row["name"], row.get("threads", ""), key) if part): value
+            for table, rows in tables.items()
+            for row in rows
+            if isinstance(row, dict) and "name" in row
+            for key, value in row.items()
+            if key.endswith("_per_s") and value
+        }
+
+    old, new = rates(before), rates(after)
+    lines = [
+        f"{name}: {new[name] / old[name]:.2f} of the last result ({old[name]:,.0f} -> {new[name]:,.0f})"
+        for name in old
+        if name in new and abs(new[name] / old[name] - 1) > tolerance
+    ]
+    return lines or [f"within {tolerance:.0%} of the last result: {len(old.keys() & new.keys())} rates"]
 
 
 def repeat_lines(sources: list[Path], path: Path, size: int) -> int:
@@ -186,6 +221,15 @@ def cores(n: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def memory_bandwidth(threads: int = 1) -> float:
+    """Bytes a second that ``threads`` threads read and write together, copying arrays that no cache holds."""
+    size = 64 << 20
+    arrays = [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        times = [seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), arrays))) for _ in range(9)]
+    return 2 * size * threads / statistics.median(times)
 
 
 def seconds(run: Callable[[], object]) -> float:
