@@ -82,7 +82,7 @@ class Prepared:
                 raise DataError("no classes")
             _ = self.stats("all"), self.manifest["options"]
             n = self.manifest["drawings"]
-            if sum(self.counts().values()) != n or sum(shard["drawings"] for _, shard in self._entries) != n:
+            if sum(self.counts().values()) != n or sum(shard["drawings"] for shard in self._records()) != n:
                 raise DataError(f"the numbers of drawings do not add up to {n}")
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise DataError(f"{self.path / MANIFEST}: not a qdfast manifest, or damaged: {e}") from e
@@ -109,17 +109,21 @@ class Prepared:
 
     def stats(self, split: Split = "train") -> DeltaStats:
         """Exact statistics of the uncut drawings of a split. Bitmaps have no steps."""
-        classes = self.manifest["classes"].values()
-        return DeltaStats.merge(DeltaStats.from_dict(c[s]["deltas"]) for c in classes for s in _splits(split))
+        classes, splits = self.manifest["classes"].values(), _splits(split)
+        return DeltaStats.merge(DeltaStats.from_dict(c[s]["deltas"]) for c in classes for s in splits)
 
     def counts(self, split: Split = "all") -> dict[str, int]:
         """Number of drawings of each class."""
-        return {name: sum(c[s]["drawings"] for s in _splits(split)) for name, c in self.manifest["classes"].items()}
+        splits = _splits(split)
+        return {name: sum([c[s]["drawings"] for s in splits]) for name, c in self.manifest["classes"].items()}
+
+    def _records(self) -> list[Mapping[str, Any]]:
+        return [shard for source in self.manifest["sources"] for shard in source["shards"]]
 
     @property
     def _entries(self) -> list[tuple[Path, Mapping[str, Any]]]:
-        shards = [shard for source in self.manifest["sources"] for shard in source["shards"]]
-        return [(self.path / SHARDS / shard["file"], shard) for shard in shards]
+        shards = self.path / SHARDS
+        return [(shards / shard["file"], shard) for shard in self._records()]
 
     @property
     def shard_paths(self) -> list[Path]:
