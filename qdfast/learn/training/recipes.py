@@ -58,8 +58,8 @@ class Recipe(NamedTuple):
         return optimizer
 
     def fine_tuning(self) -> Recipe:
-        """The recipe for a network that starts from trained weights."""
-        return self._replace(batch=_FINE_TUNING_BATCH, learning_rate=self.learning_rate / 2)
+        """The recipe for a network that starts from trained weights: smaller batches, at the same learning rate."""
+        return self._replace(batch=_FINE_TUNING_BATCH)
 
     def targets(self, labels: Any, classes: int) -> Any:
         """Labels int32 (m,) to smoothed one-hot targets float32 (m, classes), by ``keras.ops``."""

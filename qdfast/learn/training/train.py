@@ -74,8 +74,9 @@ def train(
         The run's path, its number of epochs, the best epoch and its figures, and why training stopped.
 
     Raises:
-        DataError: the configuration, ``data`` or ``out`` is invalid; ``out`` is a run of another configuration or of
-            other data, or another process trains in it; a worker was called with other arguments than the chief.
+        DataError: the configuration, its ``init``, ``data`` or ``out`` is invalid; ``out`` is a run of another
+            configuration or of other data, or another process trains in it; a worker was called with other arguments
+            than the chief.
         TrainingError: the loss is no longer a finite number, or memory ran out.
         WorkerError: another worker has ended. The same call, by all of them, continues after the last finished epoch.
 

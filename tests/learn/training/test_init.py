@@ -98,6 +98,7 @@ def test_the_network_its_lengths_and_statistics_are_those_of_the_run(
     assert f"digest: {file_xxh3(source)}" in describe(tuned.path)
     settled = TrainConfig(init=tiny_run.path).settle(open_initial(tiny_run.path, "x"))
     assert settled.arguments["buckets"] == tiny_run.arguments["buckets"]
+    assert (settled.arguments["batch"], settled.arguments["learning_rate"]) == (32, 1e-3)
     without = open_initial(tuned.path, "x")  # as of a run on a GPU
     assert list(without.buckets) == list(TrainConfig("tiny").settle().arguments["buckets"])
 
