@@ -195,7 +195,18 @@ def _models(p: argparse.ArgumentParser) -> None:
 def _train(p: argparse.ArgumentParser) -> None:
     p.add_argument("data", type=path_on_disk, metavar="DATA", help="a prepared directory")
     _add_out(p, "run directory: checkpoints, logs and the best weights", metavar="RUN")
-    p.add_argument("--model", default="stroke_conv", metavar="NAME", help="model to train; `qdfast models` lists them")
+    p.add_argument(
+        "--model",
+        metavar="NAME",
+        help="model to train; `qdfast models` lists them (default: that of --init, else stroke_conv)",
+    )
+    p.add_argument(
+        "--init",
+        type=path_on_disk,
+        metavar="RUN",
+        help="start from the network of this run directory instead of random weights, which suits few drawings; its "
+        "classes may be others",
+    )
     p.add_argument(
         "--seed", type=int, default=42, metavar="N", help="random seed of initial weights, dropout and drawing order"
     )

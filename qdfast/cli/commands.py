@@ -157,7 +157,7 @@ def _evaluate(a: argparse.Namespace) -> None:
         raw=a.raw,
         max_rejects=a.max_rejects,
         split=a.split,
-        trained_on=[run.info["data"] for run in runs],
+        trained_on=[data for run in runs for data in run.trained_on],
         log=log,
     )
     metrics = evaluate(runs, rows, a.out, source=", ".join(map(str, sources)))

@@ -16,6 +16,7 @@ import pytest
 
 from qdfast.dataset.prepare import prepare
 from qdfast.learn.training.config import TrainConfig
+from qdfast.learn.training.history import FIGURES, checkpoint_path, write_history
 from qdfast.learn.training.runs import run_info, start_run
 
 pytestmark = pytest.mark.slow
@@ -76,14 +77,17 @@ def test_a_command_imports_less_of_tensorflow_and_hides_nothing_afterwards(name:
 
 @pytest.fixture
 def work(doodles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: drawings, prepared data, a run that has no finished epoch, models without content."""
+    """The working directory: drawings, prepared data, a run without and one with an epoch, models without content."""
     monkeypatch.chdir(tmp_path)
     data = prepare([doodles], "data", log=lambda line: None)
     settled = TrainConfig().settle()
-    Path("runs/first").mkdir(parents=True)
     rows = data.rows("train"), data.rows("validation")
     info = run_info(settled.arguments, data, *rows, parameters=1, backend="tensorflow", packages=())
-    start_run(Path("runs/first"), info)
+    for path in map(Path, ("runs/first", "done")):
+        path.mkdir(parents=True)
+        start_run(path, info)
+    checkpoint_path(Path("done"), 1).touch()
+    write_history(Path("done"), [dict.fromkeys(FIGURES, 0.5) | {"epoch": 1}], checkpoint_path(Path("done"), 1))
     Path("drawings").symlink_to(doodles)
     Path("models/animals/1").mkdir(parents=True)
     Path("models/animals/1/saved_model.pb").touch()
@@ -104,6 +108,12 @@ REFUSED = [
     ("train data --out x --learning-rate -1", "learning_rate is -1.0: it must be positive"),
     ("train data --out x --distribute multiworker", "TF_CONFIG names no other worker"),
     ("train data --out x --model knn --epochs 3", "these options are for networks, and knn is not one: epochs"),
+    ("train data --out x --init runs/frist", "runs/frist: no such directory (did you mean runs/first?)"),
+    ("train data --out x --init runs/first", "runs/first: no epoch of this run has finished"),
+    ("train data --out x --init data", "data: not a run directory"),
+    ("train data --out x --init done --model stroke_lstm", "done: a run of stroke_conv, not of stroke_lstm"),
+    ("train data --out done --init done --batch 256 --learning-rate 0.002", "a run with other settings (init None, not"),
+    ("train data --out x --init done --model knn", "these options are for networks, and knn is not one: init"),
     ("evaluate runs/frist data --out report", "runs/frist: no such directory (did you mean runs/first?)"),
     ("evaluate runs data --out report", "runs: not a run directory: it has no run.json; a training run is in runs/first"),
     ("evaluate runs/first dta --out report", "dta: no such file or directory (did you mean data?)"),

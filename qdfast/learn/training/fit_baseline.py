@@ -22,7 +22,7 @@ from ..metrics import score
 from ..models.baselines import BASELINES, Baseline
 from ..predict import predict_rows
 from .batches import check_rows, without_drawings
-from .config import TrainConfig
+from .config import DEFAULT_MODEL, TrainConfig
 from .history import Epoch, read_history, write_history, write_log
 from .runs import Run, Trained, installed, run_info, start_run
 
@@ -50,7 +50,7 @@ def fit(
         DataError: invalid options, data or ``out``; too many drawings for the memory of this machine; ``out`` is a run
             with other options or data, or another process is training in it.
     """
-    model, seed = config.model, config.seed
+    model, seed = config.model or DEFAULT_MODEL, config.seed
     kind = BASELINES[model]
     given = [name for name in config.changed() if name not in ("model", "seed")]
     if config.distribute == "none":

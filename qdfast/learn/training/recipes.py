@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import keras
 
 
+_FINE_TUNING_BATCH = 32  # a few drawings of each class are few batches, and few steps, of the usual size
+
+
 class Recipe(NamedTuple):
     """Defaults of ``TrainConfig``, and settings that go together.
 
@@ -53,6 +56,10 @@ class Recipe(NamedTuple):
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         return optimizer
+
+    def fine_tuning(self) -> Recipe:
+        """The recipe for a network that starts from trained weights: smaller batches, at the same learning rate."""
+        return self._replace(batch=_FINE_TUNING_BATCH)
 
     def targets(self, labels: Any, classes: int) -> Any:
         """Labels int32 (m,) to smoothed one-hot targets float32 (m, classes), by ``keras.ops``."""

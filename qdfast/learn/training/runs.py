@@ -1,7 +1,8 @@
 """The run directory: written by training; read to resume, evaluate and export.
 
 ======================  ==================================================================================
-``run.json``            configuration, class names, statistics, digest of the data, versions
+``run.json``            configuration, class names, statistics, digests of the data and of the weights it started from,
+                        versions
 ``history.json``        the figures of every finished epoch, the last checkpoint, digests of it and of the best weights
 ``checkpoint-N.keras``  network and optimizer after epoch N
 ``best.keras``          network and optimizer after the epoch with the lowest validation loss
@@ -138,6 +139,26 @@ class Run:
         raise DataError(f"{self.path}: no epoch of this run has finished")
 
     @property
+    def trained_on(self) -> list[dict[str, Any]]:
+        """``path`` and ``digest`` of the data that its weights were trained on, also before it started from them."""
+        found, init = [self.info["data"]], self.info.get("init")
+        while init is not None:
+            found.append(init["data"])
+            init = init.get("init")
+        return found
+
+    @property
+    def best_weights(self) -> Path:
+        """The file with the weights of the best epoch. DataError: no epoch is finished, or there is no such file."""
+        history = self.finished_epochs()
+        path = checkpoint_path(self.path, len(history))
+        if best_epoch(history) < len(history) or not path.exists():
+            path = self.path / BEST
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        return path
+
+    @property
     def temperature(self) -> float | None:
         """The temperature of the best epoch; None for a baseline, or if no epoch is finished."""
         history = self.history
@@ -153,17 +174,13 @@ class Run:
         Raises:
             DataError: no epoch is finished, or the file is missing, damaged or of another network.
         """
-        history = self.finished_epochs()
+        self.finished_epochs()
         if self.baseline:
             return self._load_baseline()
         import_keras()
         from ..models.networks import build, with_temperature
 
-        path = checkpoint_path(self.path, len(history))
-        if best_epoch(history) < len(history) or not path.exists():
-            path = self.path / BEST
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
+        path = self.best_weights
         check_weights(path)
         arguments = self.info["arguments"]
         net = build(
@@ -235,6 +252,17 @@ def _problem_of(info: dict[str, Any]) -> str:
         DeltaStats.from_dict(info["stats"])
     except (KeyError, TypeError, ValueError) as e:
         return f"stats: {e}"
+    return _problem_of_init(info.get("init"))
+
+
+def _problem_of_init(init: Any) -> str:
+    """What is wrong with ``init`` of a ``run.json``, as of ``_problem_of``."""
+    while init is not None:
+        if not isinstance(init, dict) or not isinstance(init.get("data"), dict):
+            return "init is not an object with data"
+        if not all(isinstance(of.get(key), str) for of in (init, init["data"]) for key in ("path", "digest")):
+            return "init has no path and digest"
+        init = init.get("init")
     return ""
 
 
@@ -296,7 +324,7 @@ def start_run(path: Path, info: dict[str, Any]) -> Run:
     Raises:
         DataError: the directory contains something else, or a run of another configuration or other data.
     """
-    before = earlier_run(path, {**info["arguments"], "backend": info["backend"], "data": info["data"]["digest"]})
+    before = earlier_run(path, {**info["arguments"], **_other_settings(info)})
     remove_temporaries(path)
     if before is None:
         write_bytes(path / RUN, sealed_json.dump({"format": FORMAT, **info}))
@@ -308,7 +336,8 @@ def earlier_run(path: Path, settings: dict[str, Any]) -> Run | None:
     """The run at ``path``, which must have the same ``settings``; None if the directory is empty or does not exist.
 
     Args:
-        settings: arguments of ``run.json``, and its ``backend`` and the digest of its ``data``. Any may be left out.
+        settings: arguments of ``run.json``, its ``backend``, and the digests of its ``data`` and ``init``. Any may be
+            left out.
 
     Raises:
         DataError: as for ``start_run``.
@@ -318,10 +347,15 @@ def earlier_run(path: Path, settings: dict[str, Any]) -> Run | None:
             raise DataError(f"{path}: not empty, and not a run directory")
         return None
     before = load_run(path)
-    then = {**before.arguments, "backend": before.info["backend"], "data": before.info["data"]["digest"]}
-    if changed := describe_mismatch(then, settings):
+    if changed := describe_mismatch({**before.arguments, **_other_settings(before.info)}, settings):
         raise DataError(f"{path}: contains a run with other settings ({changed}): choose another --out, or delete it")
     return before
+
+
+def _other_settings(info: dict[str, Any]) -> dict[str, Any]:
+    """What the result depends on besides the arguments."""
+    init = info.get("init", {}).get("digest")
+    return {"backend": info["backend"], "data": info["data"]["digest"], "init": init}
 
 
 def describe_mismatch(then: dict[str, Any], now: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from .batches import check_rows, without_drawings
 from .config import SettledConfig, TrainConfig
 from .fit_baseline import fit
 from .history import Epoch, best_epoch, check_weights, checkpoint_path, commit, finalize_run, first_line, read_history
+from .initial import open_initial
 from .recipes import recipe
 from .runs import Run, Trained, describe_mismatch, earlier_run, run_info, start_run
 from .schedule import Schedule
@@ -57,6 +58,9 @@ def train(
     ``max_minutes`` sets the number of epochs, estimated from the speed of the first two, so that the learning rate
     has fallen by the end.
 
+    With ``init`` it starts from the weights of a trained network, which needs fewer drawings and epochs: all weights
+    if the classes are the same, else all but those of the last layer.
+
     Args:
         data: a prepared directory; of strokes for any network, of bitmaps for one that takes bitmaps.
         out: the run directory, created if missing.
@@ -70,8 +74,9 @@ def train(
         The run's path, its number of epochs, the best epoch and its figures, and why training stopped.
 
     Raises:
-        DataError: the configuration, ``data`` or ``out`` is invalid; ``out`` is a run of another configuration or of
-            other data, or another process trains in it; a worker was called with other arguments than the chief.
+        DataError: the configuration, its ``init``, ``data`` or ``out`` is invalid; ``out`` is a run of another
+            configuration or of other data, or another process trains in it; a worker was called with other arguments
+            than the chief.
         TrainingError: the loss is no longer a finite number, or memory ran out.
         WorkerError: another worker has ended. The same call, by all of them, continues after the last finished epoch.
 
@@ -80,6 +85,8 @@ def train(
         >>> trained = train("data", "runs/first", model="stroke_conv", max_minutes=10)  # doctest: +SKIP
         >>> trained.figures["val_top1"]  # doctest: +SKIP
         0.93
+        >>> train("mine", "runs/mine", init="runs/first").figures["val_top1"]  # doctest: +SKIP
+        0.88
     """
     if config is not None and options:
         raise TypeError(f"give a config or options, not both: {', '.join(options)}")
@@ -108,13 +115,15 @@ def train(
         net = new_network(arguments, len(prepared.classes))
         _check_same_call(workers, settled, prepared)
         with workers.chief_errors():
-            run, history = Run(out, _info(arguments, prepared, training, validation, net)), []
+            run, history = Run(out, _info(settled, prepared, training, validation, net)), []
             if workers.is_chief:
                 lock.enter_context(only_writer(out, "training in"))
                 run = start_run(out, run.info)
                 history = read_history(out)
             if history:
                 _restore(net, checkpoint_path(run.path, len(history)))
+            elif settled.initial and workers.is_chief:  # the others get the chief's weights before their first step
+                log(f"{run.path}: {settled.initial.copy_weights(net, run.classes)}")
         history = workers.broadcast_object(history)
         if workers.is_chief:
             finalize_run(run.path, history)
@@ -172,11 +181,12 @@ def check(
         DataError: the configuration, ``data`` or ``out`` is invalid, or ``out`` is another run.
     """
     check_backend()
-    settled = config.settle()
+    initial = None if config.init is None else open_initial(config.init, out)
+    settled = config.settle(initial)
     cluster = cluster_for(config.distribute)
     prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation = prepared.rows("train"), prepared.rows("validation")
-    check_rows(settled.network.takes, prepared, training, validation, config.model)
+    check_rows(settled.network.takes, prepared, training, validation, settled.arguments["model"])
     if cluster:
         return (
             settled,
@@ -184,7 +194,7 @@ def check(
             training,
             validation,
         )  # the chief checks ``out`` once all workers have joined, and tells them
-    settings = {**settled.arguments, "data": prepared.digest}
+    settings = {**settled.arguments, "data": prepared.digest, "init": initial.digest if initial else None}
     if config.buckets is None:
         del settings["buckets"]  # the default depends on the device
     path = local_path(out)
@@ -206,7 +216,7 @@ def _check_backend() -> None:
 
 def _check_same_call(workers: Workers, settled: SettledConfig, prepared: Prepared) -> None:
     call = {**settled.arguments, "epochs": settled.epochs, "max_minutes": settled.config.max_minutes}
-    call["data"] = prepared.digest
+    call |= {"data": prepared.digest, "init": settled.initial.digest if settled.initial else None}
     if changed := describe_mismatch(workers.broadcast_object(call), call):
         raise DataError(f"worker {workers.rank}: its arguments differ from the chief's: the chief has {changed}")
 
@@ -273,13 +283,14 @@ def _commit(net: keras.Model, path: Path, history: list[Epoch]) -> None:
 
 
 def _info(
-    arguments: dict[str, Any], prepared: Prepared, training: Rows, validation: Rows, net: keras.Model
+    settled: SettledConfig, prepared: Prepared, training: Rows, validation: Rows, net: keras.Model
 ) -> dict[str, Any]:
     import keras
 
     backend, size = keras.backend.backend(), net.count_params()
-    packages = ("keras", backend)
-    return run_info(arguments, prepared, training, validation, parameters=size, backend=backend, packages=packages)
+    about = {"parameters": size, "backend": backend, "packages": ("keras", backend)}
+    info = run_info(settled.arguments, prepared, training, validation, **about)
+    return info | settled.initial.info if settled.initial else info
 
 
 def _headline(run: Run, net: keras.Model, training: Rows, validation: Rows, history: list[Epoch]) -> str:
