@@ -118,6 +118,7 @@ def test_no_server(doodles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"127.0.0.1:{port}" in line
 
 
+@pytest.mark.slow
 def test_wrong_usage() -> None:
     prepare, predict = ["prepare", "x", "--out", "y"], ["predict", "x"]
     for arguments in (

@@ -89,6 +89,7 @@ def test_any_drawing_is_as_cairo_draws_it(drawing: list[list[tuple[int, int]]]) 
     np.testing.assert_array_equal(qdfast.from_strokes([strokes]).bitmaps(), cairo_reference.bitmaps([strokes]))
 
 
+@pytest.mark.slow
 @needs_cairo
 def test_real_drawings_are_as_cairo_draws_them(quickdraw: Path) -> None:
     d = qdfast.read_ndjson(sorted((quickdraw / "simplified").glob("*.ndjson")), recognized="any")[::10]

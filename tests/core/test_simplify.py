@@ -234,6 +234,7 @@ def raw_files(doodles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_raw_lines_give_the_same_columns(raw_files: Path, doodles: Path, tmp_path: Path) -> None:
     for path in sorted(raw_files.iterdir()):
         data = path.read_bytes()
@@ -255,6 +256,7 @@ def test_raw_lines_give_the_same_columns(raw_files: Path, doodles: Path, tmp_pat
             assert report_of(other).to_dict() == report_of(d).to_dict()
 
 
+@pytest.mark.slow
 def test_simplified_files_may_be_read_as_raw(doodles: Path) -> None:
     d = qdfast.read_ndjson(doodles, recognized="any")
     again = qdfast.read_ndjson(doodles, recognized="any", raw=True)

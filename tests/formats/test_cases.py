@@ -223,6 +223,7 @@ def test_bitmaps_in_archives_and_compressed(bitmap_files: Path, tmp_path: Path) 
         np.testing.assert_array_equal(rows.bitmaps(np.arange(len(rows))), plain)
 
 
+@pytest.mark.slow
 def test_bombs_and_paths_out_of_the_archive(lines: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = {"../../cat.ndjson": lines, "/etc/dog.ndjson": lines, "sun.ndjson": lines}
     for name, pack in (("a.zip", forms.zipped), ("a.tar", forms.tarred)):

@@ -202,6 +202,7 @@ def test_copies_that_are_evaluated(lines: bytes, tmp_path: Path) -> None:
     assert len([line for line in said if "the same bytes" in line]) == 1
 
 
+@pytest.mark.slow
 def test_a_pickle_that_is_cut_short(tmp_path: Path) -> None:
     whole = npy(np.array([np.zeros((2, 3), np.int16), None], object))
     for size in range(len(whole) - 1, 128, -1):

@@ -32,6 +32,7 @@ def drawings(doodles: Path) -> qdfast.Drawings:
     return qdfast.read_ndjson(doodles / "house.ndjson", recognized="any")[:12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scale", "suffix"), [(14, 1, "png"), (3, 1, "jpg"), (4, 2, "PNG"), (2, 0.5, "bmp"), (6, 2, "webp")]
 )

@@ -317,6 +317,7 @@ def _members(doodles: Path) -> dict[str, bytes]:
     return {name: data for name, data in made.items() if name != "cat.ndjson"}
 
 
+@pytest.mark.slow
 def test_mutated_files_never_crash(doodles: Path, tmp_path: Path) -> None:
     """A file with changed bytes is read, refused or corrupt. $QDFAST_FUZZ_ROUNDS sets how many per form."""
     rounds = int(os.environ.get("QDFAST_FUZZ_ROUNDS", "20"))

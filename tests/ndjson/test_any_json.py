@@ -262,6 +262,7 @@ def test_any_json_with_an_accident(line: bytes, data: st.DataObject) -> None:
         both_routes(broken)
 
 
+@pytest.mark.slow
 def test_mutated_lines_of_json_dumps(doodles: Path) -> None:
     lines = [
         json.dumps(json.loads(line)).encode() for p in sorted(doodles.iterdir()) for line in p.read_bytes().splitlines()

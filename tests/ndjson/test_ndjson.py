@@ -432,6 +432,7 @@ def test_real_files_round_trip(quickdraw: Path) -> None:
             assert [[(x.tolist(), y.tolist()) for x, y in strokes] for strokes in d] == expected
 
 
+@pytest.mark.slow
 def test_mutated_doodles(doodles: Path) -> None:
     lines = [line for path in sorted(doodles.iterdir()) for line in path.read_bytes().splitlines()]
     for seed in range(10):
@@ -445,6 +446,7 @@ def test_mutated_real_lines(quickdraw: Path) -> None:
         check_mutations([line for path in files for line in path.read_bytes().splitlines()[-400:]], 7)
 
 
+@pytest.mark.slow
 def test_truncated_everywhere() -> None:
     data = LINE + b'{"word":"x","continent":"EU","drawing":[[[0,255,10],[1,2,3]],[[4],[5]]]}\r\n'
     for end in range(len(data)):

@@ -227,6 +227,7 @@ def test_any_raw_lines(lines: list[bytes]) -> None:
     both_routes(b"\n".join(lines), raw=True)
 
 
+@pytest.mark.slow
 def test_real_raw_lines(quickdraw: Path) -> None:
     data = b"".join(path.read_bytes() for path in sorted((quickdraw / "raw").glob("*.ndjson")))
     d = both_routes(data, raw=True)

@@ -42,6 +42,7 @@ def drawn(temperature: float, n: int = 4000, c: int = 6, seed: int = 0) -> tuple
     return softmax(logits), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 0.9, 1.0, 1.7, 3.0])
 def test_it_is_the_best_of_all(temperature: float) -> None:
     p, labels = drawn(temperature)

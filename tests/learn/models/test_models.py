@@ -133,6 +133,7 @@ def test_training_statistics_ignore_padding() -> None:
         assert not np.allclose(value, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stroke_lstm", "stroke_bilstm"])
 def test_no_mask_reaches_an_lstm(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """cuDNN takes none on the JAX backend."""
@@ -165,6 +166,7 @@ def test_a_network_to_export_has_the_same_weights_and_answers(name: str) -> None
     assert [(layer.use_cudnn, layer.dropout, layer.recurrent_dropout) for layer in lstms] == [(False, 0.0, 0.0)] * 2
 
 
+@pytest.mark.slow
 def test_cudnn_can_run_the_lstms_of_stroke_bilstm() -> None:
     net = networks.build("stroke_bilstm", classes=CLASSES)
     lstms = [layer for layer in net.layers if isinstance(layer, keras.layers.LSTM)]

@@ -74,6 +74,7 @@ def points(deltas: np.ndarray, length: int) -> np.ndarray:
     return np.cumsum(deltas[:length, :2], axis=0)
 
 
+@pytest.mark.slow
 @given(st.lists(strokes.filter(lambda d: sum(map(len, d)) > 1), min_size=1, max_size=6), st.integers(0, 99))
 def test_what_is_altered_has_the_form_of_a_simplified_drawing(
     drawings: list[list[list[tuple[int, int]]]], seed: int
