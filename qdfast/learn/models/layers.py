@@ -1,5 +1,7 @@
 """Layers that Keras does not have. They use ``keras.ops`` only, so they run on every backend.
 
+They add axes by ``expand_dims``: LiteRT cannot run an index of ``None``.
+
 Shapes: B drawings, T steps (points of a drawing, padded), F features.
 """
 
@@ -20,7 +22,7 @@ class SequenceMask(layers.Layer):  # type: ignore[misc]
     """Lengths (B,) of steps (B, T, F) to a mask, bool (B, T): true before the end of the drawing."""
 
     def call(self, steps: Any, lengths: Any) -> Any:
-        return ops.arange(ops.shape(steps)[1], dtype=lengths.dtype)[None, :] < lengths[:, None]
+        return ops.arange(ops.shape(steps)[1], dtype=lengths.dtype) < ops.expand_dims(lengths, 1)
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
@@ -35,7 +37,7 @@ class MaskSteps(layers.Layer):  # type: ignore[misc]
         """Drop the Keras mask that batch normalization leaves: an LSTM with a mask cannot use cuDNN on JAX."""
 
     def call(self, steps: Any, mask: Any) -> Any:
-        return ops.where(mask[..., None], steps, ops.zeros_like(steps))  # not a product: 0 * nan is nan
+        return ops.where(ops.expand_dims(mask, -1), steps, ops.zeros_like(steps))  # not a product: 0 * nan is nan
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
@@ -44,7 +46,7 @@ class LastStep(layers.Layer):  # type: ignore[misc]
 
     def call(self, steps: Any, lengths: Any) -> Any:
         last = ops.clip(lengths, 1, ops.shape(steps)[1]) - 1
-        return ops.squeeze(ops.take_along_axis(steps, last[:, None, None], axis=1), axis=1)
+        return ops.squeeze(ops.take_along_axis(steps, ops.expand_dims(last, (1, 2)), axis=1), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="qdfast")
@@ -53,10 +55,10 @@ class ReverseSequence(layers.Layer):  # type: ignore[misc]
 
     def call(self, steps: Any, lengths: Any) -> Any:
         batch, count = ops.shape(steps)[0], ops.shape(steps)[1]
-        step = ops.arange(count, dtype=lengths.dtype)[None, :]
-        source = ops.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
+        step, ends = ops.arange(count, dtype=lengths.dtype), ops.expand_dims(lengths, 1)
+        source = ops.where(step < ends, ends - 1 - step, step)
         # Gathers rows of a matrix: take_along_axis gathers single numbers, which takes ten times as long.
-        rows = source + (ops.arange(batch, dtype=lengths.dtype) * count)[:, None]
+        rows = source + ops.expand_dims(ops.arange(batch, dtype=lengths.dtype) * count, 1)
         return ops.take(ops.reshape(steps, [-1, steps.shape[-1]]), rows, axis=0)
 
 
@@ -100,7 +102,7 @@ class StepFeatures(layers.Layer):  # type: ignore[misc]
         moves, pen = steps[..., :2] / 40, steps[..., 2:]
         position = ops.cumsum(steps[..., :2], axis=1) / 127.5 - 1
         starts = ops.pad(pen[:, :-1], [[0, 0], [1, 0], [0, 0]])
-        number = ops.ones_like(pen) * (ops.arange(ops.shape(steps)[1], dtype="float32") / 50)[None, :, None]
+        number = ops.ones_like(pen) * ops.expand_dims(ops.arange(ops.shape(steps)[1], dtype="float32") / 50, -1)
         length = ops.sqrt(ops.sum(moves * moves, axis=-1, keepdims=True) + 1e-6)
         return ops.concatenate([moves, pen, position, starts, number, length], axis=-1)
 
@@ -121,17 +123,18 @@ class RasterizeStrokes(layers.Layer):  # type: ignore[misc]
         scale = (self.side - 3) / 255
         line = steps[..., :2] * scale
         start = ops.cumsum(steps[..., :2], axis=1) * scale - line + 1
-        drawn = ops.cast(ops.arange(count, dtype=lengths.dtype)[None, :] < lengths[:, None], "float32")
-        drawn = drawn[..., None] * (1 - ops.pad(steps[:, :-1, 2:], [[0, 0], [1, 0], [0, 0]], constant_values=1))
+        drawn = ops.cast(ops.arange(count, dtype=lengths.dtype) < ops.expand_dims(lengths, 1), "float32")
+        drawn = ops.expand_dims(drawn, -1)
+        drawn = drawn * (1 - ops.pad(steps[:, :-1, 2:], [[0, 0], [1, 0], [0, 0]], constant_values=1))
         length = ops.sqrt(ops.sum(line * line, axis=-1, keepdims=True) + 1e-4)
         along = ops.convert_to_tensor(((np.arange(self.dots) + 0.5) / self.dots).astype(np.float32)[:, None])
-        dots = start[:, :, None] + line[:, :, None] * along
-        weights = ops.relu(1 - ops.abs(dots[..., None] - ops.arange(self.side, dtype="float32")))
+        dots = ops.expand_dims(start, 2) + ops.expand_dims(line, 2) * along
+        weights = ops.relu(1 - ops.abs(ops.expand_dims(dots, -1) - ops.arange(self.side, dtype="float32")))
         cosine, sine = line[..., :1] / length, line[..., 1:] / length
-        order = ops.arange(count, dtype="float32")[None, :] / ops.cast(lengths, "float32")[:, None]
-        ink = [ops.ones_like(cosine), cosine * cosine - sine * sine, 2 * cosine * sine, order[..., None]]
+        order = ops.arange(count, dtype="float32") / ops.expand_dims(ops.cast(lengths, "float32"), 1)
+        ink = [ops.ones_like(cosine), cosine * cosine - sine * sine, 2 * cosine * sine, ops.expand_dims(order, -1)]
         ink = drawn * length / self.dots * ops.concatenate(ink, axis=-1)
-        columns = weights[:, :, :, 0, :, None] * ink[:, :, None, None, :]
+        columns = ops.expand_dims(weights[:, :, :, 0], -1) * ops.expand_dims(ink, (2, 3))
         columns = ops.reshape(columns, [batch, count * self.dots, self.side * 4])
         rows = ops.reshape(weights[:, :, :, 1], [batch, count * self.dots, self.side])
         image = ops.matmul(ops.transpose(rows, [0, 2, 1]), columns)
@@ -169,7 +172,7 @@ class AttentionPooling(layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, steps: Any, mask: Any) -> Any:
-        padding = ops.where(mask, 0.0, -1e4)[..., None]
+        padding = ops.expand_dims(ops.where(mask, 0.0, -1e4), -1)
         weights = ops.softmax(self.scores(steps) + padding, axis=1)
         means = ops.matmul(ops.transpose(weights, [0, 2, 1]), steps)
         means = ops.reshape(means, [-1, self.heads * self.features])
