@@ -40,7 +40,7 @@ from qdfast.protocol import tfs_pb2 as pb
 from qdfast.protocol.messages import encode_tensor
 from qdfast.protocol.requests import ModelSpec, ProbabilitiesQuery
 from qdfast.quickdraw.doodles import write_doodles
-from qdfast.serve.versions import find_versions
+from qdfast.storage.versions import find_versions
 
 CLASSES = 20
 LIMIT = 1.15

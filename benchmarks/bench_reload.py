@@ -24,7 +24,7 @@ from common import cores, write_result
 from load import TIMEOUT, Call, Job, Load, LoadResult, ServerProcess, percentiles, write_drawings
 
 from qdfast.client import Client
-from qdfast.serve.versions import newest_version
+from qdfast.storage.versions import newest_version
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import numpy as np
 from common import cores, write_result
 from load import Job, Load, LoadResult, ServerProcess, endpoint, percentiles, write_drawings
 
-from qdfast.serve.versions import newest_version
+from qdfast.storage.versions import newest_version
 
 
 def measure(job: Job, seconds: float) -> LoadResult:

@@ -17,10 +17,10 @@ from ..drawings import Drawings
 from ..errors import DataError
 from ..ndjson import iter_ndjson
 from ..quickdraw.doodles import CLASSES, Drawing, doodle
-from ..serve.versions import newest_version
 from ..storage.model_info import read_model_info
 from ..storage.names import MODEL_INFO
 from ..storage.source_files import SourceFile
+from ..storage.versions import newest_version
 from ..strokes import from_strokes
 
 PROBE_K = 50  # more labels than exported models return

@@ -20,7 +20,7 @@ from ..errors import DataError, ServingError
 from ..serve.address import format_address
 from ..serve.http_limits import HttpConfig
 from ..serve.http_server import listen
-from ..serve.versions import newest_version
+from ..storage.versions import newest_version
 from .app import create_app
 from .examples import Examples, exported_classes, newest_export, probe_classes
 from .middleware import allowed_hosts

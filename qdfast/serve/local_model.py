@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.errors import error_from_status
 from ..protocol.requests import ModelSpec, Query
-from .versions import find_versions, newest_version
+from ..storage.versions import check_saved_model, find_versions, newest_version
 
 
 class LocalModel(BaseSyncClient):
@@ -41,6 +41,7 @@ class LocalModel(BaseSyncClient):
         path = find_versions(model_dir).get(number) if isinstance(number, int) else None
         if path is None or isinstance(number, str):
             raise DataError(f"{model_dir}: this model has no version {number}; the newest is {newest}")
+        check_saved_model(model_dir, number)
         super().__init__(spec, max_batch)
         with needs("serve"):
             import_tensorflow()

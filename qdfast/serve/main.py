@@ -16,10 +16,10 @@ from pathlib import Path
 from .._hints import install, require
 from .._quiet import import_tensorflow
 from ..errors import ServingError
+from ..storage.versions import check_saved_model, newest_version
 from .address import check_port, format_address
 from .options import ServeOptions
 from .tf_serving_process import BINARY, POLL_SECONDS, print_ready, run_tf_serving
-from .versions import newest_version
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def serve(options: ServeOptions) -> None:
         serving doodles version 1 on 127.0.0.1:8500
     """
     if options.model_dir is not None:
-        newest_version(options.path)
+        check_saved_model(options.path, newest_version(options.path))
     binary = None if options.embedded else shutil.which(BINARY)
     if binary is not None and options.allow_reload:
         raise ServingError(f"{BINARY} accepts reload requests always, for any directory: use --embedded to limit them")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..protocol.messages import ModelVersion
+from ..storage.versions import find_versions, newest_version
 from .model_config import ModelConfig
 from .predict import warm_up
 from .servable import LoadError, Servable
-from .versions import find_versions, newest_version
 
 
 class ServedModel:

@@ -13,10 +13,10 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from ..errors import DataError
 from ..protocol import tfs_pb2 as pb
 from ..storage.names import WARM_UP
+from ..storage.versions import find_versions, newest_version
 from .batching_config import BatchingParameters, read_for_tf_serving
 from .model_config import ModelConfig, ModelConfigFile, single_model
 from .options import ServeOptions
-from .versions import find_versions, newest_version
 
 
 def check(options: ServeOptions) -> list[ModelConfig]:

@@ -25,7 +25,7 @@ _MARKS = {
     names.RUN: RUN,
     names.METRICS: REPORT,
     names.CONVERTED: CONVERTED,
-    names.SAVED_MODEL: VERSION,
+    **dict.fromkeys(names.MODEL_FILES.values(), VERSION),
 }
 
 
@@ -43,8 +43,8 @@ def contents_of(path: Path) -> str | None:
 
 
 def versions_in(path: Path) -> list[int]:
-    """The versions of an exported model, in order: its numbered subdirectories with a SavedModel."""
-    found = (file.parent.name for file in path.glob(f"*/{names.SAVED_MODEL}"))
+    """The versions of an exported model, in order: its numbered subdirectories with a file of ``MODEL_FILES``."""
+    found = {file.parent.name for name in names.MODEL_FILES.values() for file in path.glob(f"*/{name}")}
     return sorted(int(name) for name in found if name.isascii() and name.isdigit())
 
 

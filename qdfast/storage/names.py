@@ -29,6 +29,7 @@ CLASSES = "classes.json"
 
 # A version of an exported model.
 SAVED_MODEL = "saved_model.pb"
+MODEL_FILES = {"savedmodel": SAVED_MODEL, "onnx": "model.onnx", "litert": "model.tflite", "openvino": "model.xml"}
 MODEL_INFO = "assets.extra/qdfast.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
@@ -50,4 +51,6 @@ CLASS_FORMATS = {"bin": ".bin", "sketch-rnn": ".npz"}  # a file per class, witho
 ONE_WAY_FORMATS = (*CLASS_FORMATS, "tfrecord-rnn")  # not for `convert` to read
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 DISTRIBUTE = ("auto", "mirrored", "multiworker", "none")
+EXPORT_FORMATS = tuple(MODEL_FILES)
+QUANTIZATIONS = ("int8", "float16")
 RECIPE_NAMES = ("notebook", "strong")

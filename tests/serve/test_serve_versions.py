@@ -18,7 +18,7 @@ from qdfast import client
 from qdfast.errors import DataError
 from qdfast.protocol import messages
 from qdfast.protocol import tfs_pb2 as pb
-from qdfast.serve.versions import find_versions, newest_version
+from qdfast.storage.versions import find_versions, newest_version
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("grpc_health")

@@ -34,7 +34,7 @@ from qdfast.learn.training.config import TrainConfig
 from qdfast.learn.training.history import BASELINE_FIGURES, FIGURES
 from qdfast.learn.training.runs import Run, load_run
 from qdfast.learn.training.train import train
-from qdfast.serve.versions import newest_version
+from qdfast.storage.versions import newest_version
 
 sklearn = pytest.importorskip("sklearn")
 from sklearn.ensemble import RandomForestClassifier  # noqa: E402

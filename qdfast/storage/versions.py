@@ -23,6 +23,24 @@ def find_versions(model_dir: Path) -> dict[int, Path]:
     return {int(e.name): e for e in sorted(entries) if int(e.name) < 1 << 63}
 
 
+def model_format(version: Path) -> str | None:
+    """Return the format of a version, a key of ``MODEL_FILES``; None if it has none of these files."""
+    return next((name for name, file in names.MODEL_FILES.items() if (version / file).exists()), None)
+
+
+def check_saved_model(model_dir: Path, version: int) -> None:
+    """Check that a version is not of a format that TensorFlow cannot load.
+
+    Raises:
+        DataError: it is.
+    """
+    if (found := model_format(model_dir / str(version))) not in (None, "savedmodel"):
+        raise DataError(
+            f"{model_dir}: version {version} is in the format {found}, which cannot be served: export the run to "
+            "another directory with --format savedmodel"
+        )
+
+
 def newest_version(model_dir: Path) -> int:
     """Return the highest version number in ``model_dir``.
 
@@ -32,7 +50,7 @@ def newest_version(model_dir: Path) -> int:
     versions = find_versions(model_dir)
     if versions:
         return max(versions)
-    if (model_dir / names.SAVED_MODEL).exists():
+    if model_format(model_dir) is not None:
         raise DataError(f"{model_dir}: is one version of a model; give its parent, {model_dir.resolve().parent}")
     if (model_dir / names.RUN).exists():
         raise DataError(
