@@ -13,6 +13,8 @@ _WEB = ("starlette", "uvicorn")
 MODULES = {
     "train": ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "jinja2"),
     "jax": ("jax",),
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "openvino": ("openvino", "nncf"),
     "client": _CLIENT,
     "serve": (
         *("tensorflow", "tensorflow_serving", "grpc_health", "grpc_reflection", "prometheus_client", "rapidjson"),

@@ -11,9 +11,11 @@ from ..parse_report import MAX_REJECTS
 from ..storage.names import (
     CONVERT_FORMATS,
     DISTRIBUTE,
+    EXPORT_FORMATS,
     LABELS,
     ONE_WAY_FORMATS,
     PRECISIONS,
+    QUANTIZATIONS,
     RECIPE_NAMES,
     RECOGNIZED,
     Split,
@@ -289,7 +291,21 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
 def _export(p: argparse.ArgumentParser) -> None:
     p.add_argument("run_dir", type=path_on_disk, metavar="RUN", help="run directory of the network to export")
     _add_out(p, "model directory; its name becomes the model's name", metavar="MODEL_DIR")
-    p.add_argument("--top-k", type=positive_int, default=10, metavar="K", help="maximum number of labels per answer")
+    p.add_argument(
+        "--top-k", type=positive_int, default=10, metavar="K", help="maximum number of labels per answer (SavedModel)"
+    )
+    p.add_argument(
+        "--format",
+        choices=EXPORT_FORMATS,
+        default="savedmodel",
+        help="'savedmodel' for `qdfast serve` and TensorFlow Serving; 'onnx' for `qdfast predict` and `play` without "
+        "TensorFlow; 'litert' for phones; 'openvino' for Intel's runtime",
+    )
+    p.add_argument(
+        "--quantize",
+        choices=QUANTIZATIONS,
+        help="store the weights of these formats in 1 or 2 bytes instead of 4; not for 'savedmodel'",
+    )
 
 
 def _serve(p: argparse.ArgumentParser) -> None:
@@ -492,7 +508,7 @@ _COMMANDS: tuple[tuple[str, str, str, Callable[[argparse.ArgumentParser], None]]
     ),
     (
         "export",
-        "Export a trained network as the next version of a SavedModel.",
+        "Export a trained network as the next version of a model.",
         "runs/first --out models/animals",
         _export,
     ),

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import orjson
 
-from .._hints import MissingPackage, needs
+from .._hints import MODULES, MissingPackage, needs
 from .._printable import printable
 from .._quiet import import_quietly, minimal_imports
 from ..errors import DataError, Error
@@ -168,7 +168,7 @@ def _evaluate(a: argparse.Namespace) -> None:
 def _export(a: argparse.Namespace) -> None:
     from ..learn.export.export import export
 
-    show(export(a.run_dir, a.out, top_k=a.top_k))
+    show(export(a.run_dir, a.out, top_k=a.top_k, format=a.format, quantize=a.quantize))
 
 
 def _serve(a: argparse.Namespace) -> None:
@@ -280,7 +280,7 @@ def _extras(a: argparse.Namespace) -> tuple[str, ...]:
         case "train" | "evaluate":
             return backend_extras()
         case "export":
-            return ("train",)
+            return ("train", *((a.format,) if a.format in MODULES else ()))
         case "serve":
             return ("serve",)
         case "predict":

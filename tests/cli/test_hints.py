@@ -11,6 +11,9 @@ from paths import ROOT
 
 import qdfast
 from qdfast._hints import MODULES, install, needs, require
+from qdfast.learn.training.config import TrainConfig
+from qdfast.learn.training.history import FIGURES, checkpoint_path, write_history
+from qdfast.learn.training.runs import run_info, start_run
 
 SCRIPT = """
 import importlib.abc, sys
@@ -49,6 +52,9 @@ COMMANDS = [
     ("train data --out x", "keras", "train"),
     ("train data --out x", "tensorflow", "train"),
     ("train data --out x --model knn", "sklearn", "train"),
+    *(("export run --out x --format onnx", module, "train,onnx") for module in (*MODULES["onnx"], "tensorflow")),
+    *(("export run --out x --format openvino", module, "train,openvino") for module in MODULES["openvino"]),
+    ("export run --out x --format litert", "tensorflow", "train"),
     ("convert data --out x --format tfrecord", "tensorflow", "train"),
     ("convert data --out x --format tfrecord-rnn", "tensorflow", "train"),
     ("convert data --out x --format parquet", "pyarrow", "convert"),
@@ -67,6 +73,8 @@ def test_the_extra_is_that_of_the_command(command: str, missing: str, extras: st
     if command.startswith("info pictures"):
         (work / "pictures" / "cat").mkdir(parents=True)
         (work / "pictures" / "cat" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    if command.startswith("export"):
+        write_run(work / "run")
     if "parquet --out" in command:
         (work / "drawings.parquet").write_bytes(b"PAR1" + bytes(64) + b"PAR1")
     before = sorted(work.rglob("*"))
@@ -77,6 +85,16 @@ def test_the_extra_is_that_of_the_command(command: str, missing: str, extras: st
     assert line.startswith("qdfast")
     assert line.endswith(f" is not installed: {install(*extras.split(','))}")
     assert [path for path in sorted(work.rglob("*")) if path not in before] == []
+
+
+def write_run(path: Path) -> None:
+    """A run that is not looked at before the packages are missed."""
+    data = qdfast.open_prepared(path.parent / "data")
+    rows = data.rows("train"), data.rows("validation")
+    path.mkdir()
+    start_run(path, run_info(TrainConfig().settle().arguments, data, *rows, parameters=1, backend="x", packages=()))
+    checkpoint_path(path, 1).touch()
+    write_history(path, [{name: 1.0 for name in FIGURES}], checkpoint_path(path, 1))
 
 
 def environment(**more: str) -> dict[str, str]:
