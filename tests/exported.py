@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
+from qdfast._telemetry import import_onnxruntime
 from qdfast.learn.training.runs import Run
 
 Inputs: TypeAlias = Mapping[str, np.ndarray]
@@ -20,11 +22,11 @@ FORMATS = {"onnx": "onnxruntime", "litert": "ai_edge_litert", "openvino": "openv
 
 
 def skip_without(format: str) -> None:
-    """Skip the test where a format cannot be written or run."""
-    for module in {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}.get(
-        format, (FORMATS[format],)
-    ):
-        pytest.importorskip(module, reason=f"{module} is not installed")
+    """Skip the test where a format cannot be written or run. Nothing is imported: some would report it at once."""
+    modules = {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
+    for module in modules.get(format, (FORMATS[format],)):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 def load(format: str, version: Path) -> Answer:
@@ -40,9 +42,7 @@ def _saved_model(version: Path) -> Answer:
 
 
 def _onnx(version: Path) -> Answer:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     return lambda inputs: np.asarray(session.run(["probabilities"], dict(inputs))[0])
 
 

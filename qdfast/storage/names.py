@@ -30,6 +30,7 @@ CLASSES = "classes.json"
 # A version of an exported model.
 SAVED_MODEL = "saved_model.pb"
 MODEL_FILES = {"savedmodel": SAVED_MODEL, "onnx": "model.onnx", "litert": "model.tflite", "openvino": "model.xml"}
+ONNX_PROPERTY = "qdfast"  # in an ONNX file: the same as in the next
 MODEL_INFO = "assets.extra/qdfast.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 

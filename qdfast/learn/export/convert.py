@@ -7,7 +7,6 @@ so lengths outside 1..T are clipped. LiteRT can run an LSTM only with a fixed ba
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,13 +21,11 @@ from keras import layers, ops
 
 from ..._core import SIDE
 from ..._quiet import without_stderr
+from ..._telemetry import import_onnxruntime, openvino_in_ci
 from ...stats import DeltaStats
 from ...storage import sealed_json
-from ...storage.names import MODEL_FILES
+from ...storage.names import MODEL_FILES, ONNX_PROPERTY
 from ..training.batches import DeltaInputSpec, InputSpec
-
-ONNX_PROPERTY = "qdfast"
-"""The property of an ONNX file that holds the model's description as JSON."""
 
 _MIN_FLOAT16 = 256  # weights of a tensor: smaller ones take no room, and constants such as 1e-6 need their exponent
 
@@ -96,6 +93,7 @@ def _keras_export(net: keras.Model, path: Path, format: str, batch: int | None =
 
 
 def _write_onnx(net: keras.Model, work: Path, path: Path, quantize: str | None, about: bytes) -> None:
+    import_onnxruntime()  # before others do
     import onnx
 
     converted = work / "float32.onnx"
@@ -137,7 +135,7 @@ def _write_litert(net: keras.Model, work: Path, path: Path, quantize: str | None
 
 
 def _write_openvino(net: keras.Model, work: Path, path: Path, quantize: str | None, about: bytes) -> None:
-    with _without_telemetry():
+    with openvino_in_ci():
         import openvino
 
         _keras_export(net, work / "float32.xml", "openvino")
@@ -149,22 +147,6 @@ def _write_openvino(net: keras.Model, work: Path, path: Path, quantize: str | No
             model = nncf.compress_weights(model)
         openvino.save_model(model, path, compress_to_fp16=quantize == "float16")
     core.read_model(path)  # a full disk may leave a part of the weights, without an error
-
-
-@contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's tools from reporting to Google Analytics: they do not where CI is true, and for good then.
-
-    They would also fork a process that keeps the lock of the model directory.
-    """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        os.environ.pop("CI")
-        if before is not None:
-            os.environ["CI"] = before
 
 
 _Writer = Callable[[keras.Model, Path, Path, str | None, bytes], None]
