@@ -1,6 +1,6 @@
 """qdfast: stroke drawings (Quick, Draw! ndjson) to trained and served models, with the preprocessing in C."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     from . import _core as _core
@@ -21,8 +21,12 @@ from .parse_report import ParseReport
 from .stats import DeltaStats
 from .strokes import from_strokes, simplify
 
+if TYPE_CHECKING:
+    from .classifier import Classifier
+
 __all__ = [
     "Bitmaps",
+    "Classifier",
     "DataError",
     "DeltaStats",
     "Drawings",
@@ -53,4 +57,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("qdfast")
+    if name == "Classifier":
+        from .classifier import Classifier
+
+        return Classifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ _WEB = ("starlette", "uvicorn")
 MODULES = {
     "train": ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "jinja2"),
     "jax": ("jax",),
+    "local": ("onnxruntime",),
     "onnx": ("tf2onnx", "onnx", "onnxruntime"),
     "openvino": ("openvino", "nncf"),
     "client": _CLIENT,
@@ -20,7 +21,7 @@ MODULES = {
         *("tensorflow", "tensorflow_serving", "grpc_health", "grpc_reflection", "prometheus_client", "rapidjson"),
         *(*_CLIENT, *_WEB),
     ),
-    "play": (*_WEB, *_CLIENT),
+    "play": (*_WEB, *_CLIENT, "onnxruntime"),
     "convert": ("pyarrow",),
     "zstd": ("zstandard",),
     "pictures": ("PIL",),

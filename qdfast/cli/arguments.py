@@ -394,7 +394,8 @@ def _predict(p: argparse.ArgumentParser) -> None:
         "--model-dir",
         type=path_on_disk,
         metavar="DIR",
-        help="load the exported model in DIR instead of asking a server",
+        help="load the exported model in DIR instead of asking a server; an ONNX file, also by its own name, runs "
+        "without TensorFlow",
     )
     g.add_argument("--model", type=utf8_text, metavar="NAME", help="name of the model on the server (default: doodles)")
     g.add_argument(
@@ -434,7 +435,8 @@ def _play(p: argparse.ArgumentParser) -> None:
         "--model-dir",
         type=path_on_disk,
         metavar="MODEL_DIR",
-        help="model directory to serve (default: the newest export under the current directory)",
+        help="model directory to serve, or an ONNX file, which runs without a server (default: the newest export under "
+        "the current directory)",
     )
     g.add_argument(
         "--model",

@@ -276,6 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _extras(a: argparse.Namespace) -> tuple[str, ...]:
     """The extras of qdfast that the command needs, whichever package turns out to be missing."""
+    from ..storage.versions import is_onnx
+
     match a.command:
         case "train" | "evaluate":
             return backend_extras()
@@ -284,9 +286,10 @@ def _extras(a: argparse.Namespace) -> tuple[str, ...]:
         case "serve":
             return ("serve",)
         case "predict":
-            return ("client",) if a.model_dir is None else ("serve",)
+            return ("client",) if a.model_dir is None else ("local",) if is_onnx(a.model_dir) else ("serve",)
         case "play":
-            return ("play", "serve") if a.target is None else ("play",)
+            local = a.target is not None or (a.model_dir is not None and is_onnx(a.model_dir))
+            return ("play",) if local else ("play", "serve")
     return ()
 
 

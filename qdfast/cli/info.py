@@ -16,6 +16,7 @@ from .. import _simd
 from .._core import LEVELS, SIDE, best_level
 from .._printable import printable
 from .._suggest import similar_path
+from ..classifier import Classifier
 from ..dataset.prepared import Prepared
 from ..drawings import NOT_GIVEN
 from ..errors import DataError
@@ -44,7 +45,7 @@ from .verify import verified
 
 PACKAGES = (
     *("numpy", "orjson", "xxhash", "tensorflow", "keras", "scikit-learn"),
-    *("grpcio", "protobuf", "tensorflow-serving-api"),
+    *("grpcio", "protobuf", "tensorflow-serving-api", "onnxruntime"),
 )
 
 
@@ -134,6 +135,9 @@ def _describe(path: Path, raw: bool) -> Description:
         )
     if not path.exists():
         raise DataError(f"{path}: no such file or directory{similar_path(path)}")
+    if path.suffix == ".onnx" and path.is_file():
+        about = Classifier(path).info
+        return Description([f"{path}: {VERSION}", *_about(about)], {"contains": VERSION, "about": about})
     passed_over: list[str] = []
     try:
         files = expand(path, bitmaps=True, log=passed_over.append)

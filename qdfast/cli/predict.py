@@ -13,6 +13,7 @@ from typing import IO
 import orjson
 
 from ..bitmaps import AnyDrawings
+from ..classifier import Classifier
 from ..dataset.prepared import Prepared
 from ..dataset.sources import batches_of, resolve, source_name
 from ..errors import DataError
@@ -24,22 +25,26 @@ from ..storage.files import naming
 from ..storage.names import Recognized
 from ..storage.progress import Progress
 from ..storage.source_files import SourceFile
+from ..storage.versions import is_onnx
 
 
 @contextmanager
 def open_model(a: argparse.Namespace) -> Iterator[BaseSyncClient]:
     """Open the model that the arguments of `qdfast predict` name.
 
-    With ``model_dir``, the model is loaded into this process. Else a client is connected to the server at ``target``,
-    and up to ``wait`` seconds pass until the server is ready.
+    With ``model_dir``, the model is loaded into this process, an ONNX file without TensorFlow. Else a client is
+    connected to the server at ``target``, and up to ``wait`` seconds pass until the server is ready.
 
     Raises:
         DataError: ``model_dir`` holds no model, or one that is not called ``model``.
         ServingError: the server cannot be reached, or has no such model.
     """
     if a.model_dir is not None:
-        if a.model not in (None, name := a.model_dir.resolve().name):
+        if a.model not in (None, name := a.model_dir.resolve().name.removesuffix(".onnx")):
             raise DataError(f"--model is {a.model}, but the model in {a.model_dir} is called {name}")
+        if is_onnx(a.model_dir):
+            yield Classifier(a.model_dir, a.version)
+            return
         from ..serve.local_model import LocalModel
 
         yield LocalModel(a.model_dir, a.version)

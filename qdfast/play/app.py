@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ..client import Client, DeadlineExceeded, ModelNotFound, Unavailable
+from ..classifier import Classifier
+from ..client import Client, DeadlineExceeded, ModelNotFound, ModelVersion, Unavailable
 from ..drawings import Drawings
 from ..errors import DataError, ServingError
 from ..ndjson import format_ndjson
@@ -33,8 +34,18 @@ BODY_SECONDS = 10.0
 MAX_CONCURRENT = 64  # requests of all clients that are being answered
 
 
+class LocalModel(Classifier):
+    """An ONNX file that the page asks as it asks a server."""
+
+    def model_status(self) -> list[ModelVersion]:
+        return [ModelVersion(self.version or 1, "AVAILABLE")]
+
+
 def create_app(
-    client: Client, words: Callable[[], Sequence[str]], examples: Examples, hosts: frozenset[str] | None = None
+    client: Client | LocalModel,
+    words: Callable[[], Sequence[str]],
+    examples: Examples,
+    hosts: frozenset[str] | None = None,
 ) -> Starlette:
     """Create the application: the page and its API.
 

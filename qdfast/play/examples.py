@@ -20,7 +20,7 @@ from ..quickdraw.doodles import CLASSES, Drawing, doodle
 from ..storage.model_info import read_model_info
 from ..storage.names import MODEL_INFO
 from ..storage.source_files import SourceFile
-from ..storage.versions import newest_version
+from ..storage.versions import model_format, newest_version
 from ..strokes import from_strokes
 
 PROBE_K = 50  # more labels than exported models return
@@ -92,10 +92,13 @@ def _choose(rows: np.ndarray, count: int) -> np.ndarray:
 def newest_export(directory: Path) -> Path:
     """Return the model directory that `qdfast export` wrote to last, at most three levels below ``directory``.
 
+    Only those that can be asked here count, SavedModels and ONNX files.
+
     Raises:
         DataError: there is none.
     """
-    found = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{MODEL_INFO}")]
+    files = [file for depth in range(4) for file in directory.glob("*/" * depth + f"[0-9]*/{MODEL_INFO}")]
+    found = [file for file in files if model_format(file.parents[1]) in (None, "savedmodel", "onnx")]
     if not found:
         raise DataError(f"no exported model in {directory.resolve()}: give --model-dir, or --target for a server")
     return max(found, key=lambda file: file.stat().st_mtime_ns).parents[2]

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -20,8 +21,8 @@ from ..errors import DataError, ServingError
 from ..serve.address import format_address
 from ..serve.http_limits import HttpConfig
 from ..serve.http_server import listen
-from ..storage.versions import newest_version
-from .app import create_app
+from ..storage.versions import check_saved_model, is_onnx, newest_version
+from .app import LocalModel, create_app
 from .examples import Examples, exported_classes, newest_export, probe_classes
 from .middleware import allowed_hosts
 
@@ -48,7 +49,8 @@ def play(
     Args:
         target: ``host:port`` of a server's gRPC API; default: start the embedded server on ``model_dir``.
         model: the model's name; default: "doodles" with ``target``, otherwise the directory's name.
-        model_dir: a model directory; default: the most recent export below the working directory.
+        model_dir: a model directory, or an ``.onnx`` file, which runs without the embedded server and TensorFlow;
+            default: the most recent export below the working directory.
         data: sources of drawings to show after a round, as for ``Examples``; default: procedural drawings.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
@@ -67,18 +69,24 @@ def play(
     with ExitStack() as stack:
         listening = stack.enter_context(listen(host, port))
         examples = Examples(data)
+        client: Client | LocalModel
         words: Callable[[], Sequence[str]]
         if target is not None:
-            client = stack.enter_context(Client(target, model=model or "doodles", timeout=TIMEOUT))
-            words = (lambda: examples.classes) if data else cache(partial(probe_classes, client))
+            client = remote = stack.enter_context(Client(target, model=model or "doodles", timeout=TIMEOUT))
+            words = (lambda: examples.classes) if data else cache(partial(probe_classes, remote))
             try:
-                client.wait_ready(READY_SECONDS)
+                remote.wait_ready(READY_SECONDS)
             except ServingError as e:
                 log(f"no guesses yet: {e}")
         else:
             exported = Path(model_dir) if model_dir is not None else newest_export(Path())
-            client = stack.enter_context(_start_embedded(exported, model or exported.resolve().name, stack))
-            words = partial(exported_classes, exported)
+            if is_onnx(exported):
+                client = local = LocalModel(exported)
+                local.model_spec = replace(local.model_spec, name=model or local.model_spec.name)
+                words = partial(getattr, local, "classes")
+            else:
+                client = stack.enter_context(_start_embedded(exported, model or exported.resolve().name, stack))
+                words = partial(exported_classes, exported)
         app = create_app(client, words, examples, allowed_hosts(host))
         server = uvicorn.Server(HttpConfig(app, max_connections=MAX_CONNECTIONS, timeout_graceful_shutdown=2))
 
@@ -94,7 +102,7 @@ def play(
 
 
 def _start_embedded(model_dir: Path, name: str, stack: ExitStack) -> Client:
-    newest_version(model_dir)  # raises an error, if any, before the slow import
+    check_saved_model(model_dir, newest_version(model_dir))  # raises an error, if any, before the slow import
     require("serve")
     import_tensorflow()
     from ..serve.server import Server

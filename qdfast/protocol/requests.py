@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,10 @@ from ..bitmaps import AnyDrawings, Bitmaps
 from ..drawings import Drawings
 from ..errors import DataError
 from ..storage.names import Kind
-from . import messages
-from . import tfs_pb2 as pb
 from .errors import BadResponse, InvalidRequest
+
+if TYPE_CHECKING:
+    from . import tfs_pb2 as pb
 
 MAX_REQUEST_BYTES = 3 << 20
 """Limit for the padded deltas in a request of several drawings: many proxies reject messages of 4 MB."""
@@ -172,16 +173,22 @@ class Query(ABC, Generic[Result]):
             self._inputs = self._deltas
         else:
             raise DataError(f"{model} needs strokes, but only bitmaps were given")
-        self._versions: set[int] = set()  # that have responded
+        self._versions: set[int | None] = set()  # that have responded
 
     def __len__(self) -> int:
         """The number of requests."""
         return len(self._rows)
 
+    def inputs(self, i: int) -> dict[str, NDArray[Any]]:
+        """The model's inputs in request ``i``, by name."""
+        return self._inputs(self._rows[i])
+
     def request(self, i: int) -> pb.PredictRequest:
         """Request ``i``."""
-        inputs = self._inputs(self._rows[i])
-        return messages.predict_request(self.model.name, self.model.version, self.signature_name, inputs, self.outputs)
+        from . import messages  # a model in this process needs neither messages nor protobuf
+
+        model = self.model
+        return messages.predict_request(model.name, model.version, self.signature_name, self.inputs(i), self.outputs)
 
     def _deltas(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Raw deltas int16 (n, longest, 3), not truncated, and lengths int32 (n,)."""
@@ -202,18 +209,28 @@ class Query(ABC, Generic[Result]):
         Raises:
             BadResponse: an output is missing, malformed, or has an unexpected shape or dtype.
         """
-        rows = self._rows[i]
+        from . import messages
+
         try:
             arrays = messages.predict_outputs(response)
         except DataError as e:
             raise BadResponse(f"{self.model} returned a malformed tensor: {e}") from e
+        self.add_outputs(i, arrays, response.model_spec.version.value)
+
+    def add_outputs(self, i: int, arrays: dict[str, NDArray[Any]], version: int | None) -> None:
+        """Store the outputs of the model for request ``i``, and which version they are from; None if it has none.
+
+        Raises:
+            BadResponse: an output is missing, or has an unexpected shape or dtype.
+        """
+        rows = self._rows[i]
         for name in self.outputs:
             if name not in arrays:
                 raise BadResponse(f"{self.model} returned no output {name!r}")
             if arrays[name].ndim != 2 or len(arrays[name]) != len(rows):
                 shape = list(arrays[name].shape)
                 raise BadResponse(f"{self.model} returned {name!r} of shape {shape} for {len(rows)} drawings")
-        self._versions.add(response.model_spec.version.value)
+        self._versions.add(version)
         self._store(rows, arrays)
 
     @abstractmethod

@@ -28,6 +28,16 @@ def model_format(version: Path) -> str | None:
     return next((name for name, file in names.MODEL_FILES.items() if (version / file).exists()), None)
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether ``path`` is an ``.onnx`` file, or a model directory or version that holds one."""
+    if path.suffix == ".onnx":
+        return True
+    if model_format(path) is not None or not path.is_dir():
+        return model_format(path) == "onnx"
+    versions = find_versions(path)
+    return bool(versions) and model_format(versions[max(versions)]) == "onnx"
+
+
 def check_saved_model(model_dir: Path, version: int) -> None:
     """Check that a version is not of a format that TensorFlow cannot load.
 

@@ -40,6 +40,8 @@ def work(prepared: qdfast.Prepared, doodles: Path, tmp_path: Path) -> Path:
     (tmp_path / "drawings").symlink_to(doodles)
     (tmp_path / "model" / "1").mkdir(parents=True)
     (tmp_path / "model" / "1" / "saved_model.pb").touch()
+    (tmp_path / "onnx" / "1").mkdir(parents=True)
+    (tmp_path / "onnx" / "1" / "model.onnx").touch()
     return tmp_path
 
 
@@ -47,7 +49,9 @@ COMMANDS = [
     *(("serve model --embedded --port 0", module, "serve") for module in MODULES["serve"]),
     *(("predict drawings --model-dir model", module, "serve") for module in ("tensorflow", "google.protobuf")),
     *(("predict drawings --target 127.0.0.1:1", module, "client") for module in MODULES["client"]),
-    *(("play --target 127.0.0.1:1 --port 0", module, "play") for module in MODULES["play"]),
+    ("predict drawings --model-dir onnx", "onnxruntime", "local"),
+    *(("play --target 127.0.0.1:1 --port 0", module, "play") for module in MODULES["play"] if module != "onnxruntime"),
+    *(("play --model-dir onnx --port 0", module, "play") for module in ("uvicorn", "onnxruntime")),
     *(("play --model-dir model --port 0", module, "play,serve") for module in ("uvicorn", "grpc", "tensorflow", "grpc_health")),
     ("train data --out x", "keras", "train"),
     ("train data --out x", "tensorflow", "train"),
@@ -112,6 +116,7 @@ def test_jax_is_an_extra_of_its_own(work: Path) -> None:
     [
         ("from qdfast.client import Client", "grpc", "client"),
         ("from qdfast.client import AsyncClient", "google", "client"),
+        ("import qdfast; qdfast.Classifier('onnx')", "onnxruntime", "local"),
         ("from qdfast.play import play", "starlette", "play"),
         ("import qdfast.dataset.beam", "apache_beam", "beam"),
         ("import qdfast.formats.arrow", "pyarrow", "convert"),

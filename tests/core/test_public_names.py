@@ -10,6 +10,7 @@ import qdfast
 
 PACKAGE = {
     "Bitmaps",
+    "Classifier",
     "DataError",
     "DeltaStats",
     "Drawings",
