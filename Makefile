@@ -35,7 +35,7 @@ check: $(VENV)/installed
 
 $(VENV)/installed: $(PACKAGE_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,play,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,client,serve,play,onnx,openvino,test]'
 	touch $@
 
 # In an environment of its own: Apache Beam requires older versions of protobuf and pyarrow than the other tests use.
