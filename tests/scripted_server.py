@@ -118,7 +118,7 @@ class Awaited:
     def __init__(self, *args: Any, **options: Any) -> None:
         self._client = client.AsyncClient(*args, **options)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def __getattr__(self, name: str) -> Any:
