@@ -21,8 +21,8 @@ from qdfast.learn.models.networks import MODELS, Network, build
 
 @pytest.fixture(autouse=True)
 def _without_those_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tiny", "tiny_raw"):
-        monkeypatch.delitem(MODELS, name, raising=False)
+    for name in [name for name, network in MODELS.items() if network.summary == "for tests"]:
+        monkeypatch.delitem(MODELS, name)
 
 
 def listed(text: str) -> dict[str, list[str]]:
