@@ -10,13 +10,13 @@ import sys
 import pytest
 from paths import ROOT
 
-from qdfast.cli.arguments import parser
 from qdfast.learn.models.baselines import BASELINES, Baseline
 
 pytest.importorskip("keras")
 
 from qdfast.learn.models.model_table import model_table
 from qdfast.learn.models.networks import MODELS, Network, build
+from qdfast.learn.training.config import DEFAULT_MODEL
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +31,6 @@ def listed(text: str) -> dict[str, list[str]]:
     return {line.split()[0]: [line, after.strip()] for line, after in zip(lines[::2], lines[1::2], strict=True)}
 
 
-def default(option: str) -> str:
-    return str(getattr(parser().parse_args(["train", "data", "--out", "run"]), option))
-
-
 def test_all_models_are_listed_with_what_they_are() -> None:
     got = listed(model_table(345))
     known: dict[str, Network | type[Baseline]] = {**MODELS, **BASELINES}
@@ -45,7 +41,7 @@ def test_all_models_are_listed_with_what_they_are() -> None:
     for name, network in MODELS.items():
         assert got[name][0].split()[1] == network.takes
         assert got[name][0].split()[3] == network.recipe
-    assert [name for name, (_, purpose) in got.items() if purpose.startswith("the default")] == [default("model")]
+    assert [name for name, (_, purpose) in got.items() if purpose.startswith("the default")] == [DEFAULT_MODEL]
 
 
 @pytest.mark.parametrize("classes", [2, 30])
@@ -73,4 +69,4 @@ def test_the_documentation_lists_the_same() -> None:
     rows = dict(re.findall(r"^\| `(\w+)`.*\|([^|]*)\|$", table, re.MULTILINE))
     assert set(rows) == {*MODELS, *BASELINES}
     assert {name: rows[name].split("`")[1] for name in MODELS} == {name: MODELS[name].recipe for name in MODELS}
-    assert f"| `{default('model')}` (default) |" in table
+    assert f"| `{DEFAULT_MODEL}` (default) |" in table
