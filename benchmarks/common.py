@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
     packages = {name: version(name) for name in ("qdfast", "numpy", "orjson", "xxhash")}
-    used = ("keras", "tensorflow", "jax")
+    used = ("keras", "tensorflow", "jax", "torch")
     packages |= {name: sys.modules[name].__version__ for name in used if name in sys.modules}
     return {
         "cpu": cpu,
