@@ -20,7 +20,7 @@ from .protocol.requests import ModelSpec, Query, TopKQuery
 from .storage import sealed_json
 from .storage.model_info import check_model
 from .storage.names import MODEL_FILES, ONNX_PROPERTY
-from .storage.versions import find_versions, model_format, newest_version
+from .storage.versions import find_version, model_format
 
 
 class Classifier(BaseSyncClient):
@@ -101,15 +101,12 @@ def _locate(path: Path, version: int | str | None) -> tuple[str, int | None, Pat
         if version is not None:
             raise DataError(f"{path}: is one version of a model; give its parent, {path.resolve().parent}")
         version, path = int(path.resolve().name), path.resolve().parent
-    newest = newest_version(path)
-    number = ModelSpec.checked(str(path), path.resolve().name, newest if version is None else version).version
-    directory = find_versions(path).get(number) if isinstance(number, int) else None
-    if directory is None or isinstance(number, str):
-        raise DataError(f"{path}: this model has no version {number}; the newest is {newest}")
+    name = path.resolve().name
+    number, directory = find_version(path, ModelSpec.checked(str(path), name, version).version)
     if (found := model_format(directory)) != "onnx":
         raise DataError(f"{directory}: not an ONNX file{f', but {MODEL_FILES[found]}' if found else ''}")
     check_model(directory)
-    return path.resolve().name, number, directory / MODEL_FILES["onnx"]
+    return name, number, directory / MODEL_FILES["onnx"]
 
 
 def _load(file: Path) -> tuple[Any, dict[str, Any]]:

@@ -12,6 +12,18 @@ from limits import PROCESS_TIMEOUT
 
 from qdfast import cli
 
+BLOCKED = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+"""Code that makes the modules in its first argument, separated by commas, seem not to be installed."""
+
 
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qdfast", *map(str, arguments)]

@@ -8,11 +8,10 @@ from typing import Any
 
 from .._hints import needs
 from .._quiet import import_tensorflow
-from ..errors import DataError
 from ..protocol.base_client import BaseSyncClient
 from ..protocol.errors import error_from_status
 from ..protocol.requests import ModelSpec, Query
-from ..storage.versions import check_saved_model, find_versions, newest_version
+from ..storage.versions import check_saved_model, find_version
 
 
 class LocalModel(BaseSyncClient):
@@ -35,12 +34,8 @@ class LocalModel(BaseSyncClient):
         self, model_dir: str | os.PathLike[str], version: int | str | None = None, max_batch: int = 256
     ) -> None:
         model_dir = Path(model_dir)
-        newest = newest_version(model_dir)
         spec = ModelSpec.checked(str(model_dir), model_dir.resolve().name, version)
-        number = newest if spec.version is None else spec.version
-        path = find_versions(model_dir).get(number) if isinstance(number, int) else None
-        if path is None or isinstance(number, str):
-            raise DataError(f"{model_dir}: this model has no version {number}; the newest is {newest}")
+        number, path = find_version(model_dir, spec.version)
         check_saved_model(model_dir, number)
         super().__init__(spec, max_batch)
         with needs("serve"):

@@ -23,6 +23,20 @@ def find_versions(model_dir: Path) -> dict[int, Path]:
     return {int(e.name): e for e in sorted(entries) if int(e.name) < 1 << 63}
 
 
+def find_version(model_dir: Path, version: int | str | None) -> tuple[int, Path]:
+    """Return the number and the directory of a version; None is the newest.
+
+    Raises:
+        DataError: as for ``newest_version``, or there is no such version, as there is none of any label.
+    """
+    newest = newest_version(model_dir)
+    number = newest if version is None else version
+    path = find_versions(model_dir).get(number) if isinstance(number, int) else None
+    if path is None or isinstance(number, str):
+        raise DataError(f"{model_dir}: this model has no version {number}; the newest is {newest}")
+    return number, path
+
+
 def model_format(version: Path) -> str | None:
     """Return the format of a version, a key of ``MODEL_FILES``; None if it has none of these files."""
     return next((name for name, file in names.MODEL_FILES.items() if (version / file).exists()), None)

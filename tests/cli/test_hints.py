@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import BLOCKED
 from paths import ROOT
 
 import qdfast
@@ -15,17 +16,7 @@ from qdfast.learn.training.config import TrainConfig
 from qdfast.learn.training.history import FIGURES, checkpoint_path, write_history
 from qdfast.learn.training.runs import run_info, start_run
 
-SCRIPT = """
-import importlib.abc, sys
-
-class Blocked(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split(","):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocked())
-"""
-COMMAND = SCRIPT + "from qdfast.cli import main\nsys.exit(main(sys.argv[2:]))"
+COMMAND = BLOCKED + "from qdfast.cli import main\nsys.exit(main(sys.argv[2:]))"
 
 
 def without(missing: str, code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -128,7 +119,7 @@ def test_jax_is_an_extra_of_its_own(work: Path) -> None:
 )  # fmt: skip
 @pytest.mark.slow
 def test_the_library_says_the_same(code: str, missing: str, extra: str, work: Path) -> None:
-    done = without(missing, SCRIPT + code, cwd=work, env=environment())
+    done = without(missing, BLOCKED + code, cwd=work, env=environment())
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(f" is not installed: {install(extra)}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from commands import refused
+from commands import BLOCKED, refused
 from exported import add_wide, load, skip_without, untrained
 from limits import PROCESS_TIMEOUT
 from paths import python_path
@@ -27,17 +27,6 @@ from qdfast.protocol.errors import InvalidRequest
 from qdfast.protocol.requests import Predictions
 
 pytestmark = pytest.mark.slow
-
-BLOCKED = """
-import importlib.abc, sys
-
-class Blocked(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split(","):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocked())
-"""
 
 
 @pytest.fixture(scope="module")

@@ -187,13 +187,8 @@ def check(
     prepared = data if isinstance(data, Prepared) else open_prepared(data, verify=True)
     training, validation = prepared.rows("train"), prepared.rows("validation")
     check_rows(settled.network.takes, prepared, training, validation, settled.arguments["model"])
-    if cluster:
-        return (
-            settled,
-            prepared,
-            training,
-            validation,
-        )  # the chief checks ``out`` once all workers have joined, and tells them
+    if cluster:  # the chief checks ``out`` once all workers have joined, and tells them
+        return settled, prepared, training, validation
     settings = {**settled.arguments, "data": prepared.digest, "init": initial.digest if initial else None}
     if config.buckets is None:
         del settings["buckets"]  # the default depends on the device
